@@ -1,0 +1,117 @@
+# Everything a developer does here has one name below; `make help` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+# The first Python on PATH that all dependencies have wheels for; `make PYTHON=/path/to/python3.12 …` names another.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && echo $$python && exit; done; echo python3)
+VENV := .venv
+RUN := $(VENV)/bin/python -m
+INSTALLED := $(VENV)/.installed
+
+# The laptop and the CI machine that this is tuned on have two cores.
+TEST_WORKERS ?= 2
+# A file stays with one worker: what a module sets up once (a server, the story of the demo) is then set up once.
+DISTRIBUTE := -n $(TEST_WORKERS) --dist=loadfile
+# More arguments for pytest: make test TESTS="tests/marketplace -x"
+TESTS ?=
+
+# uv must neither download an interpreter nor look for one elsewhere: "Python, make and git" is all that we ask for.
+export UV_PYTHON_DOWNLOADS := never
+export UV_PROJECT_ENVIRONMENT := $(VENV)
+
+##@ Use
+.PHONY: demo
+demo: install ## Tell the whole story on the embedded defaults; ends by itself
+	$(RUN) demo
+
+.PHONY: serve
+serve: install ## Serve the same data folder to be explored; Ctrl-C ends it
+	$(RUN) guildhall all
+
+##@ Develop
+.PHONY: install
+install: $(INSTALLED) ## Install what uv.lock pins into .venv (the other targets do it by themselves)
+
+$(INSTALLED): uv.lock pyproject.toml client/pyproject.toml tools/uv-requirements.txt
+	uv=$$($(PYTHON) tools/get_uv.py); $$uv sync --frozen --quiet --python "$(PYTHON)"
+	touch $@
+
+.PHONY: lock
+lock: ## Resolve the dependencies again after a change to a pyproject.toml
+	uv=$$($(PYTHON) tools/get_uv.py); $$uv lock --python "$(PYTHON)"
+
+.PHONY: format-fix
+format-fix: install ## Format the code and apply the safe fixes of the linter
+	$(RUN) ruff check --fix --exit-zero --quiet .
+	$(RUN) ruff format .
+
+.PHONY: schema
+schema: install ## Write guildhall/schema.graphql from the code
+	$(RUN) tools.schema_file write
+
+.PHONY: clean
+clean: ## Remove what the checks and tests leave behind (not .venv, not your data folder)
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* coverage.json htmlcov
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+##@ Check (make check is exactly what CI runs)
+.PHONY: check
+check: static test coverage-floor ## All of the checks below and the tests
+
+.PHONY: static
+static: format lint types contracts sizes shape dead-code schema-check ## The checks that run no product code
+
+.PHONY: format
+format: install ## Is everything formatted?
+	$(RUN) ruff format --check .
+
+.PHONY: lint
+lint: install ## ruff, nearly all rules
+	$(RUN) ruff check .
+
+.PHONY: types
+types: install ## mypy, strict
+	$(RUN) mypy
+
+.PHONY: contracts
+contracts: install ## Do imports point down only?
+	$(VENV)/bin/lint-imports --no-logo
+
+.PHONY: sizes
+sizes: install ## Modules under 400 lines, functions under 70
+	$(RUN) tools.sizes
+
+.PHONY: shape
+shape: install ## Names of modules, empty package files, no business time from the database's clock
+	$(RUN) tools.shape
+
+.PHONY: dead-code
+dead-code: install ## vulture: code that nothing reaches
+	$(RUN) tools.dead_code
+
+.PHONY: schema-check
+schema-check: install ## Is guildhall/schema.graphql what the code says?
+	$(RUN) tools.schema_file check
+
+.PHONY: test
+test: install ## The tests, with branch coverage
+	$(RUN) pytest $(DISTRIBUTE) --cov --cov-report= $(TESTS)
+
+.PHONY: coverage-floor
+coverage-floor: install ## Does each package reach its floor? (reads what `make test` measured)
+	$(RUN) coverage json --quiet -o coverage.json
+	$(RUN) tools.coverage_floor coverage.json
+
+.PHONY: test-long
+test-long: install ## The long lane of the property tests, and the tests marked long
+	$(RUN) pytest $(DISTRIBUTE) -m "" --hypothesis-profile=long $(TESTS)
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} \
+		/^##@ / {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -1,0 +1,1 @@
+"""Python client of Guildhall: `guildhall_client.client.Client`, and `guildhall_client.async_client.AsyncClient`."""

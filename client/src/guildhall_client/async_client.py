@@ -1,0 +1,116 @@
+"""The asynchronous client: the same operations as `client.Client`, for asyncio."""
+
+import asyncio
+from collections.abc import Callable, Generator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+
+from guildhall_client import files, graphql, operations
+from guildhall_client.client import POLL_SECONDS, TIMEOUT_SECONDS, authorization, describe
+from guildhall_client.files import Progress, no_progress
+from guildhall_client.steps import Answer, Compute, Save, Send, Step
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """One server and one token. Use it as an asynchronous context manager, or `close` it."""
+
+    def __init__(self, url: str, token: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self.url = url.rstrip("/") + "/"
+        self._token = token
+        self._http = httpx.AsyncClient(base_url=self.url, timeout=TIMEOUT_SECONDS, transport=transport)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def execute(self, document: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+        """As `Client.execute`."""
+        return await self._run(graphql.execute(document, variables))
+
+    async def mutate(self, document: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        """As `Client.mutate`."""
+        return await self._run(operations.mutate_once(document, inputs))
+
+    async def upload_dataset_version(
+        self, dataset_id: str, folder: Path, details: dict[str, Any], progress: Progress = no_progress
+    ) -> dict[str, Any]:
+        """As `Client.upload_dataset_version`."""
+        return await self._run(operations.upload_dataset_version(dataset_id, folder, details, progress))
+
+    async def upload_model_version(
+        self, model_id: str, folder: Path, details: dict[str, Any], progress: Progress = no_progress
+    ) -> dict[str, Any]:
+        """As `Client.upload_model_version`."""
+        return await self._run(operations.upload_model_version(model_id, folder, details, progress))
+
+    async def upload_package(self, team: str, folder: Path, progress: Progress = no_progress) -> dict[str, Any]:
+        """As `Client.upload_package`."""
+        return await self._run(operations.upload_package(team, folder, progress))
+
+    async def download(
+        self, url: str, target: Path, *, size_bytes: int, sha256: str, progress: Progress = no_progress
+    ) -> None:
+        """As `Client.download`."""
+        await self._run(files.download(url, target, size_bytes=size_bytes, sha256=sha256, progress=progress))
+
+    async def wait_for_job(
+        self,
+        job_id: str,
+        on_change: Callable[[dict[str, Any]], None] = lambda _job: None,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> dict[str, Any]:
+        """As `Client.wait_for_job`."""
+        return await self._run(operations.wait_for_job(job_id, on_change, poll_seconds))
+
+    async def _run(self, operation: Generator[Step, Any, T]) -> T:
+        result: Any = None
+        try:
+            while True:
+                result = await self._do(operation.send(result))
+        except StopIteration as ended:
+            done: T = ended.value
+            return done
+
+    async def _do(self, step: Step) -> Any:  # noqa: ANN401 -- each kind of step has its own result
+        if isinstance(step, Send):
+            return await self._send(step)
+        if isinstance(step, Save):
+            return await self._save(step)
+        if isinstance(step, Compute):
+            return await asyncio.to_thread(step.function)
+        await asyncio.sleep(step.seconds)
+        return None
+
+    async def _send(self, step: Send) -> Answer:
+        try:
+            headers = {**step.headers, **authorization(self.url, step.url, self._token)}
+            response = await self._http.request(step.method, step.url, content=step.content, headers=headers)
+        except httpx.TransportError as error:
+            return Answer(0, unreachable=describe(error))
+        return Answer(response.status_code, response.content)
+
+    async def _save(self, step: Save) -> Answer:
+        headers = {"Range": f"bytes={step.offset}-"} if step.offset else {}
+        headers |= authorization(self.url, step.url, self._token)
+        try:
+            async with self._http.stream("GET", step.url, headers=headers) as response:
+                if response.status_code >= 300:
+                    return Answer(response.status_code, await response.aread())
+                async for chunk in response.aiter_bytes():
+                    step.sink(chunk)
+        except httpx.TransportError as error:
+            return Answer(0, unreachable=describe(error))
+        return Answer(response.status_code)

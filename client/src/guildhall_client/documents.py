@@ -1,0 +1,46 @@
+"""The GraphQL documents that this package's own operations send."""
+
+_UPLOADS = "uploads { path url method partSizeBytes headers { name value } }"
+_ERRORS = "errors { code field message }"
+
+CREATE_DATASET_VERSION = f"""
+mutation CreateDatasetVersion($input: CreateDatasetVersionInput!) {{
+  createDatasetVersion(input: $input) {{ datasetVersion {{ id number state }} {_UPLOADS} {_ERRORS} }}
+}}
+"""
+
+CREATE_MODEL_VERSION = f"""
+mutation CreateModelVersion($input: CreateModelVersionInput!) {{
+  createModelVersion(input: $input) {{ modelVersion {{ id number status }} {_UPLOADS} {_ERRORS} }}
+}}
+"""
+
+CREATE_PACKAGE = f"""
+mutation CreatePackage($input: CreatePackageInput!) {{
+  createPackage(input: $input) {{ package {{ id sha256 }} {_UPLOADS} {_ERRORS} }}
+}}
+"""
+
+COMPLETE_UPLOADS = f"""
+mutation CompleteUploads($input: CompleteUploadsInput!) {{
+  completeUploads(input: $input) {{ owner {{ __typename id }} missing {{ path code message }} {_ERRORS} }}
+}}
+"""
+
+JOB = """
+query Job($id: ID!) {
+  node(id: $id) {
+    ... on Job {
+      id name state stateReason { code message } predictedStart
+      team { name } pool { name }
+      charge { held captured released }
+      attempts(first: 5) {
+        nodes { number state exitCode exitReason { code message } runIntervals { startedAt endedAt } }
+      }
+      events(first: 50) { nodes { occurredAt code message } }
+      logTail(lines: 20)
+      outputs { modelVersion { id number } }
+    }
+  }
+}
+"""

@@ -1,0 +1,69 @@
+"""What can go wrong, as a caller sees it.
+
+GuildhallClientError
+├── Unreachable        no answer, or none that was Guildhall's, after the retries
+├── Refused            the request as a whole was refused; `code` is the server's `extensions.code`
+├── MutationRefused    the caller can mend it; `problems` says what and where
+├── UploadFailed       bytes did not arrive as announced
+└── DownloadFailed     bytes did not arrive as registered, or may not be read
+"""
+
+from dataclasses import dataclass
+
+
+class GuildhallClientError(Exception):
+    """Every error of this package; its text is a sentence for a person."""
+
+
+class Unreachable(GuildhallClientError):
+    """The server did not answer within the retries."""
+
+
+class Refused(GuildhallClientError):
+    """A GraphQL error: not signed in, not allowed, malformed, over a limit."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{message} ({code})")
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing to mend; `field` is the path in the input, where there is one."""
+
+    code: str
+    field: str | None
+    message: str
+
+
+class MutationRefused(GuildhallClientError):
+    """A mutation changed nothing because of its input or the state of things."""
+
+    def __init__(self, operation: str, problems: list[Problem]) -> None:
+        super().__init__(f"{operation}: " + "; ".join(_sentence(problem) for problem in problems))
+        self.operation = operation
+        self.problems = problems
+
+    @property
+    def codes(self) -> list[str]:
+        """The codes of all problems, in order."""
+        return [problem.code for problem in self.problems]
+
+
+class UploadFailed(GuildhallClientError):
+    """The server misses files, or has other bytes than announced."""
+
+
+class DownloadFailed(GuildhallClientError):
+    """The download was refused, or its digest is not the registered one."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{message} ({code})")
+        self.code = code
+        self.message = message
+
+
+def _sentence(problem: Problem) -> str:
+    where = f" at {problem.field}" if problem.field else ""
+    return f"{problem.message} ({problem.code}{where})"

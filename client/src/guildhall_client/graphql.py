@@ -1,0 +1,48 @@
+"""GraphQL over HTTP as an operation: data, or an error that says what to do."""
+
+import json
+from collections.abc import Generator
+from typing import Any
+
+from guildhall_client.errors import MutationRefused, Problem, Refused, Unreachable
+from guildhall_client.steps import Answer, Send, Step, send_patiently
+
+ACCEPT = "application/graphql-response+json, application/json;q=0.9"
+
+
+def execute(document: str, variables: dict[str, Any] | None) -> Generator[Step, Any, dict[str, Any]]:
+    """Run one document and return its `data`; any GraphQL error raises `Refused`."""
+    request = {"query": document, "variables": variables or {}}
+    headers = {"Content-Type": "application/json", "Accept": ACCEPT}
+    answer = yield from send_patiently(Send("POST", "graphql", json.dumps(request).encode(), headers))
+    parsed = _parsed(answer)
+    if parsed.get("errors"):
+        first = parsed["errors"][0]
+        path = ".".join(str(part) for part in first.get("path", ()))
+        message = f"{first['message']} (at {path})" if path else first["message"]
+        raise Refused(first.get("extensions", {}).get("code", "UNKNOWN"), message)
+    data: dict[str, Any] = parsed["data"]
+    return data
+
+
+def mutate(document: str, inputs: dict[str, Any]) -> Generator[Step, Any, dict[str, Any]]:
+    """Run a document with one mutation field and `$input`; its `errors` raise `MutationRefused`."""
+    data = yield from execute(document, {"input": inputs})
+    ((operation, payload),) = data.items()
+    if payload["errors"]:
+        problems = [Problem(error["code"], error.get("field"), error["message"]) for error in payload["errors"]]
+        raise MutationRefused(operation, problems)
+    found: dict[str, Any] = payload
+    return found
+
+
+def _parsed(answer: Answer) -> dict[str, Any]:
+    if answer.unreachable is not None:
+        raise Unreachable(f"the server does not answer: {answer.unreachable}")
+    try:
+        parsed: dict[str, Any] = json.loads(answer.body)
+        if "data" in parsed or "errors" in parsed:
+            return parsed
+    except (ValueError, TypeError):
+        pass
+    raise Unreachable(f"the server answered {answer.status}, but not as Guildhall does; is the address right?")

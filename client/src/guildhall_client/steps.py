@@ -1,0 +1,92 @@
+"""What an operation asks its driver to do: the operations know no sockets, the drivers know no Guildhall.
+
+An operation is a generator that yields steps and is sent their results; `sync` and `async` differ only in their driver.
+"""
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+TRIES_MAX = 6
+BACKOFF_SECONDS_FIRST = 0.2
+BACKOFF_SECONDS_MAX = 5.0
+RETRIED_STATUSES = frozenset({408, 425, 429, 502, 503, 504})
+
+
+@dataclass(frozen=True)
+class Send:
+    """Send a request; the result is an `Answer`. Every request here may be sent twice without harm."""
+
+    method: str
+    url: str
+    content: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Save:
+    """Stream a download into `sink`, which is called with each chunk; the result is an `Answer` without a body.
+
+    `offset` asks for the bytes from there on.
+    """
+
+    url: str
+    sink: Callable[[bytes], None]
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Call a function that reads the disk for a while, beside the event loop where there is one."""
+
+    function: Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Let time pass."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Status and body; `unreachable` says why there is neither."""
+
+    status: int
+    body: bytes = b""
+    unreachable: str | None = None
+
+
+Step = Send | Save | Compute | Wait
+
+
+def backoff_seconds(tries: int) -> float:
+    """How long to wait after the given number of failed tries."""
+    return float(min(BACKOFF_SECONDS_FIRST * 2 ** (tries - 1), BACKOFF_SECONDS_MAX))
+
+
+def send_patiently(step: Send) -> Generator[Step, Any, Answer]:
+    """Send, and send again while the server is away or asks to wait, at most `TRIES_MAX` times."""
+    answer: Answer = yield step
+    for tries in range(1, TRIES_MAX):
+        if answer.unreachable is None and answer.status not in RETRIED_STATUSES:
+            break
+        yield Wait(backoff_seconds(tries))
+        answer = yield step
+    return answer
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file to upload, by its path in the registry."""
+
+    path: str
+    source: Path
+    size_bytes: int
+    sha256: str
+
+    def as_input(self) -> dict[str, Any]:
+        """The shape that mutations take."""
+        return {"path": self.path, "sizeBytes": str(self.size_bytes), "sha256": self.sha256}

@@ -1,0 +1,88 @@
+"""The organisation of the story, as the one configuration that sets it up."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+LICENCE = "CC-BY-4.0"
+PURPOSE = "defect-detection"
+
+PEOPLE: dict[str, dict[str, Any]] = {
+    "pat": {"email": "pat@guildhall.example", "name": "Pat Porter", "roles": {None: ["administrator"]}},
+    "alma": {"email": "alma@guildhall.example", "name": "Alma Ames", "roles": {None: ["allocator"]}},
+    "audrey": {"email": "audrey@guildhall.example", "name": "Audrey Auer", "roles": {None: ["auditor"]}},
+    "mira": {"email": "mira@guildhall.example", "name": "Mira Mercer", "roles": {"maintenance": ["maintainer"]}},
+    "milan": {
+        "email": "milan@guildhall.example",
+        "name": "Milan Messmer",
+        "roles": {"maintenance": ["contributor"]},
+    },
+    "stella": {"email": "stella@guildhall.example", "name": "Stella Stern", "roles": {"maintenance": ["steward"]}},
+    "quentin": {"email": "quentin@guildhall.example", "name": "Quentin Quast", "roles": {"quality": ["maintainer"]}},
+}
+
+POOLS = {"forge-small": ("sim-a10", 2), "forge-large": ("sim-h100", 2)}
+DAY_RATES = {
+    ("forge-small", "STANDARD"): "6", ("forge-small", "PREEMPTIBLE"): "3",
+    ("forge-large", "STANDARD"): "24", ("forge-large", "PREEMPTIBLE"): "12",
+}  # fmt: skip
+WEEKDAYS = ["MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY"]
+NIGHT = {"days": WEEKDAYS, "from": "22:00", "to": "06:00"}
+
+
+def configuration(now: datetime) -> dict[str, Any]:
+    """Three teams, seven people, two programmes, a period, two pools and their prices; the night costs half."""
+    begins = now.replace(month=1, day=1, hour=0, minute=0, second=0, microsecond=0)
+    ends = begins.replace(year=begins.year + 1)
+    return {
+        "teams": [
+            {"name": "maintenance", "title": "Maintenance"},
+            {"name": "quality", "title": "Quality"},
+            {"name": "platform", "title": "Platform"},
+        ],
+        "members": [
+            {"email": person["email"], "name": person["name"], "team": team, "roles": roles}
+            for person in PEOPLE.values()
+            for team, roles in person["roles"].items()
+        ],
+        "programmes": [
+            {"name": "zero-defects", "title": "Zero defects", "strategicClass": "A"},
+            {"name": "tinkering", "title": "Tinkering", "strategicClass": "C"},
+        ],
+        "periods": [{"name": f"year-{begins.year}", "startsAt": begins.isoformat(), "endsAt": ends.isoformat()}],
+        "pools": [
+            {
+                "name": name,
+                "cluster": "this-machine",
+                "region": "eu-local",
+                "accelerator": accelerator,
+                "slots": slots,
+                "carbonGramsPerKwh": 240,
+                "wattsPerAccelerator": 150 if slots == 2 else 700,
+                "walltimeSecondsMax": 3600,
+            }
+            for name, (accelerator, slots) in POOLS.items()
+        ],
+        "priceLists": [
+            {
+                "name": f"list-{begins.year}",
+                "validFrom": begins.isoformat(),
+                "validTo": (ends + timedelta(days=31)).isoformat(),
+                "rates": [
+                    rate
+                    for (pool, tier), credits_per_hour in DAY_RATES.items()
+                    for rate in (
+                        {"pool": pool, "tier": tier, "creditsPerHour": credits_per_hour},
+                        {"pool": pool, "tier": tier, "creditsPerHour": _half(credits_per_hour), "hours": NIGHT},
+                    )
+                ],
+            }
+        ],
+        "purposes": [
+            {"name": PURPOSE, "description": "Find defects in what we make, before a customer does."},
+            {"name": "marketing", "description": "Show what we can do to people outside."},
+        ],
+    }
+
+
+def _half(credits_per_hour: str) -> str:
+    return f"{int(credits_per_hour) / 2:g}"

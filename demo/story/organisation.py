@@ -1,0 +1,55 @@
+"""Chapter 1: one configuration sets the organisation up, and programmes get their credits."""
+
+from decimal import Decimal
+
+from demo.organisation import PEOPLE, configuration
+from demo.world import World
+
+ISSUE = """
+mutation IssueToken($input: IssueTokenInput!) {
+  issueToken(input: $input) { secret errors { code field message } }
+}
+"""
+DAY_SECONDS = 86_400
+WALLETS = {("maintenance", "zero-defects"): 200, ("quality", "zero-defects"): 120, ("maintenance", "tinkering"): 5}
+
+
+def set_up(world: World) -> None:
+    """Apply the configuration, sign everybody in, bring the wallets to what the committee decided."""
+    world.narrator.chapter("1  The organisation")
+    with world.narrator.step("Pat (administrator)", "applies the configuration") as step:
+        changes = world.change("pat", "ApplyConfiguration", **configuration(world.now()))["changes"]
+        made = [change for change in changes if change["action"] == "CREATED"]
+        step.said = f"{len(made)} things made" if made else "all of it is there already"
+        world.facts["configuration_changes"] = len(changes)
+    with world.narrator.step("Pat", "gives everybody a token") as step:
+        for name, person in PEOPLE.items():
+            if name != "pat":
+                inputs = {"email": person["email"], "label": "demo", "durationSeconds": 30 * DAY_SECONDS}
+                world.sign_in(name, world.people["pat"].mutate(ISSUE, inputs)["secret"])
+        step.said = f"{len(PEOPLE) - 1} people can sign in"
+        step.recorded = world.recorded()
+    for (team, programme), wanted in WALLETS.items():
+        with world.narrator.step("Alma (allocation committee)", f"allocates to {team} for {programme}") as step:
+            missing = wanted - _remaining(world, team, programme)
+            if missing > wanted / 2:
+                begins = world.now().replace(month=1, day=1, hour=0, minute=0, second=0, microsecond=0)
+                world.change(
+                    "alma",
+                    "AllocateCredits",
+                    team=team,
+                    programme=programme,
+                    credits=f"{missing:f}",
+                    validFrom=begins.isoformat(),
+                    validTo=begins.replace(year=begins.year + 1).isoformat(),
+                    reason="decided by the allocation committee",
+                )
+                step.cost = f"{missing:f} credits"
+            step.said = f"{_remaining(world, team, programme):f} to spend"
+            step.recorded = world.recorded()
+
+
+def _remaining(world: World, team: str, programme: str) -> Decimal:
+    allocations = world.wallet("alma", team)["allocations"]["nodes"]
+    amounts = [Decimal(node["remaining"]) for node in allocations if node["programme"]["name"] == programme]
+    return sum(amounts, Decimal(0))

@@ -1,0 +1,108 @@
+"""The application: every route of every package on one Litestar, and what lives as long as the process does."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+from litestar.types import ASGIApp
+
+from guildhall.auth.policies import Policies
+from guildhall.clock import Clock, IdSource
+from guildhall.clock import new_id as fresh_id
+from guildhall.db.transaction import Database
+from guildhall.graphql.context import Services
+from guildhall.graphql.cursors import CursorSigner
+from guildhall.graphql.execution import Executor
+from guildhall.http import failures, graphql, health
+from guildhall.http.graphiql_page import asset_route
+from guildhall.http.identity import Identity
+from guildhall.http.landing import landing_route
+from guildhall.http.watching import Metrics, Watch
+from guildhall.keys import load_key
+from guildhall.schema.root import composed_schema
+from guildhall.settings import Settings
+from registry.artifacts.tickets import UploadTickets
+from registry.http import desk as artifact_desk
+from registry.http.routes import ROUTES as ARTIFACT_ROUTES
+from registry.storage import ArtifactStore
+from scheduler.http import desk as runner_desk
+from scheduler.http.runner import ROUTES as RUNNER_ROUTES
+from scheduler.runs.staging import JOB_INPUTS
+
+OWN_ROUTES = [
+    graphql.graphql_route, asset_route, landing_route, health.healthz_route, health.readyz_route, health.metrics_route,
+]  # fmt: skip
+
+
+def create_app(settings: Settings, database: Database, clock: Clock, *, new_id: IdSource = fresh_id) -> Litestar:
+    """An application on an open database, which the caller closes after it. Holds no state that another could miss."""
+    key = load_key(settings.secret_key_file)
+    policies = Policies(database)
+    identity = Identity(database, policies, clock)
+    store = ArtifactStore.open(settings.artifacts_url)
+    tickets = UploadTickets(key)
+    services = Services().add(ArtifactStore, store).add(UploadTickets, tickets)
+    metrics = Metrics()
+
+    def watched(app: ASGIApp) -> ASGIApp:
+        return Watch(app, metrics, new_id)
+
+    @asynccontextmanager
+    async def policy_watch(_: Litestar) -> AsyncIterator[None]:
+        watching = asyncio.create_task(policies.watch(), name="policy watch")
+        try:
+            yield
+        finally:
+            watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watching
+
+    state = State(
+        {
+            health.DATABASE_KEY: database,
+            health.METRICS_KEY: metrics,
+            graphql.STATE_KEY: graphql.GraphQLDesk(
+                database=database,
+                identity=identity,
+                executor=Executor(composed_schema(), settings),
+                settings=settings,
+                clock=clock,
+                new_id=new_id,
+                services=services,
+                signer=CursorSigner(key),
+                metrics=metrics,
+            ),
+            artifact_desk.STATE_KEY: artifact_desk.ArtifactDesk(
+                database=database,
+                store=store,
+                tickets=tickets,
+                job_inputs=JOB_INPUTS,
+                clock=clock,
+                new_id=new_id,
+                part_bytes_max=settings.upload_part_bytes,
+                identify=identity.actor,
+            ),
+            runner_desk.STATE_KEY: runner_desk.RunnerDesk(
+                database=database,
+                store=store,
+                tickets=tickets,
+                settings=settings,
+                clock=clock,
+                new_id=new_id,
+                identify=identity.actor,
+            ),
+        }
+    )
+    return Litestar(
+        route_handlers=[*OWN_ROUTES, *ARTIFACT_ROUTES, *RUNNER_ROUTES],
+        middleware=[watched],
+        exception_handlers={HTTPException: failures.refuse, Exception: failures.mask},
+        lifespan=[policy_watch],
+        state=state,
+        openapi_config=None,
+        logging_config=None,  # the program sets up logging; Litestar would replace its handlers
+    )

@@ -1,0 +1,137 @@
+"""Writing the audit record. `record` is called by the domain function, in its transaction: no record, no act."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from guildhall.audit.mac import AuditKey, compute_mac
+from guildhall.audit.tables import AuditEvent, Outcome
+from guildhall.auth.actor import Actor
+from guildhall.auth.authorize import Refused
+from guildhall.auth.permissions import permission_named
+from guildhall.auth.resources import ResourceRef
+from guildhall.clock import IdSource
+from guildhall.db.transaction import AUDIT_KEY, Database
+from guildhall.errors import GuildhallError
+
+TEXT_CHARACTERS_MAX = 2_000
+
+
+async def record(
+    session: AsyncSession,
+    actor: Actor,
+    *,
+    action: str,
+    at: datetime,
+    new_id: IdSource,
+    resources: Sequence[ResourceRef] = (),
+    outcome: Outcome = Outcome.ALLOWED,
+    team_id: UUID | None = None,
+    purpose: str | None = None,
+    justification: str | None = None,
+    access_grant_id: UUID | None = None,
+    rows: int | None = None,
+    bytes: int | None = None,  # noqa: A002 -- the column's name and the auditor's word
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+    reason: GuildhallError | None = None,
+) -> UUID:
+    """Add one event to the caller's transaction, in one INSERT, and return its id.
+
+    `action` is the permission that was used. Data that leaves is recorded as STARTED here, and concluded afterwards by
+    `guildhall.audit.outcomes.conclude`. `before` and `after` hold what a change changed, as `as_json` can say it. For a
+    version name its whole as well, see `ResourceRef`.
+    """
+    assert outcome in {Outcome.ALLOWED, Outcome.REFUSED, Outcome.STARTED}, "an outcome is written by `conclude`"
+    values: dict[str, Any] = {
+        "id": new_id(),
+        "occurred_at": at,
+        "actor_kind": actor.kind.value,
+        "actor_id": actor.id,
+        "on_behalf_of_id": actor.on_behalf_of,
+        "team_id": team_id,
+        "action": action,
+        "permission_class": permission_named(action).permission_class.value,
+        "outcome": outcome.value,
+        "resource_types": [resource.type for resource in resources],
+        "resource_ids": [resource.id for resource in resources],
+        "purpose": purpose,
+        "justification": justification,
+        "access_grant_id": access_grant_id,
+        **reason_columns(reason),
+        "request_id": actor.request.request_id,
+        "address": actor.request.address,
+        "client": None if actor.request.client is None else actor.request.client[:TEXT_CHARACTERS_MAX],
+        "rows": rows,
+        "bytes": bytes,
+        "before": None if before is None else as_json(before),
+        "after": None if after is None else as_json(after),
+        "concludes_id": None,
+    }
+    event_id: UUID = values["id"]
+    await session.execute(insert(AuditEvent).values(sign_event(session, values)))
+    return event_id
+
+
+async def record_refusal(database: Database, actor: Actor, error: Refused, *, at: datetime, new_id: IdSource) -> UUID:
+    """Record a refusal in a transaction of its own, because that of the act was rolled back."""
+    async with database.transaction() as session:
+        return await record(
+            session,
+            actor,
+            action=error.permission.name,
+            resources=error.resources,
+            outcome=Outcome.REFUSED,
+            team_id=error.team_id,
+            purpose=error.purpose,
+            reason=error,
+            at=at,
+            new_id=new_id,
+        )
+
+
+def sign_event(session: AsyncSession, values: dict[str, Any]) -> dict[str, Any]:
+    """The whole row: `values` has every column but the code and its key's name, which are added here."""
+    secret = session.info.get(AUDIT_KEY)
+    assert isinstance(secret, bytes), "this session cannot record: take it from a Database that was given the audit key"
+    key = AuditKey(secret)
+    named = {**values, "mac_key": key.name}
+    return {**named, "mac": compute_mac(key, named)}
+
+
+def reason_columns(reason: GuildhallError | None) -> dict[str, str | None]:
+    """Why it was refused or aborted, as the row has it."""
+    if reason is None:
+        return {"reason_code": None, "reason_message": None}
+    return {"reason_code": reason.code, "reason_message": reason.message[:TEXT_CHARACTERS_MAX]}
+
+
+def as_json(value: Any) -> Any:  # noqa: ANN401 -- whatever a change was about
+    """The value as JSON can say it and JSONB gives it back unchanged; floats become text, because they would not."""
+    if isinstance(value, Mapping):
+        return {str(name): as_json(entry) for name, entry in value.items()}
+    if isinstance(value, set | frozenset):
+        return [as_json(entry) for entry in sorted(value)]
+    if isinstance(value, list | tuple):
+        return [as_json(entry) for entry in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return as_json(asdict(value))
+    return _plain(value)
+
+
+def _plain(value: object) -> str | int | bool | None:
+    if isinstance(value, Enum):
+        return _plain(value.value)
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, UUID | float | Decimal):
+        return str(value)
+    assert value is None or isinstance(value, str | int), f"an audit event cannot hold a {type(value).__name__}"
+    return value

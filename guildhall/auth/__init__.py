@@ -1,0 +1,1 @@
+"""Who is calling, what they may do, which rows they may see: subjects, roles, tokens, decisions without a query."""

@@ -1,0 +1,175 @@
+"""Tokens: secrets of one shape that stand for a user (`ghu_`), a service account (`ghs_`) or a job (`ghj_`).
+
+After the prefix come 32 random letters and digits and a checksum of 6, so that a typing mistake, or a search for leaked
+secrets, needs no query. The database keeps the SHA-256 hash alone. A slow hash would add nothing: it makes guessing
+costly where people choose the secret, and nobody guesses one of 2^190 drawn by chance; it would only slow each request.
+"""
+
+import hashlib
+import hmac
+import logging
+import secrets
+import string
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from guildhall.auth.actor import Actor, JobClaims, RequestContext, TokenUse
+from guildhall.auth.policies import Policies
+from guildhall.auth.subjects import ActorKind
+from guildhall.auth.tables import PolicyState, ServiceAccount, Token, User
+from guildhall.db.transaction import Database
+from guildhall.errors import Unauthenticated, Unavailable
+
+PREFIXES = {ActorKind.USER: "ghu_", ActorKind.SERVICE_ACCOUNT: "ghs_", ActorKind.JOB: "ghj_"}
+RANDOM_CHARACTERS = 32
+CHECKSUM_CHARACTERS = 6
+SHOWN_CHARACTERS = 12
+"""How much of a token its owner sees in lists: the prefix and 8 of the random letters; 142 bits stay secret."""
+
+LAST_USED_EVERY = timedelta(minutes=1)
+
+_ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_LENGTH = 4 + RANDOM_CHARACTERS + CHECKSUM_CHARACTERS
+
+logger = logging.getLogger(__name__)
+
+
+class TokenRefused(Unauthenticated):
+    """The token does not count. Why is told only to those who hold one that once did."""
+
+    code = "TOKEN_REFUSED"
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A token that counts, with what the same statement says of its holder."""
+
+    token: Token
+    name: str | None
+    team_id: UUID | None
+    policy_version: int
+
+
+async def identify(
+    database: Database, policies: Policies, text: str, *, at: datetime, request: RequestContext
+) -> Actor:
+    """The caller whose token this is, for the edges of the API; raises TokenRefused. Notes that the token was used."""
+    actor = await authenticate(database, policies, text, at=at, request=request)
+    await note_use(database, actor, at=at)
+    return actor
+
+
+async def authenticate(
+    database: Database, policies: Policies, text: str, *, at: datetime, request: RequestContext
+) -> Actor:
+    """The caller whose token this is, under the policy in force now; raises TokenRefused. One statement, no write."""
+    if not is_well_formed(text):
+        raise TokenRefused("This is not a token of Guildhall, or a part of it is missing: copy it whole.")
+    async with database.read() as session:
+        found = await _find(session, hash_token(text), at)
+    token = found.token
+    policy = await policies.at_version(found.policy_version)
+    claims = _claims(token) if token.subject_kind == ActorKind.JOB else None
+    return Actor(
+        kind=ActorKind(token.subject_kind),
+        id=token.subject_id,
+        name=found.name or f"job {token.subject_id}",
+        policy=policy,
+        request=request,
+        on_behalf_of=None if claims is None else claims.submitted_by,
+        team_id=found.team_id if claims is None else claims.team_id,
+        job=claims,
+        token=TokenUse(id=token.id, last_used_at=token.last_used_at),
+    )
+
+
+async def note_use(database: Database, actor: Actor, *, at: datetime) -> None:
+    """Keep when the token was last used, to the minute, in a transaction of its own; never fails the request."""
+    use = actor.token
+    if use is None or (use.last_used_at is not None and use.last_used_at > at - LAST_USED_EVERY):
+        return
+    stale = or_(Token.last_used_at.is_(None), Token.last_used_at <= at - LAST_USED_EVERY)
+    try:
+        async with database.transaction() as session:
+            await session.execute(update(Token).where(Token.id == use.id, stale).values(last_used_at=at))
+    except (Unavailable, SQLAlchemyError) as error:
+        logger.warning("The use of token %s could not be noted: %s", use.id, error)
+
+
+def make_token(kind: ActorKind, choose: Callable[[str], str] = secrets.choice) -> str:
+    """A fresh token of that kind; `choose` draws one letter of an alphabet, by chance outside tests."""
+    body = PREFIXES[kind] + "".join(choose(_ALPHABET) for _ in range(RANDOM_CHARACTERS))
+    return body + _checksum(body)
+
+
+def hash_token(text: str) -> bytes:
+    """What the database keeps of a token."""
+    return hashlib.sha256(text.encode()).digest()
+
+
+def is_well_formed(text: str) -> bool:
+    """Whether this could be a token: its prefix, its length, its letters and its checksum."""
+    body, checksum = text[:-CHECKSUM_CHARACTERS], text[-CHECKSUM_CHARACTERS:]
+    return (
+        len(text) == _LENGTH
+        and text.isascii()
+        and body[:4] in PREFIXES.values()
+        and hmac.compare_digest(checksum, _checksum(body))
+    )
+
+
+async def _find(session: AsyncSession, digest: bytes, at: datetime) -> _Found:
+    statement = (
+        select(Token, User, ServiceAccount, PolicyState.version)
+        .select_from(Token)
+        .join(PolicyState, PolicyState.id == 1)
+        .outerjoin(User, User.id == Token.user_id)
+        .outerjoin(ServiceAccount, ServiceAccount.id == Token.service_account_id)
+        .where(Token.hash == digest)
+    )
+    row = (await session.execute(statement)).one_or_none()
+    if row is None or not hmac.compare_digest(row[0].hash, digest):
+        raise TokenRefused("This token is not known here.")
+    token: Token = row[0]
+    user: User | None = row[1]
+    service_account: ServiceAccount | None = row[2]
+    holder = user if service_account is None else service_account
+    if token.revoked_at is not None and token.revoked_at <= at:
+        raise TokenRefused("This token was withdrawn; ask for a new one.")
+    if token.expires_at is not None and token.expires_at <= at:
+        raise TokenRefused("This token has expired; ask for a new one.")
+    if holder is not None and holder.deactivated_at is not None and holder.deactivated_at <= at:
+        raise TokenRefused("The account that this token belongs to is no longer active.")
+    return _Found(
+        token=token,
+        name=None if holder is None else holder.name,
+        team_id=None if service_account is None else service_account.team_id,
+        policy_version=row[3],
+    )
+
+
+def _claims(token: Token) -> JobClaims:
+    claims: dict[str, Any] = token.claims
+    return JobClaims(
+        job_id=token.subject_id,
+        attempt_id=UUID(claims["attempt_id"]),
+        team_id=UUID(claims["team_id"]),
+        submitted_by=UUID(claims["submitted_by"]),
+    )
+
+
+def _checksum(body: str) -> str:
+    number = zlib.crc32(body.encode())
+    letters = ""
+    for _ in range(CHECKSUM_CHARACTERS):
+        number, digit = divmod(number, len(_ALPHABET))
+        letters = _ALPHABET[digit] + letters
+    return letters

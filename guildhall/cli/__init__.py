@@ -1,0 +1,1 @@
+"""The program `python -m guildhall`: every part of the server, one subcommand each."""

@@ -1,0 +1,133 @@
+"""The parser, and the one place where the program turns an error into a sentence and an exit code."""
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+
+from guildhall.cli.migrating import run_migrate
+from guildhall.errors import GuildhallError, Invalid
+from guildhall.settings import Settings, SettingsError, describe, unknown_variables
+
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+Command = Callable[[Settings, argparse.Namespace], Coroutine[None, None, None]]
+
+logger = logging.getLogger("guildhall")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand: 0, 1 when it failed, 2 when it was asked wrongly. An error is one sentence on stderr."""
+    options = build_parser().parse_args(arguments)
+    try:
+        _run(options)
+    except (SettingsError, Invalid) as error:
+        return _refused(error.message, EXIT_USAGE)
+    except GuildhallError as error:
+        return _refused(error.message, EXIT_FAILURE)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        logger.debug("The program failed.", exc_info=True)
+        told = f"{type(error).__name__}: {error}".partition("\n")[0]
+        return _refused(f"Guildhall failed unexpectedly ({told}); GUILDHALL_LOG_LEVEL=DEBUG shows where.", EXIT_FAILURE)
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The subcommands; what each needs beyond arguments comes from the settings."""
+    parser = argparse.ArgumentParser(
+        prog="python -m guildhall",
+        description="Guildhall: a model registry and compute marketplace.",
+        epilog="Settings are environment variables GUILDHALL_*; `python -m guildhall settings` lists them.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+
+    def add(name: str, run: Command | None, text: str, *, also: Sequence[str] = ()) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, aliases=also, help=text, description=text)
+        command.set_defaults(run=run)
+        return command
+
+    add("all", _all, "Run everything in one process: database, API and worker.")
+    add("api", _api, "Serve the API.")
+    # One program plans and carries out for now; deployments that name the two already keep working when they part.
+    add("worker", _worker, "Admit, launch, watch and settle jobs.", also=["scheduler"])
+    add("migrate", run_migrate, "Bring the database to the newest revision, as its owner.")
+    add("verify-audit", _verify_audit, "Check that every audit event is as it was written.")
+    add("settings", None, "List every setting with its default.")
+    bootstrap = add("bootstrap", _bootstrap, "Make the first administrator and a token.")
+    bootstrap.add_argument("--email", required=True, help="the administrator's address")
+    bootstrap.add_argument("--name", required=True, help="the administrator's name")
+    bootstrap.add_argument(
+        "--token-file", type=Path, help="write the token there (mode 0600, must not exist) instead of printing it"
+    )
+    return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    settings = Settings.from_environment(os.environ)
+    _start_logging(settings)
+    if options.command == "settings":
+        _print_settings()
+        return
+    command: Command = options.run
+    asyncio.run(command(settings, options))
+
+
+# The web framework and what it serves load only for the commands that need them: `migrate` starts in half the time.
+
+
+async def _all(settings: Settings, options: argparse.Namespace) -> None:
+    from guildhall.cli.serving import run_all  # noqa: PLC0415 -- see above
+
+    await run_all(settings, options)
+
+
+async def _api(settings: Settings, options: argparse.Namespace) -> None:
+    from guildhall.cli.serving import run_api  # noqa: PLC0415 -- see above
+
+    await run_api(settings, options)
+
+
+async def _verify_audit(settings: Settings, options: argparse.Namespace) -> None:
+    from guildhall.cli.verifying import run_verify_audit  # noqa: PLC0415 -- see above
+
+    await run_verify_audit(settings, options)
+
+
+async def _worker(settings: Settings, options: argparse.Namespace) -> None:
+    from guildhall.cli.serving import run_worker_alone  # noqa: PLC0415 -- see above
+
+    await run_worker_alone(settings, options)
+
+
+async def _bootstrap(settings: Settings, options: argparse.Namespace) -> None:
+    from guildhall.cli.bootstrap import run_bootstrap  # noqa: PLC0415 -- see above
+
+    await run_bootstrap(settings, options)
+
+
+def _start_logging(settings: Settings) -> None:
+    logging.basicConfig(
+        level=settings.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    if settings.log_level != "DEBUG":
+        for chatty in ("alembic", "casbin", "_granian", "httpx"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
+    for sentence in unknown_variables(os.environ):
+        logger.warning("%s", sentence)
+
+
+def _print_settings() -> None:
+    for variable, default, text in describe():
+        print(f"{variable}\n    {text}\n    Default: {default}")
+
+
+def _refused(sentence: str, exit_code: int) -> int:
+    print(sentence, file=sys.stderr)
+    return exit_code

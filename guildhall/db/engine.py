@@ -1,0 +1,56 @@
+"""The engine of the service: asyncpg connections that run under the role that owns nothing."""
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+SERVICE_ROLE = "guildhall_service"
+OWNER_ROLE = "guildhall_owner"
+APPLICATION_NAME = "guildhall"
+CONNECT_SECONDS_MAX = 10
+IDLE_TRANSACTION_SECONDS_MAX = 60
+LOCK_WAIT_SECONDS_MAX = 10
+POOL_WAIT_SECONDS_MAX = 10
+
+
+def server_settings(url: URL, *, statement_seconds: int, role: str | None = SERVICE_ROLE) -> dict[str, str]:
+    """The session settings each connection starts with; the role comes as one, so that RESET cannot leave it."""
+    settings = {
+        "application_name": APPLICATION_NAME,
+        "timezone": "UTC",
+        "statement_timeout": f"{statement_seconds * 1000}",
+        "lock_timeout": f"{LOCK_WAIT_SECONDS_MAX * 1000}",
+        "idle_in_transaction_session_timeout": f"{IDLE_TRANSACTION_SECONDS_MAX * 1000}",
+        "jit": "off",  # our statements are short; compiling them costs more than it saves
+    }
+    if role is not None and url.username != role:
+        settings["role"] = role
+    return settings
+
+
+def create_service_engine(url: str, *, pool_size: int = 10, statement_seconds: int = 30) -> AsyncEngine:
+    """An engine whose every connection acts as `guildhall_service`, whoever logged in."""
+    parsed = make_url(url)
+    return create_async_engine(
+        parsed,
+        pool_size=pool_size,
+        pool_timeout=POOL_WAIT_SECONDS_MAX,
+        max_overflow=0,  # the setting is a limit, so that a server's max_connections can be planned
+        pool_pre_ping=True,  # a restarted database costs a query, not a request
+        connect_args={
+            "timeout": CONNECT_SECONDS_MAX,
+            "server_settings": server_settings(parsed, statement_seconds=statement_seconds),
+        },
+    )
+
+
+def create_owner_engine(url: str) -> AsyncEngine:
+    """An engine for migrations: the login's own rights, one connection, no statement timeout."""
+    return create_async_engine(
+        make_url(url),
+        poolclass=NullPool,
+        connect_args={
+            "timeout": CONNECT_SECONDS_MAX,
+            "server_settings": {"application_name": f"{APPLICATION_NAME}-migrate", "timezone": "UTC"},
+        },
+    )

@@ -1,0 +1,99 @@
+"""LISTEN and NOTIFY: a hint that something committed elsewhere, on a connection that comes back by itself.
+
+Notices are lost while the connection is down, so `connected` must make the listener look at the tables anew.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from guildhall.db.engine import CONNECT_SECONDS_MAX, SERVICE_ROLE
+
+PAYLOAD_BYTES_MAX = 7_999
+RECONNECT_SECONDS_FIRST = 0.1
+RECONNECT_SECONDS_MAX = 10.0
+HEARTBEAT_SECONDS = 15.0
+NOTICES_APPLICATION_NAME = "guildhall-notices"
+
+logger = logging.getLogger(__name__)
+
+RawConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+
+async def notify(session: AsyncSession, channel: str, payload: str = "") -> None:
+    """Tell every listener once this transaction has committed; PostgreSQL drops doubles within a transaction."""
+    assert len(payload.encode()) <= PAYLOAD_BYTES_MAX, "a notice is a hint; the content belongs into a table"
+    await session.execute(text("SELECT pg_notify(:channel, :payload)"), {"channel": channel, "payload": payload})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listener:
+    """What to call, on the event loop: `noticed` per notice with its payload, `connected` and `lost` per change."""
+
+    channel: str
+    noticed: Callable[[str], None]
+    connected: Callable[[], None]
+    lost: Callable[[], None]
+
+
+async def listen(url: str, listener: Listener) -> None:
+    """Listen until cancelled, reconnecting with a pause that doubles up to `RECONNECT_SECONDS_MAX`.
+
+    The connection is asked for a sign of life every `HEARTBEAT_SECONDS`, because a lost network says nothing.
+    """
+    pause = RECONNECT_SECONDS_FIRST
+    while True:  # as long as the process; every turn either waits on a live connection or pauses
+        try:
+            connection = await _connect(url)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            logger.warning("Notices on %s are away: %s", listener.channel, error)
+        else:
+            pause = RECONNECT_SECONDS_FIRST
+            await _listen_while_alive(connection, listener)
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, RECONNECT_SECONDS_MAX)
+
+
+async def _listen_while_alive(connection: RawConnection, listener: Listener) -> None:
+    closed = asyncio.Event()
+
+    def noticed(_connection: object, _pid: int, _channel: str, payload: object) -> None:
+        listener.noticed(str(payload))
+
+    connection.add_termination_listener(lambda _: closed.set())
+    try:
+        await connection.add_listener(listener.channel, noticed)
+        listener.connected()
+        try:
+            while not closed.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(closed.wait(), HEARTBEAT_SECONDS)
+                    break
+                await connection.fetchval("SELECT 1", timeout=CONNECT_SECONDS_MAX)
+        finally:
+            listener.lost()
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        logger.warning("Notices on %s stopped: %s", listener.channel, error)
+    finally:
+        connection.terminate()
+
+
+async def _connect(url: str) -> RawConnection:
+    parsed = make_url(url)
+    given: dict[str, Any] = {"user": parsed.username, "password": parsed.password, "database": parsed.database}
+    given["host"] = parsed.query.get("host") or parsed.host  # a folder with a socket, or a name
+    settings = {"application_name": NOTICES_APPLICATION_NAME}
+    if parsed.username != SERVICE_ROLE:
+        settings["role"] = SERVICE_ROLE
+    connection: RawConnection = await asyncpg.connect(
+        **given, port=parsed.port, timeout=CONNECT_SECONDS_MAX, server_settings=settings
+    )
+    return connection

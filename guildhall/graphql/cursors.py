@@ -1,0 +1,86 @@
+"""Cursors: where a page ended, signed, and bound to the list, its filter and order, and the viewer.
+
+A cursor is base64url of a 16-byte HMAC-SHA-256 and the JSON array of the last row's order values. What it is bound to
+is in the MAC only, so a cursor taken elsewhere is refused without telling anything.
+"""
+
+import base64
+import binascii
+import hmac
+import json
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+from guildhall.errors import Invalid
+
+CURSOR_CHARACTERS_MAX = 2_000
+_MAC_BYTES = 16
+
+
+class InvalidCursor(Invalid):
+    """A cursor that this list, filter, order and viewer never gave."""
+
+    code = "INVALID_CURSOR"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This cursor does not belong to this list with this filter, order and caller; start at its beginning."
+        )
+
+
+class CursorSigner:
+    """Signs and opens cursors under one secret key, the same in every replica."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = hmac.digest(key, b"guildhall cursor", "sha256")
+
+    def sign(self, binding: bytes, values: Sequence[Any]) -> str:
+        """The cursor after a row with these order values."""
+        body = json.dumps([_plain(value) for value in values], separators=(",", ":"), ensure_ascii=False).encode()
+        return base64.urlsafe_b64encode(self._mac(binding, body) + body).rstrip(b"=").decode()
+
+    def open(self, binding: bytes, cursor: str) -> list[Any]:
+        """The order values; raises InvalidCursor for anything that `sign` did not make for the same binding."""
+        if len(cursor) > CURSOR_CHARACTERS_MAX:
+            raise InvalidCursor
+        try:
+            raw = base64.b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        except (UnicodeEncodeError, binascii.Error) as error:
+            raise InvalidCursor from error
+        mac, body = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
+        if not hmac.compare_digest(mac, self._mac(binding, body)):
+            raise InvalidCursor
+        return [_value(item) for item in json.loads(body)]
+
+    def _mac(self, binding: bytes, body: bytes) -> bytes:
+        message = len(binding).to_bytes(4, "big") + binding + body
+        return hmac.digest(self._key, message, "sha256")[:_MAC_BYTES]
+
+
+def _plain(value: object) -> object:
+    """JSON's own types as they are, others as a pair of a letter and a text."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Enum):
+        return ["s", str(value.value)]
+    for kind, letter in ((datetime, "t"), (date, "d"), (UUID, "u"), (Decimal, "n")):
+        if isinstance(value, kind):
+            return [letter, value.isoformat() if isinstance(value, date) else str(value)]
+    assert isinstance(value, str), f"a cursor cannot hold a {type(value).__name__}"
+    return ["s", value]
+
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    "t": datetime.fromisoformat, "d": date.fromisoformat, "u": UUID, "n": Decimal, "s": str,
+}  # fmt: skip
+
+
+def _value(item: Any) -> Any:  # noqa: ANN401 -- what JSON holds
+    if not isinstance(item, list):
+        return item
+    letter, text = item
+    return _READERS[letter](text)

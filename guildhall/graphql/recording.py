@@ -1,0 +1,68 @@
+"""Reads of closed records go on the audit record: one event for a request and permission, before the answer leaves.
+
+A type says with `recorded` which of its rows are such records. What an answer holds of them is noted while it is
+loaded; where the event cannot be written, there is no answer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Uuid, case, null
+from sqlalchemy.dialects.postgresql import array
+
+from guildhall.audit.record import record
+from guildhall.auth.resources import ResourceRef
+from guildhall.graphql.sources import Expression
+
+if TYPE_CHECKING:
+    from guildhall.graphql.context import Context
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Rows of which each read is recorded: those where `when` holds, under these types with these keys.
+
+    The first pair is the row itself; a version names its whole as well, so that a search for the whole finds the read.
+    """
+
+    when: ColumnElement[bool]
+    resources: Sequence[tuple[str, Expression]]
+
+    @property
+    def operand(self) -> ColumnElement[Any]:
+        """The keys of the resources, or NULL where the read is not recorded."""
+        keys: array[Any] = array([key for _, key in self.resources], type_=Uuid(as_uuid=True))
+        return case((self.when, keys), else_=null())
+
+
+class Reads:
+    """What one request has read so far that is to be recorded, by permission."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, dict[ResourceRef, None]] = {}
+
+    def note(self, permission: str, recorded: Recorded, keys: Sequence[UUID] | None) -> None:
+        """One row was loaded; `keys` is the value of the operand."""
+        if keys is not None:
+            found = self._found.setdefault(permission, {})
+            found.update(
+                (ResourceRef(name, key), None) for (name, _), key in zip(recorded.resources, keys, strict=True)
+            )
+
+    async def write(self, context: "Context") -> None:
+        """Write the events, in one transaction; nothing where nothing was noted."""
+        if not self._found:
+            return
+        async with context.database.transaction() as session:
+            for permission, resources in sorted(self._found.items()):
+                await record(
+                    session,
+                    context.actor,
+                    action=permission,
+                    resources=list(resources),
+                    at=context.at,
+                    new_id=context.new_id,
+                )
+        self._found.clear()

@@ -1,0 +1,39 @@
+"""Is the process alive, can it work, and what does it count."""
+
+from litestar import Response, get
+from litestar.datastructures import State
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from guildhall.db.opening import require_newest_revision
+from guildhall.db.transaction import Database
+from guildhall.errors import GuildhallError
+from guildhall.http.watching import Metrics
+
+DATABASE_KEY = "database"
+METRICS_KEY = "metrics"
+
+
+@get("/healthz", include_in_schema=False, sync_to_thread=False)
+def healthz_route() -> dict[str, str]:
+    """The process answers; nothing else is asked."""
+    return {"status": "alive"}
+
+
+@get("/readyz", include_in_schema=False)
+async def readyz_route(state: State) -> Response[dict[str, str]]:
+    """The database answers and is at the revision of this program; 503 and the reason otherwise."""
+    database = state[DATABASE_KEY]
+    assert isinstance(database, Database)
+    try:
+        await require_newest_revision(database)
+    except GuildhallError as error:
+        return Response({"status": "not ready", "reason": error.message}, status_code=503)
+    return Response({"status": "ready"})
+
+
+@get("/metrics", include_in_schema=False, sync_to_thread=False)
+def metrics_route(state: State) -> Response[bytes]:
+    """Prometheus' text format."""
+    metrics = state[METRICS_KEY]
+    assert isinstance(metrics, Metrics)
+    return Response(generate_latest(metrics.registry), headers={"content-type": CONTENT_TYPE_LATEST})

@@ -1,0 +1,65 @@
+"""Who is calling: the bearer token of the Authorization header, and where the call came from."""
+
+from dataclasses import dataclass
+
+from litestar.datastructures import Headers
+from litestar.types import HTTPScope
+
+from guildhall.auth.actor import Actor, RequestContext
+from guildhall.auth.policies import Policies
+from guildhall.auth.tokens import identify
+from guildhall.clock import Clock
+from guildhall.db.transaction import Database
+from guildhall.errors import Unauthenticated
+
+CLIENT_CHARACTERS_MAX = 200
+REQUEST_ID = "guildhall_request_id"
+"""Where the scope's state keeps the id of the request."""
+
+
+class InvalidAuthorization(Unauthenticated):
+    """An Authorization header that is no bearer token."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Turns a request into its caller."""
+
+    database: Database
+    policies: Policies
+    clock: Clock
+
+    async def actor(self, scope: HTTPScope) -> Actor:
+        """The caller; raises Unauthenticated where there is none."""
+        found = await self.actor_or_none(scope)
+        if found is None:
+            raise Unauthenticated("Sign in first: send a token as `Authorization: Bearer …`.")
+        return found
+
+    async def actor_or_none(self, scope: HTTPScope) -> Actor | None:
+        """The caller, or None without a token; a token that does not count is refused, never ignored."""
+        header = Headers.from_scope(scope).get("authorization")
+        if header is None:
+            return None
+        scheme, _, text = header.partition(" ")
+        if scheme.lower() != "bearer" or not text.strip():
+            raise InvalidAuthorization("The Authorization header must be `Bearer` and a token.")
+        return await identify(
+            self.database, self.policies, text.strip(), at=self.clock.now(), request=request_context(scope)
+        )
+
+
+def request_context(scope: HTTPScope) -> RequestContext:
+    """Where the call came from, for the audit record. The peer's address: no proxy's word is taken."""
+    client = scope.get("client")
+    agent = Headers.from_scope(scope).get("user-agent")
+    return RequestContext(
+        request_id=request_id(scope),
+        address=None if client is None else str(client[0]),
+        client=None if agent is None else agent[:CLIENT_CHARACTERS_MAX],
+    )
+
+
+def request_id(scope: HTTPScope) -> str:
+    """The id that the middleware gave the request."""
+    return str(scope["state"].get(REQUEST_ID, ""))

@@ -1,0 +1,71 @@
+"""Around every request: its id in and out, its place in the metrics, one line in the log."""
+
+import logging
+import re
+import time
+
+from litestar.datastructures import Headers
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from guildhall.clock import IdSource
+from guildhall.http.identity import REQUEST_ID
+
+logger = logging.getLogger("guildhall.requests")
+
+_GIVEN_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
+_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """What Prometheus reads at /metrics; a registry of its own, so that two applications do not clash."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "guildhall_http_requests", "Answered requests.", ["method", "route", "status"], registry=self.registry
+        )
+        self.seconds = Histogram(
+            "guildhall_http_request_seconds", "Time to the last byte of an answer.", ["method", "route"],
+            buckets=_BUCKETS, registry=self.registry,
+        )  # fmt: skip
+        self.graphql_errors = Counter(
+            "guildhall_graphql_errors", "Errors in GraphQL answers by their code.", ["code"], registry=self.registry
+        )
+
+
+class Watch:
+    """ASGI middleware. A harmless id that the client sent is taken over, so that both logs can be joined."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, new_id: IdSource) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._new_id = new_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass everything on, and note the status on its way back."""
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        given = Headers.from_scope(scope).get("x-request-id", "")
+        key = given if _GIVEN_ID.fullmatch(given) else str(self._new_id())
+        scope.setdefault("state", {})[REQUEST_ID] = key
+        status = 500
+        started = time.perf_counter()
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", key.encode("ascii"))]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            seconds = time.perf_counter() - started
+            route = scope.get("path_template") or "other"
+            self._metrics.requests.labels(scope["method"], route, str(status)).inc()
+            self._metrics.seconds.labels(scope["method"], route).observe(seconds)
+            logger.info("%s %s %s %.1f ms request=%s", scope["method"], scope["path"], status, seconds * 1000, key)

@@ -1,0 +1,103 @@
+"""Service accounts: programs that call in their own name, each for one team, with roles in that team alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from guildhall.audit.record import record
+from guildhall.auth.actor import Actor
+from guildhall.auth.authorize import require
+from guildhall.auth.resources import ResourceRef
+from guildhall.auth.subjects import ActorKind, Subject
+from guildhall.auth.tables import ServiceAccount
+from guildhall.changes import Change, ChangeAction
+from guildhall.clock import IdSource
+from guildhall.organisation.bindings import BIND, set_roles
+from guildhall.organisation.names import Problems, bindable_roles, team_ids
+
+CHANGE = "guildhall:service-account:change"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceAccountSetting:
+    """A service account as the configuration says it should be: exactly these roles in its team."""
+
+    team: str
+    name: str
+    roles: Sequence[str]
+
+
+async def apply_service_accounts(
+    session: AsyncSession, actor: Actor, items: Sequence[ServiceAccountSetting], *, at: datetime, new_id: IdSource
+) -> list[Change]:
+    """Make the service accounts and set their roles; one Change for each, in order."""
+    places = await _check(session, items)
+    return [await _apply(session, actor, item, places[item.team], at=at, new_id=new_id) for item in items]
+
+
+async def _check(session: AsyncSession, items: Sequence[ServiceAccountSetting]) -> dict[str, UUID]:
+    problems = Problems()
+    places = await team_ids(session, {item.team for item in items})
+    roles = await bindable_roles(session)
+    for index, item in enumerate(items):
+        field = f"serviceAccounts.{index}"
+        problems.check_slug(item.name, f"{field}.name")
+        if item.team not in places:
+            problems.add("UNKNOWN_TEAM", f"There is no team named {item.team!r}.", f"{field}.team")
+        for role in item.roles:
+            if role not in roles:
+                known = ", ".join(sorted(roles))
+                problems.add("UNKNOWN_ROLE", f"{role!r} is not a role; these are: {known}.", f"{field}.roles")
+    problems.check_doubles([(item.team, item.name) for item in items], "serviceAccounts", "name")
+    problems.raise_if_any()
+    return places
+
+
+async def _apply(
+    session: AsyncSession,
+    actor: Actor,
+    item: ServiceAccountSetting,
+    team_id: UUID,
+    *,
+    at: datetime,
+    new_id: IdSource,
+) -> Change:
+    name = f"{item.name} of {item.team}"
+    row = {"id": new_id(), "name": item.name, "team_id": team_id, "created_at": at}
+    require(actor, CHANGE, team_id=team_id)
+    require(actor, BIND, team_id=team_id)
+    added = await session.scalar(
+        insert(ServiceAccount).values(row).on_conflict_do_nothing().returning(ServiceAccount.id)
+    )
+    account_id = added or await session.scalar(
+        select(ServiceAccount.id).where(ServiceAccount.team_id == team_id, ServiceAccount.name == item.name)
+    )
+    assert account_id is not None, "either it was there or it was added"
+    resources = [ResourceRef("ServiceAccount", account_id), ResourceRef("Team", team_id)]
+    if added is not None:
+        after = {"name": item.name}
+        await record(
+            session, actor, action=CHANGE, resources=resources, team_id=team_id, after=after, at=at, new_id=new_id
+        )
+    subject = Subject(ActorKind.SERVICE_ACCOUNT, account_id)
+    changed = await set_roles(session, actor, subject, team_id=team_id, roles=item.roles, at=at, new_id=new_id)
+    if changed.before != changed.after:
+        await record(
+            session,
+            actor,
+            action=BIND,
+            resources=resources,
+            team_id=team_id,
+            before={"roles": changed.before},
+            after={"roles": changed.after},
+            at=at,
+            new_id=new_id,
+        )
+    elif added is None:
+        return Change("ServiceAccount", name, ChangeAction.UNCHANGED)
+    return Change("ServiceAccount", name, ChangeAction.UPDATED if added is None else ChangeAction.CREATED)

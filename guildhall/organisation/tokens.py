@@ -1,0 +1,187 @@
+"""Issuing and ending tokens, each in the audit record. The text of a token exists once, in the answer to issuing it."""
+
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from guildhall.audit.record import record
+from guildhall.auth.actor import Actor, JobClaims
+from guildhall.auth.authorize import require
+from guildhall.auth.resources import ResourceRef
+from guildhall.auth.subjects import ActorKind
+from guildhall.auth.tables import ServiceAccount, Token, User
+from guildhall.auth.tokens import SHOWN_CHARACTERS, hash_token, make_token
+from guildhall.clock import IdSource
+from guildhall.errors import Invalid, NotFound
+
+ISSUE = "guildhall:token:issue"
+REVOKE = "guildhall:token:revoke"
+TOKEN_DAYS_MAX = 366
+LABEL_CHARACTERS_MAX = 200
+
+_RESOURCE_TYPES = {ActorKind.USER: "User", ActorKind.SERVICE_ACCOUNT: "ServiceAccount", ActorKind.JOB: "Job"}
+
+
+class InvalidTokenRequest(Invalid):
+    """A token that would not be known later, or would last too long."""
+
+    code = "INVALID_TOKEN_REQUEST"
+
+
+class IssuedToken(NamedTuple):
+    """A new token: its id, and the one time that its text can be read."""
+
+    id: UUID
+    text: str
+
+
+async def issue_token(
+    session: AsyncSession,
+    actor: Actor,
+    *,
+    subject_kind: ActorKind,
+    subject_id: UUID,
+    label: str,
+    expires_at: datetime,
+    at: datetime,
+    new_id: IdSource,
+    claims: JobClaims | None = None,
+) -> IssuedToken:
+    """A token for a user, a service account or (with claims, by the platform alone) a job.
+
+    Callers may make tokens for themselves; for others it takes `guildhall:token:issue`, for a service account in its
+    team. Raises InvalidTokenRequest, NotFound, PermissionRefused.
+    """
+    if actor.kind is ActorKind.JOB:
+        # Its token is narrowed to one attempt and ends with it; another would be neither.
+        require(actor, ISSUE, team_id=actor.team_id, resource=ResourceRef("Job", actor.id))
+    assert (subject_kind is ActorKind.JOB) == (claims is not None), "a job's token has claims, others have none"
+    team_id = await _require_subject(session, subject_kind, subject_id) if claims is None else claims.team_id
+    if claims is not None:
+        assert actor.kind is ActorKind.SYSTEM, "only the platform makes tokens for jobs"
+        assert claims.job_id == subject_id, "a job's token is about that job"
+    _check(label, expires_at, at)
+    subject = ResourceRef(_RESOURCE_TYPES[subject_kind], subject_id)
+    if actor.subject != (subject_kind, subject_id):
+        require(actor, ISSUE, team_id=team_id, resource=subject)
+    text = make_token(subject_kind)
+    token = Token(
+        id=new_id(),
+        subject_kind=subject_kind.value,
+        subject_id=subject_id,
+        prefix=text[:SHOWN_CHARACTERS],
+        hash=hash_token(text),
+        label=label.strip(),
+        claims={} if claims is None else _as_json(claims),
+        created_at=at,
+        expires_at=expires_at,
+    )
+    session.add(token)
+    await session.flush()
+    after = {"label": token.label, "prefix": token.prefix, "expires_at": expires_at}
+    resources = [ResourceRef("Token", token.id), subject]
+    await record(session, actor, action=ISSUE, resources=resources, team_id=team_id, after=after, at=at, new_id=new_id)
+    return IssuedToken(token.id, text)
+
+
+async def revoke_token(
+    session: AsyncSession, actor: Actor, token_id: UUID, *, at: datetime, new_id: IdSource, field: str | None = None
+) -> None:
+    """End one token at once, for good; ending an ended one changes nothing. Raises NotFound for what is not theirs."""
+    token = await session.scalar(
+        select(Token)
+        .where(Token.id == token_id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    )
+    own = token is not None and actor.subject == (token.subject_kind, token.subject_id)
+    team_id = None if token is None or own else await _team_of(session, token)
+    if token is None or not (own or actor.may(REVOKE, team_id)):
+        raise NotFound("There is no such token.", field=field)
+    if token.revoked_at is not None:
+        return
+    token.revoked_at = at
+    await session.flush()
+    await _record_end(session, actor, token, team_id, at=at, new_id=new_id)
+
+
+async def revoke_tokens_of(
+    session: AsyncSession, actor: Actor, *, subject_kind: ActorKind, subject_id: UUID, at: datetime, new_id: IdSource
+) -> int:
+    """End every token of a user, a service account or a job that still counts; returns how many there were."""
+    counting = or_(Token.expires_at.is_(None), Token.expires_at > at)
+    rows = await session.scalars(
+        update(Token)
+        .where(
+            Token.subject_kind == subject_kind.value,
+            Token.subject_id == subject_id,
+            Token.revoked_at.is_(None),
+            counting,
+        )
+        .values(revoked_at=at)
+        .returning(Token)
+    )
+    tokens = rows.all()
+    for token in tokens:
+        team_id = await _team_of(session, token)
+        require(actor, REVOKE, team_id=team_id, resource=ResourceRef(_RESOURCE_TYPES[subject_kind], subject_id))
+        await _record_end(session, actor, token, team_id, at=at, new_id=new_id)
+    return len(tokens)
+
+
+async def _require_subject(session: AsyncSession, kind: ActorKind, subject_id: UUID) -> UUID | None:
+    """The team of a service account, None for a user; NotFound for a holder that is not there or not active."""
+    if kind is ActorKind.USER:
+        active = select(User.id).where(User.id == subject_id, User.deactivated_at.is_(None))
+        if await session.scalar(active) is None:
+            raise NotFound("There is no such person.")
+        return None
+    team = select(ServiceAccount.team_id).where(
+        ServiceAccount.id == subject_id, ServiceAccount.deactivated_at.is_(None)
+    )
+    team_id = await session.scalar(team)
+    if team_id is None:
+        raise NotFound("There is no such service account.")
+    return team_id
+
+
+async def _team_of(session: AsyncSession, token: Token) -> UUID | None:
+    if token.subject_kind == ActorKind.JOB:
+        return UUID(token.claims["team_id"])
+    return await session.scalar(select(ServiceAccount.team_id).where(ServiceAccount.id == token.service_account_id))
+
+
+async def _record_end(
+    session: AsyncSession, actor: Actor, token: Token, team_id: UUID | None, *, at: datetime, new_id: IdSource
+) -> None:
+    subject = ResourceRef(_RESOURCE_TYPES[ActorKind(token.subject_kind)], token.subject_id)
+    await record(
+        session,
+        actor,
+        action=REVOKE,
+        resources=[ResourceRef("Token", token.id), subject],
+        team_id=team_id,
+        before={"label": token.label, "prefix": token.prefix},
+        at=at,
+        new_id=new_id,
+    )
+
+
+def _check(label: str, expires_at: datetime, at: datetime) -> None:
+    if not label.strip() or len(label) > LABEL_CHARACTERS_MAX or "\0" in label:
+        raise InvalidTokenRequest(f"A token has a label of 1 to {LABEL_CHARACTERS_MAX} characters.", field="label")
+    if not at < expires_at <= at + timedelta(days=TOKEN_DAYS_MAX):
+        raise InvalidTokenRequest(
+            f"A token ends in the future, in {TOKEN_DAYS_MAX} days at the latest.", field="expiresAt"
+        )
+
+
+def _as_json(claims: JobClaims) -> dict[str, str]:
+    return {
+        "attempt_id": str(claims.attempt_id),
+        "team_id": str(claims.team_id),
+        "submitted_by": str(claims.submitted_by),
+    }

@@ -1,0 +1,24 @@
+"""One schema of all packages' declarations; whoever executes or prints it asks here."""
+
+from functools import cache
+from typing import Any
+
+from guildhall.graphql import organisation
+from guildhall.graphql.compose import Composed, compose
+from guildhall.schema import audit, configuration, tokens, viewer
+from marketplace.graphql.fields import TYPES as MARKETPLACE
+from registry.graphql.fields import TYPES as REGISTRY
+from scheduler.graphql.fields import TYPES as SCHEDULER
+
+OWN = [*organisation.TYPES, *viewer.TYPES, *tokens.TYPES, *audit.TYPES, *configuration.TYPES]
+
+
+def declarations() -> list[type[Any]]:
+    """Every decorated class."""
+    return [*OWN, *REGISTRY, *MARKETPLACE, *SCHEDULER]
+
+
+@cache
+def composed_schema() -> Composed:
+    """The schema of this program, made once a process."""
+    return compose(declarations())

@@ -1,0 +1,272 @@
+"""Every setting: environment variables `GUILDHALL_*`, each with a default that works on a laptop.
+
+The fields of `Settings` are the one list; `describe()` prints it. A wrong value stops the program with one sentence.
+"""
+
+# ruff: noqa: RUF009 -- `_variable` is dataclasses.field with our metadata, which ruff cannot know
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from guildhall.errors import GuildhallError
+
+PREFIX = "GUILDHALL_"
+FREE_BYTES_MIN = 200 << 20
+"""What a first start writes, with room for a first job."""
+
+
+class SettingsError(GuildhallError):
+    """An environment variable that cannot be used; the message names it, its value and what would be right."""
+
+    code = "SETTINGS"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Variable:
+    """How one field is read: `parse` raises ValueError, `right` completes the sentence "it must be …"."""
+
+    parse: Callable[[str], Any]
+    right: str
+    text: str
+    default_text: str | None
+    secret: bool
+
+
+def _variable(
+    default: Any,  # noqa: ANN401 -- the type is the field's, checked there
+    parse: Callable[[str], Any],
+    *,
+    right: str,
+    text: str,
+    default_text: str | None = None,
+    secret: bool = False,
+) -> Any:  # noqa: ANN401 -- dataclasses.field is typed the same way
+    about = _Variable(parse=parse, right=right, text=text, default_text=default_text, secret=secret)
+    return field(default=default, repr=not secret, metadata={"variable": about})
+
+
+def _whole(minimum: int, maximum: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        number = int(value)
+        if not minimum <= number <= maximum:
+            raise ValueError(value)
+        return number
+
+    return parse
+
+
+def _number(default: int, minimum: int, maximum: int, text: str) -> Any:  # noqa: ANN401 -- as _variable
+    right = f"a whole number from {minimum} to {maximum}"
+    return _variable(default, _whole(minimum, maximum), right=right, text=text)
+
+
+def _switch(value: str) -> bool:
+    return {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}[value.lower()]
+
+
+def _bind(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    _whole(1, 65535)(port)
+    if not host:
+        raise ValueError(value)
+    return value
+
+
+def _web_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(value)
+    return value.rstrip("/")
+
+
+def _postgres_url(value: str) -> str:
+    scheme, separator, rest = value.partition("://")
+    if not separator or scheme not in {"postgresql", "postgres", "postgresql+asyncpg"}:
+        raise ValueError(value)
+    urlsplit(value)
+    return f"postgresql+asyncpg://{rest}"
+
+
+def _artifacts_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"file", "s3", "gs", "az"} or not (parts.netloc or parts.path):
+        raise ValueError(value)
+    return value.rstrip("/")
+
+
+def _folder(value: str) -> Path:
+    return Path(value).expanduser().absolute()
+
+
+def _log_level(value: str) -> str:
+    level = value.upper()
+    if level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+        raise ValueError(value)
+    return level
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The settings of one process, checked. Make one with `from_environment`, or by name in a test."""
+
+    data_dir: Path = _variable(
+        Path(), _folder, right="a folder", default_text="$XDG_DATA_HOME/guildhall or ~/.local/share/guildhall",
+        text="Where the embedded database, the artifacts and the keys live.",
+    )  # fmt: skip
+    database_url: str | None = _variable(
+        None, _postgres_url, right="a URL such as postgresql://user:password@host/database", secret=True,
+        default_text="an embedded PostgreSQL in the data folder",
+        text="The database that the service uses, as a login that is a member of guildhall_service and owns no table.",
+    )  # fmt: skip
+    migration_database_url: str | None = _variable(
+        None, _postgres_url, right="a URL such as postgresql://owner:password@host/database", secret=True,
+        default_text="the value of GUILDHALL_DATABASE_URL",
+        text="The same database, as the login that owns the tables; only `migrate` uses it.",
+    )  # fmt: skip
+    database_pool_size: int = _number(10, 2, 500, "The most database connections of one process.")
+    database_statement_seconds: int = _number(30, 1, 3600, "How long one SQL statement may run before it is ended.")
+    artifacts_url: str = _variable(
+        "", _artifacts_url, right="a URL that begins with file:///, s3://, gs:// or az://",
+        default_text="the folder `artifacts` in the data folder",
+        text="Where the bytes of models and data sets are kept.",
+    )  # fmt: skip
+    bind: str = _variable(
+        "127.0.0.1:8321", _bind, right="host:port, the port from 1 to 65535", text="Where the API listens.",
+    )  # fmt: skip
+    public_url: str = _variable(
+        "", _web_url, right="a URL that begins with http:// or https://",
+        default_text="http:// and the value of GUILDHALL_BIND",
+        text="The address under which callers and jobs reach the API.",
+    )  # fmt: skip
+    log_level: str = _variable(
+        "INFO", _log_level, right="DEBUG, INFO, WARNING or ERROR", text="How much is logged.",
+    )  # fmt: skip
+    graphql_introspection: bool = _variable(
+        True, _switch, right="true or false", text="Whether callers may introspect the schema and get suggestions.",
+    )  # fmt: skip
+    graphql_graphiql: bool = _variable(
+        True, _switch, right="true or false", text="Whether browsers get GraphiQL at /graphql.",
+    )  # fmt: skip
+    graphql_document_bytes_max: int = _number(16_384, 1_024, 1_048_576, "The longest GraphQL document, in bytes.")
+    graphql_variables_bytes_max: int = _number(1_048_576, 1_024, 67_108_864, "The longest GraphQL variables, in bytes.")
+    graphql_tokens_max: int = _number(2_000, 100, 100_000, "The most tokens in one GraphQL document.")
+    graphql_page_max: int = _number(100, 1, 1_000, "The largest `first` of a connection.")
+    graphql_rows_max: int = _number(
+        100_000, 100, 10_000_000, "The most rows that the pages of one GraphQL document may come to together."
+    )
+    upload_part_bytes: int = _number(
+        8 * 1024 * 1024, 64 * 1024, 1024**3, "The size of the parts in which files are uploaded, in bytes."
+    )
+    quote_valid_seconds: int = _number(900, 30, 86_400, "How long a quote can be accepted, in seconds.")
+    runner_grace_seconds: int = _number(10, 1, 600, "The time between asking a job to end and ending it, in seconds.")
+    worker_lease_seconds: int = _number(30, 2, 3_600, "How long a worker may hold a row without renewing, in seconds.")
+    worker_poll_milliseconds: int = _number(250, 10, 60_000, "How often an idle worker looks for work.")
+    local_disk_bytes: int = _number(
+        16 * 1024**3, 1024**2, 1024**5, "What a local job that states no limit may keep in its folder, in bytes."
+    )
+    secret_key_file: Path = _variable(
+        Path(), _folder, right="a file", default_text="`secret.key` in the data folder, made at the first start",
+        text="The key that signs cursors and upload addresses; every replica needs the same one.",
+    )  # fmt: skip
+    audit_key_file: Path = _variable(
+        Path(), _folder, right="a file", default_text="`audit.key` in the data folder, made at the first start",
+        text="The key of the audit record's authentication codes; the database must not have it.",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        """Fill in what follows from other settings."""
+        data_dir = self.data_dir if self.data_dir != Path() else default_data_dir(os.environ)
+        derived: dict[str, Any] = {
+            "data_dir": data_dir,
+            "migration_database_url": self.migration_database_url or self.database_url,
+            "artifacts_url": self.artifacts_url or (data_dir / "artifacts").as_uri(),
+            "public_url": self.public_url or f"http://{_reachable(self.bind)}",
+            "secret_key_file": self.secret_key_file if self.secret_key_file != Path() else data_dir / "secret.key",
+            "audit_key_file": self.audit_key_file if self.audit_key_file != Path() else data_dir / "audit.key",
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> "Settings":
+        """Read and check every `GUILDHALL_*` variable; an empty value counts as not set. Raises SettingsError."""
+        values: dict[str, Any] = {}
+        for name, about in _variables().items():
+            value = environ.get(PREFIX + name.upper(), "")
+            if not value:
+                continue
+            try:
+                values[name] = about.parse(value)
+            except (ValueError, KeyError) as error:
+                shown = "its value (not shown, it may hold a password)" if about.secret else repr(value)
+                message = f"{PREFIX}{name.upper()} cannot be {shown}: it must be {about.right}."
+                raise SettingsError(message, field=PREFIX + name.upper()) from error
+        if "data_dir" not in values:
+            values["data_dir"] = default_data_dir(environ)
+        return cls(**values)
+
+    @property
+    def bind_host(self) -> str:
+        """The host part of `bind`, an IPv6 address without its brackets."""
+        return self.bind.rpartition(":")[0].strip("[]")
+
+    @property
+    def bind_port(self) -> int:
+        """The port part of `bind`."""
+        return int(self.bind.rpartition(":")[2])
+
+
+def require_data_dir(settings: Settings) -> None:
+    """Make the data folder where it is missing. Raises SettingsError where it cannot be made or written to."""
+    folder = settings.data_dir
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        free_bytes = shutil.disk_usage(folder).free
+        reason = None if os.access(folder, os.W_OK | os.X_OK) else "it may not be written to"
+    except OSError as error:
+        reason = (error.strerror or "it cannot be made").lower()
+    else:
+        if not (folder / "postgres").exists() and free_bytes < FREE_BYTES_MIN:
+            reason = f"its disk has {free_bytes >> 20} MiB free, and a first start needs {FREE_BYTES_MIN >> 20} MiB"
+    if reason is not None:
+        raise SettingsError(f"GUILDHALL_DATA_DIR={folder} cannot be used: {reason}. Name another folder.")
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """One sentence for each `GUILDHALL_*` variable that nothing reads, so that a typing mistake is seen."""
+    known = {PREFIX + name.upper() for name in _variables()}
+    return [
+        f"{name} is set but is not a setting of Guildhall; `python -m guildhall settings` lists them."
+        for name in sorted(environ)
+        if name.startswith(PREFIX) and name not in known
+    ]
+
+
+def describe() -> list[tuple[str, str, str]]:
+    """The documented list: variable, default in words, and what it is for."""
+    rows = []
+    for entry in fields(Settings):
+        about: _Variable = entry.metadata["variable"]
+        default = about.default_text or str(entry.default).lower() if entry.type is bool else about.default_text
+        rows.append((PREFIX + entry.name.upper(), default or str(entry.default), about.text))
+    return rows
+
+
+def default_data_dir(environ: Mapping[str, str]) -> Path:
+    """The folder `guildhall` among the user's data, after the XDG base directory specification."""
+    base = environ.get("XDG_DATA_HOME", "")
+    return (Path(base) if base else Path(environ.get("HOME") or Path.home()) / ".local" / "share") / "guildhall"
+
+
+def _variables() -> dict[str, _Variable]:
+    return {entry.name: entry.metadata["variable"] for entry in fields(Settings)}
+
+
+def _reachable(bind: str) -> str:
+    """A listening address as something to connect to: every interface includes loopback."""
+    host, _, port = bind.rpartition(":")
+    return f"{'127.0.0.1' if host in {'0.0.0.0', '[::]', '*'} else host}:{port}"  # noqa: S104 -- compared, not bound

@@ -1,0 +1,1 @@
+"""The marketplace in GraphQL: programmes, wallets, prices, and the finance view."""

@@ -1,0 +1,76 @@
+"""Which access requests and grants exist for a caller: theirs, their teams', and those about data of theirs."""
+
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, and_, exists, or_, select, true
+from sqlalchemy.orm import aliased
+
+from guildhall.auth.actor import Actor
+from guildhall.auth.authorize import team_rows
+from guildhall.auth.subjects import ActorKind
+from registry.access.tables import (
+    AccessGrant,
+    AccessGrantResource,
+    AccessRequest,
+    AccessRequestSource,
+    AccessRequestState,
+)
+from registry.datasets.tables import Dataset, DatasetSteward
+
+READ = "registry:access:read"
+
+
+def visible_access_requests(actor: Actor) -> ColumnElement[bool]:
+    """Rows of `access_requests` that the actor wrote, that are for them or their team, or about data of theirs."""
+    if actor.teams_where(READ) is None:
+        return true()
+    about = select(AccessRequestSource.dataset_id).where(AccessRequestSource.request_id == AccessRequest.id)
+    rows = or_(
+        team_rows(actor, team_column=AccessRequest.beneficiary_team_id, permission=READ),
+        _answers_for(actor, about.correlate(AccessRequest)),
+    )
+    if actor.kind is not ActorKind.USER:
+        return rows
+    return or_(rows, AccessRequest.requester_id == actor.id, AccessRequest.beneficiary_user_id == actor.id)
+
+
+def visible_access_grants(actor: Actor) -> ColumnElement[bool]:
+    """Rows of `access_grants` that are for the actor or their team, that they asked for, or about data of theirs."""
+    if actor.teams_where(READ) is None:
+        return true()
+    sources = select(AccessRequestSource.dataset_id).where(AccessRequestSource.request_id == AccessGrant.request_id)
+    named = select(AccessGrantResource.resource_id).where(AccessGrantResource.grant_id == AccessGrant.id)
+    rows = or_(
+        team_rows(actor, team_column=AccessGrant.beneficiary_team_id, permission=READ),
+        _answers_for(actor, sources.correlate(AccessGrant)),
+        _answers_for(actor, named.correlate(AccessGrant)),
+    )
+    if actor.kind is not ActorKind.USER:
+        return rows
+    request = aliased(AccessRequest)
+    asked = exists().where(request.id == AccessGrant.request_id, request.requester_id == actor.id)
+    return or_(rows, AccessGrant.beneficiary_user_id == actor.id, asked)
+
+
+def requests_to_decide(actor: Actor) -> ColumnElement[bool]:
+    """Pending rows of `access_requests` that this person may decide: steward of all its data sets, not concerned."""
+    source = aliased(AccessRequestSource)
+    stewarded = exists().where(DatasetSteward.dataset_id == source.dataset_id, DatasetSteward.user_id == actor.user_id)
+    about_data = exists().where(source.request_id == AccessRequest.id)
+    return and_(
+        AccessRequest.state == AccessRequestState.PENDING,
+        AccessRequest.requester_id != actor.id,
+        AccessRequest.beneficiary_user_id.is_distinct_from(actor.id),
+        about_data,
+        ~about_data.where(~stewarded),
+    )
+
+
+def _answers_for(actor: Actor, dataset_ids: Select[UUID]) -> ColumnElement[bool]:
+    """Whether one of the data sets belongs to a team where the actor may see access, or is stewarded by them."""
+    dataset = aliased(Dataset)  # an alias, or a statement that reads data sets itself would be correlated with this
+    answering = team_rows(actor, team_column=dataset.team_id, permission=READ)
+    if actor.kind is ActorKind.USER:
+        steward = exists().where(DatasetSteward.dataset_id == dataset.id, DatasetSteward.user_id == actor.id)
+        answering = or_(answering, steward)
+    return exists().where(dataset.id.in_(dataset_ids), answering)

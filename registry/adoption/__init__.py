@@ -1,0 +1,1 @@
+"""Which team relies on whose model, since when and what for."""

@@ -1,0 +1,176 @@
+"""Parts of files on their way in: streamed to a key of their own, then written down, so that an upload can go on later.
+
+What a cut connection leaves is nothing: the store keeps only whole parts, and only a whole part gets a row.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import delete, func, select
+
+from guildhall.clock import Clock, IdSource
+from guildhall.db.locks import lock_rows
+from guildhall.db.transaction import Database, ReadSession
+from guildhall.errors import Conflict, GuildhallError, Invalid, LimitExceeded, NotFound
+from registry.artifacts.owners import OwnerRef
+from registry.artifacts.tables import Artifact, ArtifactPart, ArtifactState, OwnerKind
+from registry.storage import ArtifactStore
+
+PARTS_MAX = 10_000
+UPLOADS_PREFIX = "uploads"
+
+
+class UploadNotFound(NotFound):
+    """No such file, or none that this caller may upload."""
+
+    code = "UPLOAD_NOT_FOUND"
+
+
+class AlreadyStored(Conflict):
+    """The file is complete; nothing can be added to it."""
+
+    code = "ALREADY_STORED"
+
+
+class InvalidPart(Invalid):
+    """The number of a part is not one."""
+
+    code = "INVALID_PART"
+
+
+class PartTooLarge(LimitExceeded):
+    """More bytes in one part than parts may have."""
+
+    code = "PART_TOO_LARGE"
+
+
+class TooManyBytes(Invalid):
+    """More bytes than were announced for the file."""
+
+    code = "SIZE_MISMATCH"
+
+
+@dataclass(frozen=True, kw_only=True)
+class IncomingFile:
+    """A file that was announced and is not stored."""
+
+    artifact_id: UUID
+    owner: OwnerRef
+    path: str
+    size_bytes: int
+    state: ArtifactState
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReceivedPart:
+    """One part that arrived whole. `offset` is where it begins if all parts before it are there."""
+
+    number: int
+    offset: int
+    size_bytes: int
+    sha256: str
+
+
+async def find_upload(session: ReadSession, artifact_id: UUID) -> IncomingFile:
+    """The announced file. Raises UploadNotFound; whether the caller may upload to its owner is checked after this."""
+    row = await session.get(Artifact, artifact_id)
+    if row is None:
+        raise UploadNotFound("There is no such upload.")
+    return IncomingFile(
+        artifact_id=row.id,
+        owner=OwnerRef(OwnerKind(row.owner_kind), row.owner_id),
+        path=row.path,
+        size_bytes=row.size_bytes,
+        state=ArtifactState(row.state),
+    )
+
+
+async def received_parts(session: ReadSession, artifact_id: UUID) -> list[ReceivedPart]:
+    """The parts that arrived, by number: a client that was interrupted sends what is missing."""
+    statement = select(ArtifactPart).where(ArtifactPart.artifact_id == artifact_id).order_by(ArtifactPart.number)
+    parts = []
+    offset = 0
+    for row in await session.scalars(statement):
+        parts.append(ReceivedPart(number=row.number, offset=offset, size_bytes=row.size_bytes, sha256=row.sha256))
+        offset += row.size_bytes
+    return parts
+
+
+async def receive_part(
+    database: Database,
+    store: ArtifactStore,
+    *,
+    file: IncomingFile,
+    number: int,
+    chunks: AsyncIterator[bytes],
+    part_bytes_max: int,
+    clock: Clock,
+    new_id: IdSource,
+) -> ReceivedPart:
+    """Store one part of a file whose upload the caller was found to have a right to; sent again, it replaces the first.
+
+    `chunks` raises where the connection is cut; that ends the part without a trace. Raises InvalidPart, PartTooLarge,
+    TooManyBytes, AlreadyStored. No transaction is open while bytes arrive.
+    """
+    if not 1 <= number <= PARTS_MAX:
+        raise InvalidPart(f"Part {number} cannot be: parts are numbered from 1 to {PARTS_MAX}.", field="part")
+    if file.state is ArtifactState.STORED:
+        raise _already_stored(file)
+    async with database.read() as session:
+        others = await session.scalar(
+            select(func.coalesce(func.sum(ArtifactPart.size_bytes), 0)).where(
+                ArtifactPart.artifact_id == file.artifact_id, ArtifactPart.number != number
+            )
+        )
+    left = max(file.size_bytes - int(others or 0), 0)
+    key = f"{UPLOADS_PREFIX}/{file.artifact_id.hex}/{number:05}-{new_id().hex}"
+    written = await store.write(key, _bounded(chunks, file=file, left=left, part_bytes_max=part_bytes_max))
+    part = ArtifactPart(
+        artifact_id=file.artifact_id,
+        number=number,
+        size_bytes=written.size_bytes,
+        sha256=written.sha256,
+        storage_key=key,
+        received_at=clock.now(),
+    )
+    try:
+        replaced = await _write_down(database, file, part)
+    except GuildhallError:
+        await store.delete([key])  # after any other failure the row may be there; the sweeper tells
+        raise
+    await store.delete(replaced)
+    return ReceivedPart(number=number, offset=0, size_bytes=written.size_bytes, sha256=written.sha256)
+
+
+async def _bounded(
+    chunks: AsyncIterator[bytes], *, file: IncomingFile, left: int, part_bytes_max: int
+) -> AsyncIterator[bytes]:
+    """The chunks, until they are more than a part may have or than the file was announced with."""
+    size_bytes = 0
+    async for chunk in chunks:
+        size_bytes += len(chunk)
+        if size_bytes > part_bytes_max:
+            raise PartTooLarge(f"A part may have {part_bytes_max} bytes at most.", field="part")
+        if size_bytes > left:
+            raise TooManyBytes(f"{file.path} was announced with {file.size_bytes} bytes, but more came.", field="part")
+        yield chunk
+
+
+async def _write_down(database: Database, file: IncomingFile, part: ArtifactPart) -> list[str]:
+    """Put the part's row in place of an earlier one, and return the keys whose bytes nobody needs any more."""
+    same = (ArtifactPart.artifact_id == part.artifact_id) & (ArtifactPart.number == part.number)
+    async with database.transaction() as session:
+        # The lock makes two deliveries of one part, or a part and a completion, follow each other.
+        rows = await lock_rows(session, Artifact, [file.artifact_id])
+        if not rows:
+            raise UploadNotFound("There is no such upload.")
+        if rows[0].state != ArtifactState.PENDING:
+            raise _already_stored(file)
+        replaced = (await session.scalars(delete(ArtifactPart).where(same).returning(ArtifactPart.storage_key))).all()
+        session.add(part)
+    return list(replaced)
+
+
+def _already_stored(file: IncomingFile) -> AlreadyStored:
+    return AlreadyStored(f"{file.path} is stored already; nothing can be added to it.")

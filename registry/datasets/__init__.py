@@ -1,0 +1,1 @@
+"""Data sets: their legal record, stewards and versions."""

@@ -1,0 +1,1 @@
+"""The registry's types, queries and mutations in GraphQL."""

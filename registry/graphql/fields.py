@@ -1,0 +1,31 @@
+"""All that the registry declares for the schema."""
+
+from registry.graphql import (
+    access,
+    adoption,
+    artifacts,
+    cards,
+    datasets,
+    lessons,
+    lineage,
+    models,
+    packages,
+    publishing,
+    purposes,
+    search,
+)
+
+TYPES = [
+    *artifacts.TYPES,
+    *packages.TYPES,
+    *purposes.TYPES,
+    *access.TYPES,
+    *datasets.TYPES,
+    *models.TYPES,
+    *cards.TYPES,
+    *publishing.TYPES,
+    *lineage.TYPES,
+    *lessons.TYPES,
+    *adoption.TYPES,
+    *search.TYPES,
+]

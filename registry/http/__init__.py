@@ -1,0 +1,1 @@
+"""The routes under /artifacts: parts of uploads in, bytes of files out."""

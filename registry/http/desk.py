@@ -1,0 +1,36 @@
+"""What the routes need of the process, put together by the application and found in `app.state`."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from litestar.types import HTTPScope
+
+from guildhall.auth.actor import Actor
+from guildhall.clock import Clock, IdSource
+from guildhall.db.transaction import Database
+from registry.access.jobs import JobInputs
+from registry.artifacts.tickets import UploadTickets
+from registry.storage import ArtifactStore
+
+STATE_KEY = "artifact_desk"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArtifactDesk:
+    """`identify` gives the caller of a request by its Authorization header, or raises Unauthenticated."""
+
+    database: Database
+    store: ArtifactStore
+    tickets: UploadTickets
+    job_inputs: JobInputs
+    clock: Clock
+    new_id: IdSource
+    part_bytes_max: int
+    identify: Callable[[HTTPScope], Awaitable[Actor]]
+
+
+def desk_of(scope: HTTPScope) -> ArtifactDesk:
+    """The desk of the application that this request came to."""
+    desk = scope["litestar_app"].state[STATE_KEY]
+    assert isinstance(desk, ArtifactDesk), f"the application's state has no {STATE_KEY}"
+    return desk

@@ -1,0 +1,189 @@
+"""`GET /artifacts/{id}` sends a file, or a range of it, to whoever may read it at this moment.
+
+That bytes are about to leave is committed to the audit record before the first of them; how many left, after the last.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from urllib.parse import quote
+from uuid import UUID
+
+from litestar.datastructures import Headers
+from litestar.types import HTTPScope, Receive, Send
+
+from guildhall.audit.outcomes import conclude
+from guildhall.audit.record import record_refusal
+from guildhall.audit.tables import Outcome
+from guildhall.auth.actor import Actor
+from guildhall.auth.authorize import Refused
+from guildhall.errors import GuildhallError, Unavailable
+from registry.access.reading import OpenedFile, open_again, open_file, record_intent
+from registry.artifacts.completing import blob_key
+from registry.http.answers import send_empty, send_refusal, send_start
+from registry.http.desk import ArtifactDesk, desk_of
+from registry.http.ranges import Span, entity_tag, is_unchanged, wanted_span
+from registry.http.routing import raw_route
+from registry.storage import StoredBytesMissing
+
+
+class BytesLost(Unavailable):
+    """The record knows the file, the store does not: somebody removed what must not be removed."""
+
+    code = "BYTES_LOST"
+
+
+class BrokenOff(Exception):
+    """The store failed in the middle. No status can say so any more: the connection is cut short of its length."""
+
+
+@raw_route("/artifacts/{artifact_id:uuid}", "GET", "HEAD")
+async def download_route(scope: HTTPScope, receive: Receive, send: Send) -> None:
+    """One address for both methods; refusals are JSON, and recorded."""
+    try:
+        await _answer(desk_of(scope), scope, receive, send)
+    except GuildhallError as error:
+        await send_refusal(send, error, with_body=scope["method"] == "GET")
+
+
+async def _answer(desk: ArtifactDesk, scope: HTTPScope, receive: Receive, send: Send) -> None:
+    actor = await desk.identify(scope)
+    file = await _open(desk, actor, UUID(str(scope["path_params"]["artifact_id"])))
+    headers = {name.lower(): value for name, value in Headers.from_scope(scope).items()}
+    tag = entity_tag(file.sha256)
+    if is_unchanged(headers, tag):
+        await send_empty(send, 304, [("etag", tag)])
+        return
+    span = wanted_span(headers, file.size_bytes, tag)
+    if span is None:
+        await send_empty(send, 416, [("content-range", f"bytes */{file.size_bytes}"), ("content-length", "0")])
+        return
+    if scope["method"] == "HEAD":  # no data leaves, so there is nothing to record
+        await send_empty(send, 200, _headers(file, Span(0, file.size_bytes, partial=False)))
+        return
+    await _send_recorded(desk, actor, file, span, receive, send)
+
+
+async def _open(desk: ArtifactDesk, actor: Actor, artifact_id: UUID) -> OpenedFile:
+    try:
+        async with desk.database.read() as session:
+            return await open_file(session, actor, artifact_id, job_inputs=desk.job_inputs, at=desk.clock.now())
+    except Refused as refusal:
+        await record_refusal(desk.database, actor, refusal, at=desk.clock.now(), new_id=desk.new_id)
+        raise
+
+
+async def _send_recorded(
+    desk: ArtifactDesk, actor: Actor, file: OpenedFile, span: Span, receive: Receive, send: Send
+) -> None:
+    """Intent, bytes, outcome; the outcome is written however the sending ends."""
+    file, event_id = await _announce(desk, actor, file, span)
+    sending = _Sending()
+    try:
+        await _send_until_gone(desk, file, span, sending, receive, send)
+    except GuildhallError as error:
+        if sending.started:
+            raise BrokenOff(f"the store gave {sending.bytes_sent} of {span.size_bytes} bytes") from error
+        raise
+    finally:
+        # Shielded: the server may cancel the request when its client goes away, and just that is to be recorded.
+        await asyncio.shield(_conclude(desk, file, span, sending, event_id))
+
+
+async def _announce(desk: ArtifactDesk, actor: Actor, file: OpenedFile, span: Span) -> tuple[OpenedFile, UUID]:
+    """Decide once more and write the intent, in one transaction: what was withdrawn since is not read any more."""
+    try:
+        async with desk.database.transaction() as session:
+            at = desk.clock.now()
+            file = await open_again(session, actor, file, job_inputs=desk.job_inputs, at=at)
+            event_id = await record_intent(session, actor, file, size_bytes=span.size_bytes, at=at, new_id=desk.new_id)
+    except Refused as refusal:
+        await record_refusal(desk.database, actor, refusal, at=desk.clock.now(), new_id=desk.new_id)
+        raise
+    return file, event_id
+
+
+@dataclass
+class _Sending:
+    """How far it came."""
+
+    bytes_sent: int = 0
+    started: bool = False
+
+
+async def _send_until_gone(
+    desk: ArtifactDesk, file: OpenedFile, span: Span, sending: _Sending, receive: Receive, send: Send
+) -> None:
+    """Send, and stop reading from the store as soon as the client has gone."""
+    sender = asyncio.ensure_future(_send_bytes(desk, file, span, sending, send))
+    watcher = asyncio.ensure_future(_client_gone(receive))
+    try:
+        await asyncio.wait({sender, watcher}, return_when=asyncio.FIRST_COMPLETED)
+        if sender.done():
+            await sender
+    finally:
+        for task in (sender, watcher):
+            task.cancel()
+        await asyncio.gather(sender, watcher, return_exceptions=True)
+
+
+async def _send_bytes(desk: ArtifactDesk, file: OpenedFile, span: Span, sending: _Sending, send: Send) -> None:
+    async with aclosing(desk.store.read(blob_key(file.sha256), start=span.start, end=span.end)) as chunks:
+        first = await _first(chunks)
+        await send_start(send, 206 if span.partial else 200, _headers(file, span))
+        sending.started = True
+        if first:
+            await send({"type": "http.response.body", "body": first, "more_body": True})
+            sending.bytes_sent += len(first)
+        async for chunk in chunks:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            sending.bytes_sent += len(chunk)
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _first(chunks: AsyncIterator[bytes]) -> bytes:
+    """The first chunk, before anything is sent, so that a loss can still be told with a status of its own."""
+    try:
+        return await anext(chunks, b"")
+    except StoredBytesMissing as error:
+        raise BytesLost(
+            "The bytes of this file are not where they should be. Tell whoever runs this server."
+        ) from error
+
+
+async def _client_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _conclude(desk: ArtifactDesk, file: OpenedFile, span: Span, sending: _Sending, event_id: UUID) -> None:
+    complete = sending.started and sending.bytes_sent == span.size_bytes
+    whole = complete and span.size_bytes == file.size_bytes
+    async with desk.database.transaction() as session:
+        await conclude(
+            session,
+            event_id,
+            outcome=Outcome.COMPLETED if complete else Outcome.ABORTED,
+            rows=file.rows if whole else None,
+            bytes=sending.bytes_sent,
+            at=desk.clock.now(),
+            new_id=desk.new_id,
+        )
+
+
+def _headers(file: OpenedFile, span: Span) -> list[tuple[str, str]]:
+    """Never to be kept by caches or shown by browsers: each read is decided and recorded here."""
+    name = quote(file.path.rpartition("/")[2])
+    headers = [
+        ("content-type", file.media_type),
+        ("content-length", str(span.size_bytes)),
+        ("accept-ranges", "bytes"),
+        ("etag", entity_tag(file.sha256)),
+        ("content-disposition", f"attachment; filename*=UTF-8''{name}"),
+        ("cache-control", "private, no-store"),
+        ("x-content-type-options", "nosniff"),
+    ]
+    if span.partial:
+        headers.append(("content-range", f"bytes {span.start}-{span.end - 1}/{file.size_bytes}"))
+    return headers

@@ -1,0 +1,8 @@
+"""The routes that the application mounts; it puts an `ArtifactDesk` into its state under `STATE_KEY`."""
+
+from litestar.handlers import HTTPRouteHandler
+
+from registry.http.downloads import download_route
+from registry.http.uploads import upload_route
+
+ROUTES: list[HTTPRouteHandler] = [download_route, upload_route]

@@ -1,0 +1,1 @@
+"""What was learned, also from runs that led nowhere."""

@@ -1,0 +1,1 @@
+"""The controlled list of purposes for which data may be used."""

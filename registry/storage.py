@@ -1,0 +1,166 @@
+"""The artifact store: bytes under keys, in a folder, in S3, GCS or Azure, or in memory. Only this module knows obstore.
+
+A key appears whole or not at all, on every kind of store: what is cut off in the middle leaves nothing under its key.
+No key may be the beginning of another followed by "/" (`x` beside `x/y`): folder-backed stores cannot keep both.
+"""
+
+import hashlib
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
+
+from guildhall.errors import Unavailable
+
+CHUNK_BYTES = 256 * 1024
+"""How much of a file is in memory at once on its way out."""
+WRITE_CHUNK_BYTES = 5 * 1024 * 1024
+"""The least that S3 takes as a part; with WRITES_AT_ONCE the memory that one file on its way in may use."""
+WRITES_AT_ONCE = 2
+_STAGED = re.compile(r".*#\d+")
+
+
+class ArtifactStoreUnavailable(Unavailable):
+    """The store refused or could not be reached; nothing was written under the key."""
+
+    code = "ARTIFACT_STORE_UNAVAILABLE"
+
+
+class StoredBytesMissing(Exception):
+    """No bytes under a key. Callers decide what that means: a race, a swept upload, or a loss."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"nothing is stored under {key}")
+        self.key = key
+
+
+@dataclass(frozen=True)
+class Written:
+    """What went into the store: counted and digested (SHA-256, hexadecimal) on the way."""
+
+    size_bytes: int
+    sha256: str
+
+
+class ArtifactStore:
+    """One store of one process. `folder` is set where the store is a folder of this machine."""
+
+    def __init__(self, store: ObjectStore, *, folder: Path | None = None) -> None:
+        self._store = store
+        self._folder = folder
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """The store at file:///folder (made if missing), s3://bucket/prefix, gs://…, az://… or memory:///.
+
+        Credentials and endpoints come from the environment, as each cloud's own tools read them (AWS_*, GOOGLE_*, …).
+        """
+        parts = urlsplit(url)
+        if parts.scheme == "memory":
+            return cls(MemoryStore())
+        if parts.scheme == "file":
+            folder = Path(unquote(parts.path))
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return cls(LocalStore(folder), folder=folder)
+        return cls(from_url(url))
+
+    async def write(self, key: str, chunks: AsyncIterator[bytes]) -> Written:
+        """Store the chunks under the key. Where the chunks raise, that is raised here and nothing is stored."""
+        digest = hashlib.sha256()
+        size_bytes = 0
+        source_error: Exception | None = None
+
+        async def counted() -> AsyncIterator[bytes]:
+            nonlocal size_bytes, source_error
+            try:
+                async for chunk in chunks:
+                    digest.update(chunk)
+                    size_bytes += len(chunk)
+                    yield chunk
+            except Exception as error:
+                source_error = error
+                raise
+
+        try:
+            with _store_errors(key):
+                await obstore.put_async(
+                    self._store, key, counted(), chunk_size=WRITE_CHUNK_BYTES, max_concurrency=WRITES_AT_ONCE
+                )
+        except (StoredBytesMissing, ArtifactStoreUnavailable):
+            if source_error is not None:  # it came through the store, but it is not about the store
+                raise source_error from None
+            raise
+        return Written(size_bytes=size_bytes, sha256=digest.hexdigest())
+
+    async def copy(self, source: str, target: str) -> None:
+        """The same bytes under a second key; a hard link where the store is a folder. Raises StoredBytesMissing."""
+        with _store_errors(source):
+            await obstore.copy_async(self._store, source, target)
+
+    async def size_bytes(self, key: str) -> int | None:
+        """How many bytes lie under the key; None where there is no such key."""
+        try:
+            with _store_errors(key):
+                return (await obstore.head_async(self._store, key))["size"]
+        except StoredBytesMissing:
+            return None
+
+    async def read(self, key: str, *, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes from `start` up to `end` (exclusive); raises StoredBytesMissing before the first."""
+        if start == end:
+            return
+        with _store_errors(key):
+            answer = await obstore.get_async(self._store, key, options={"range": (start, end)})
+            async for chunk in answer.stream(min_chunk_size=CHUNK_BYTES):
+                yield bytes(chunk)
+
+    async def delete(self, keys: list[str]) -> None:
+        """Remove the keys; one that is not there counts as removed."""
+        for key in keys:
+            try:
+                with _store_errors(key):
+                    await obstore.delete_async(self._store, key)
+            except StoredBytesMissing:
+                continue
+
+    async def keys_before(self, prefix: str, moment: datetime) -> AsyncIterator[list[str]]:
+        """Yield pages of the keys below a prefix that were last written before the moment."""
+        with _store_errors(prefix):
+            async for page in obstore.list(self._store, prefix=prefix):
+                yield [entry["path"] for entry in page if entry["last_modified"] < moment]
+
+    def delete_staged_before(self, moment: datetime) -> int:
+        """Remove what writes of killed processes left beside their keys in a folder; how many files that were.
+
+        Other stores drop their unfinished uploads by a rule of the bucket (docs/decisions/0009).
+        """
+        if self._folder is None:
+            return 0
+        removed = 0
+        for path in self._folder.rglob("*#*"):
+            written_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+            if _STAGED.fullmatch(path.name) and written_at < moment:
+                path.unlink(missing_ok=True)
+                removed += 1
+        return removed
+
+
+@contextmanager
+def _store_errors(key: str) -> Iterator[None]:
+    """Two kinds of failure reach callers: no such key, and a store that does not work."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise StoredBytesMissing(key) from error
+    except (BaseError, OSError) as error:
+        raise ArtifactStoreUnavailable(
+            "The artifact store cannot be used at the moment; nothing was stored. Try again later."
+        ) from error

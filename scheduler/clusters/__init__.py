@@ -1,0 +1,1 @@
+"""Where jobs run: one protocol, and an executor for each kind of cluster."""

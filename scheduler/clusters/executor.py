@@ -1,0 +1,121 @@
+"""What the scheduler asks of a cluster: launch, observe, stop, remove, logs.
+
+Desired state lives in PostgreSQL; an executor only makes one cluster follow it. Every call may come twice, from two
+workers, or after a restart, so every call is idempotent by the launch's name. Nothing here opens a transaction.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+from uuid import UUID
+
+LAUNCH_NAME_CHARACTERS_MAX = 52
+"""A Kubernetes Job's name leaves room for the suffixes of its pods."""
+
+
+class Phase(StrEnum):
+    """How far the platform says an attempt has come."""
+
+    STARTING = "STARTING"
+    RUNNING = "RUNNING"
+    ENDED = "ENDED"
+    LOST = "LOST"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why something is as it is: a code for programs, a sentence for people."""
+
+    code: str
+    message: str
+
+
+class LaunchRefused(Exception):
+    """The cluster cannot start this launch, now or later; the job fails with code and sentence, and pays nothing."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class LaunchConflict(Exception):
+    """The name is taken by a launch of another spec: an incident, because names derive from job and attempt."""
+
+    def __init__(self, name: str, found_hash: str) -> None:
+        super().__init__(f"{name} runs already with another spec ({found_hash[:12]})")
+        self.name = name
+        self.found_hash = found_hash
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One attempt to start. The token is outside ``spec_hash``: it is made anew when a launch is repeated."""
+
+    name: str
+    spec_hash: str
+    job_id: UUID
+    attempt_id: UUID
+    pool: str
+    accelerator_slots: int
+    slot_indexes: tuple[int, ...]
+    cpu: float | None
+    memory_bytes: int | None
+    walltime_seconds: int
+    environment: Mapping[str, str]
+    token: str
+    api_url: str
+    grace_seconds: int
+    team: str
+    disk_bytes: int | None
+    sensitive: bool
+
+    def __post_init__(self) -> None:
+        """Names are ours, so a long one is a mistake."""
+        assert 0 < len(self.name) <= LAUNCH_NAME_CHARACTERS_MAX, self.name
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the platform says of one launch. The interval is the platform's (container start to stop): it is billed.
+
+    A LOST one carries in ``ended_at`` the moment at which it was last seen alive.
+    """
+
+    name: str
+    source_uid: str
+    phase: Phase
+    started_at: datetime | None
+    ended_at: datetime | None
+    exit_code: int | None
+    reason: Reason | None
+    spec_hash: str
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One line that the runner itself printed, numbered from 1."""
+
+    number: int
+    text: str
+
+
+class Executor(Protocol):
+    """One cluster."""
+
+    async def launch(self, launch: Launch) -> None:
+        """Start it, once. Same name and hash: success. Raises LaunchConflict or LaunchRefused."""
+
+    async def observe(self) -> Sequence[Observation]:
+        """Every launch of ours that the cluster still knows, ended ones until ``remove``: the truth, not a hint."""
+
+    async def stop(self, name: str, *, grace_seconds: int, reason: Reason) -> None:
+        """Ask it to end, and end it after the grace. An unknown or ended name is success."""
+
+    async def remove(self, name: str) -> None:
+        """Forget an ended launch; leaves no process, file or token behind. An unknown name is success."""
+
+    async def logs(self, name: str, *, after: int, limit: int) -> Sequence[LogLine]:
+        """What the runner itself printed, as the platform saw it, kept until ``remove``."""

@@ -1,0 +1,1 @@
+"""The scheduler in GraphQL: clusters, pools, quotes and jobs."""

@@ -1,0 +1,1 @@
+"""The routes of the runner, which every job runs under."""

@@ -1,0 +1,35 @@
+"""What the runner's routes need of the process, put together by the application and found in `app.state`."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from litestar.types import HTTPScope
+
+from guildhall.auth.actor import Actor
+from guildhall.clock import Clock, IdSource
+from guildhall.db.transaction import Database
+from guildhall.settings import Settings
+from registry.artifacts.tickets import UploadTickets
+from registry.storage import ArtifactStore
+
+STATE_KEY = "runner_desk"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerDesk:
+    """`identify` gives the caller of a request by its Authorization header, or raises Unauthenticated."""
+
+    database: Database
+    store: ArtifactStore
+    tickets: UploadTickets
+    settings: Settings
+    clock: Clock
+    new_id: IdSource
+    identify: Callable[[HTTPScope], Awaitable[Actor]]
+
+
+def desk_of(scope: HTTPScope) -> RunnerDesk:
+    """The desk of the application that this request came to."""
+    desk = scope["litestar_app"].state[STATE_KEY]
+    assert isinstance(desk, RunnerDesk), f"the application's state has no {STATE_KEY}"
+    return desk

@@ -1,0 +1,96 @@
+"""Whether a job may still read its inputs: asked at the quote, once more at admission, and at each opening."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import select
+
+from guildhall.auth.resources import ResourceRef
+from guildhall.auth.subjects import ActorKind
+from guildhall.db.transaction import ReadSession
+from registry.access.decision import READ_PERMISSIONS, AccessDecision, decide_read
+from registry.access.reading import AccessRefused
+from registry.datasets.lookup import dataset_refs
+from registry.datasets.tables import DatasetVersion
+from registry.models.lookup import version_resources
+from registry.models.tables import ModelVersion
+from scheduler.jobs.spec import InputKind
+from scheduler.jobs.tables import Job, JobInput
+
+ACCESS_ENDED = "ACCESS_ENDED"
+
+RESOURCE_TYPES = {InputKind.DATASET_VERSION: "DatasetVersion", InputKind.MODEL_VERSION: "ModelVersion"}
+"""What an input is called where access and audit name it."""
+
+
+async def decide_input(
+    session: ReadSession,
+    *,
+    team_id: UUID,
+    submitted_by: UUID | None,
+    kind: InputKind,
+    source_id: UUID,
+    purpose: str,
+    at: datetime,
+) -> AccessDecision:
+    """The registry's decision about one input, for the job's team and whoever submitted it."""
+    return await decide_read(
+        session,
+        actor_user_id=submitted_by,
+        team_ids={team_id},
+        resource=ResourceRef(RESOURCE_TYPES[kind], source_id),
+        purpose=purpose,
+        at=at,
+    )
+
+
+async def refusal_of_job(session: ReadSession, job: Job, *, at: datetime) -> AccessRefused | None:
+    """The refusal of the first input that the job may not read now, or None."""
+    inputs = await session.scalars(select(JobInput).where(JobInput.job_id == job.id).order_by(JobInput.index))
+    for each in inputs.all():
+        _, refusal = await judge_input(session, job, each, at=at)
+        if refusal is not None:
+            return refusal
+    return None
+
+
+async def judge_input(
+    session: ReadSession, job: Job, each: JobInput, *, at: datetime
+) -> tuple[AccessDecision, AccessRefused | None]:
+    """The decision about one input of a job, and where it is no, the refusal that the audit record keeps."""
+    kind = InputKind(each.kind)
+    decision = await decide_input(
+        session,
+        team_id=job.team_id,
+        submitted_by=submitter(job),
+        kind=kind,
+        source_id=each.source_id,
+        purpose=each.purpose,
+        at=at,
+    )
+    if decision.reason is None:
+        return decision, None
+    return decision, AccessRefused(
+        f"The job may not read its input at {each.mount_path}. {decision.reason.message}",
+        permission=READ_PERMISSIONS[RESOURCE_TYPES[kind]],
+        resources=await input_resources(session, kind, each.source_id),
+        team_id=job.team_id,
+        purpose=each.purpose,
+        details={"reason": decision.reason.code},
+    )
+
+
+async def input_resources(session: ReadSession, kind: InputKind, source_id: UUID) -> tuple[ResourceRef, ...]:
+    """An input as the audit record names it: the version, then its whole."""
+    if kind is InputKind.DATASET_VERSION:
+        dataset_id = await session.scalar(select(DatasetVersion.dataset_id).where(DatasetVersion.id == source_id))
+        assert dataset_id is not None, "what a job reads is never deleted"
+        return dataset_refs(dataset_id, source_id)
+    model_id = await session.scalar(select(ModelVersion.model_id).where(ModelVersion.id == source_id))
+    assert model_id is not None, "what a job reads is never deleted"
+    return version_resources(source_id, model_id)
+
+
+def submitter(job: Job) -> UUID | None:
+    """The person who submitted the job; None where a service account did."""
+    return job.created_by if job.created_by_kind == ActorKind.USER else None

@@ -1,0 +1,59 @@
+"""Run intervals as the platform reports them: one for each container, counted once, and what they cost."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from guildhall.clock import IdSource
+from marketplace.pricing import Run, charge_runs
+from marketplace.quotes import tariffs_of
+from marketplace.tables import Quote
+from scheduler.clusters.executor import Observation
+from scheduler.jobs.tables import Attempt, RunInterval
+
+
+async def record_interval(
+    session: AsyncSession, attempt_id: UUID, observation: Observation, *, new_id: IdSource
+) -> None:
+    """Keep what was seen of one container, by its uid: its start once, and its end once it has ended."""
+    assert observation.started_at is not None, "an interval has a start"
+    row = {
+        "id": new_id(),
+        "attempt_id": attempt_id,
+        "source_uid": observation.source_uid,
+        "started_at": observation.started_at,
+        "ended_at": None,
+    }
+    await session.execute(insert(RunInterval).values(row).on_conflict_do_nothing(index_elements=["source_uid"]))
+    if observation.ended_at is not None:
+        await session.execute(
+            update(RunInterval)
+            .where(RunInterval.source_uid == observation.source_uid, RunInterval.ended_at.is_(None))
+            .where(RunInterval.started_at <= observation.ended_at)
+            .values(ended_at=observation.ended_at)
+        )
+
+
+async def close_intervals(session: AsyncSession, attempt: Attempt) -> None:
+    """End what has no end of its own when the attempt ended: a lost container pays until it was last seen."""
+    assert attempt.ended_at is not None, "the attempt has ended"
+    open_intervals = select(RunInterval).where(RunInterval.attempt_id == attempt.id, RunInterval.ended_at.is_(None))
+    for interval in await session.scalars(open_intervals):
+        interval.ended_at = max(interval.started_at, attempt.ended_at)
+
+
+async def read_intervals(session: AsyncSession, attempt_id: UUID) -> Sequence[RunInterval]:
+    """The attempt's intervals, in their order."""
+    statement = select(RunInterval).where(RunInterval.attempt_id == attempt_id).order_by(RunInterval.started_at)
+    return (await session.scalars(statement)).all()
+
+
+def price_runs(quote: Quote, pool_id: UUID, intervals: Sequence[RunInterval], *, slots: int, hold: int) -> int:
+    """What the intervals on that pool cost at the quote's rates, never more than the hold, in micro-credits."""
+    tariff = tariffs_of(quote, [pool_id])[pool_id]
+    runs = [Run(tariff, each.started_at, each.ended_at) for each in intervals if each.ended_at is not None]
+    assert len(runs) == len(intervals), "intervals are closed before they are priced"
+    return charge_runs(runs, slots, hold=hold)

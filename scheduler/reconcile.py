@@ -1,0 +1,198 @@
+"""Comparing the database with the clusters: what the platform says of each attempt becomes its state and its intervals.
+
+One worker at a time holds a cluster's lease from its list until what the list said is written; a list that comes late
+is dropped. What the platform does not list any more, although it took the launch, is lost.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import delete, select
+
+from guildhall.db.locks import lock_rows
+from guildhall.db.transaction import WriteSession
+from scheduler.clusters.executor import Executor, Observation, Phase, Reason
+from scheduler.clusters.tables import Cluster, Pool, SlotUse
+from scheduler.context import SchedulerContext
+from scheduler.jobs.moving import move
+from scheduler.jobs.states import LIVE_ATTEMPT_STATES, AttemptState, JobState
+from scheduler.jobs.tables import Attempt, Job
+from scheduler.leases import holds_lease, return_lease, take_lease
+from scheduler.metering import record_interval
+
+MISSING_AFTER = timedelta(seconds=15)
+"""How long after its launch a name may be missing from a full list before the attempt counts as lost."""
+SEEN_EVERY = timedelta(seconds=5)
+"""How often it is written down that an attempt still runs: a lost one pays until then."""
+
+REVENANT = Reason("ATTEMPT_ENDED", "this attempt is over")
+LOST = Reason("LOST", "the cluster does not know it any more")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Watched:
+    """An attempt as it stood before the list was asked for."""
+
+    id: UUID
+    job_id: UUID
+    name: str
+    state: AttemptState
+    spec_hash: str
+    launched_at: datetime | None
+    seen_at: datetime | None
+
+
+async def observe_clusters(context: SchedulerContext) -> None:
+    """Compare each cluster that this worker serves; one that does not answer is told of and asked again next time."""
+    async with context.database.read() as session:
+        clusters = (await session.scalars(select(Cluster).order_by(Cluster.id))).all()
+    for cluster in clusters:
+        executor = context.executor(cluster.name, cluster.kind)
+        if executor is None:
+            continue
+        token = await take_lease(context, Cluster, cluster.id)
+        if token is None:
+            continue
+        context.reach("observe.leased")
+        try:
+            await _observe(context, cluster, executor, token)
+        except Exception:
+            logger.exception("Cluster %s could not be compared; it will be tried again.", cluster.name)
+            async with context.database.transaction() as session:
+                await return_lease(session, Cluster, cluster.id, token)
+
+
+async def _observe(context: SchedulerContext, cluster: Cluster, executor: Executor, token: UUID) -> None:
+    watched = await _watched(context, cluster.id)
+    asked_at = context.clock.now()
+    found: dict[str, list[Observation]] = {}
+    for observation in await executor.observe():
+        found.setdefault(observation.name, []).append(observation)
+    context.reach("observe.observed")
+    for attempt in watched:
+        observations = [each for each in found.get(attempt.name, ()) if each.spec_hash == attempt.spec_hash]
+        if not observations and attempt.name in found:
+            logger.error("Incident: %s runs on %s with another spec than ours.", attempt.name, cluster.name)
+        if _says_something_new(attempt, observations, asked_at):
+            async with context.database.transaction() as session:
+                if not await holds_lease(session, Cluster, cluster.id, token):
+                    return
+                await _apply(session, attempt, observations, context=context)
+            context.reach("observe.recorded")
+    await _clear_revenants(context, executor, found)
+    async with context.database.transaction() as session:
+        await return_lease(session, Cluster, cluster.id, token, observed_at=asked_at)
+
+
+async def _clear_revenants(
+    context: SchedulerContext, executor: Executor, found: Mapping[str, Sequence[Observation]]
+) -> None:
+    """End what runs under a name that is settled and forgotten: a launch that a stalled worker sent long after.
+
+    Its token counts no more, so it could neither read nor report; it is not billed. Names that are not ours stay.
+    """
+    statement = select(Attempt.name).where(Attempt.name.in_(found), Attempt.removed_at.is_not(None))
+    async with context.database.read() as session:
+        names = (await session.scalars(statement)).all() if found else ()
+    for name in names:
+        logger.error("Incident: %s runs again after it was removed; it is ended.", name)
+        if found[name][-1].phase in {Phase.ENDED, Phase.LOST}:
+            await executor.remove(name)
+        else:
+            await executor.stop(name, grace_seconds=0, reason=REVENANT)
+
+
+async def _watched(context: SchedulerContext, cluster_id: UUID) -> list[_Watched]:
+    statement = (
+        select(Attempt)
+        .join(Pool, Pool.id == Attempt.pool_id)
+        .where(Pool.cluster_id == cluster_id, Attempt.removed_at.is_(None), Attempt.state.in_(LIVE_ATTEMPT_STATES))
+        .order_by(Attempt.id)
+    )
+    async with context.database.read() as session:
+        return [
+            _Watched(
+                id=row.id,
+                job_id=row.job_id,
+                name=row.name,
+                state=AttemptState(row.state),
+                spec_hash=row.spec_hash,
+                launched_at=row.launched_at,
+                seen_at=row.seen_at,
+            )
+            for row in await session.scalars(statement)
+        ]
+
+
+def _says_something_new(attempt: _Watched, observations: Sequence[Observation], asked_at: datetime) -> bool:
+    if not observations:
+        # One that is being launched right now may be missing from a list that was asked for before.
+        return attempt.launched_at is not None and attempt.launched_at + MISSING_AFTER <= asked_at
+    if attempt.state.value != observations[-1].phase.value:
+        return True
+    return attempt.seen_at is None or attempt.seen_at + SEEN_EVERY <= asked_at
+
+
+async def _apply(
+    session: WriteSession, watched: _Watched, observations: Sequence[Observation], *, context: SchedulerContext
+) -> None:
+    at = context.clock.now()
+    (job,) = await lock_rows(session, Job, [watched.job_id])
+    (attempt,) = await lock_rows(session, Attempt, [watched.id])
+    if attempt.state not in LIVE_ATTEMPT_STATES:
+        return
+    attempt.launched_at = attempt.launched_at or at
+    for observation in observations:
+        if observation.started_at is not None:
+            await record_interval(session, attempt.id, observation, new_id=context.new_id)
+    started = [each.started_at for each in observations if each.started_at is not None]
+    if started and attempt.started_at is None:
+        attempt.started_at = min(started)
+    if not observations:
+        await _end(session, attempt, AttemptState.LOST, attempt.seen_at or attempt.started_at or at, None, LOST)
+        return
+    last = observations[-1]
+    if last.phase in {Phase.ENDED, Phase.LOST}:
+        ended_at = last.ended_at or attempt.seen_at or attempt.started_at or at
+        await _end(session, attempt, AttemptState(last.phase.value), ended_at, last.exit_code, last.reason)
+    else:
+        attempt.seen_at = at
+        attempt.state = last.phase.value
+    await _follow(session, job, attempt, context=context, at=at)
+
+
+async def _end(
+    session: WriteSession,
+    attempt: Attempt,
+    state: AttemptState,
+    ended_at: datetime,
+    exit_code: int | None,
+    reason: Reason | None,
+) -> None:
+    """The process is gone: its accelerators are free. Money and the job's own end come with settlement."""
+    attempt.state = state.value
+    attempt.ended_at = max(ended_at, attempt.started_at or ended_at)
+    attempt.exit_code = exit_code
+    if reason is not None:
+        attempt.exit_reason_code, attempt.exit_reason_message = reason.code, reason.message
+    await session.execute(delete(SlotUse).where(SlotUse.attempt_id == attempt.id))
+
+
+async def _follow(
+    session: WriteSession, job: Job, attempt: Attempt, *, context: SchedulerContext, at: datetime
+) -> None:
+    """The job goes where its attempt is, unless it was told to stop meanwhile."""
+    if attempt.started_at is not None and job.started_at is None:
+        job.started_at = attempt.started_at
+    new_id = context.new_id
+    if job.state == JobState.ADMITTED:
+        reason = Reason("LAUNCHED", "the cluster has taken it")
+        await move(session, job, JobState.STARTING, reason, attempt_id=attempt.id, at=at, new_id=new_id)
+    if job.state == JobState.STARTING and attempt.started_at is not None:
+        reason = Reason("STARTED", f"runs since {attempt.started_at:%H:%M:%S} UTC, as the platform reports")
+        await move(session, job, JobState.RUNNING, reason, attempt_id=attempt.id, at=at, new_id=new_id)

@@ -1,0 +1,92 @@
+"""The worker: cycle after cycle until it is told to stop, woken early when something has changed."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+
+from guildhall.clock import Clock, IdSource
+from guildhall.clock import new_id as new_uuid
+from guildhall.db.notify import Listener, listen
+from guildhall.db.transaction import Database
+from guildhall.settings import Settings
+from registry.storage import ArtifactStore
+from scheduler.clusters.executor import Executor
+from scheduler.context import SchedulerContext, pass_by
+from scheduler.cycle import run_cycle
+from scheduler.sweeps import delete_parts, sweep
+from scheduler.waking import WAKE_CHANNEL
+
+SWEEP_EVERY = timedelta(minutes=10)
+FAILURE_PAUSE_SECONDS_MAX = 30.0
+
+logger = logging.getLogger(__name__)
+
+
+async def run_worker(
+    database: Database,
+    settings: Settings,
+    clock: Clock,
+    executors: Mapping[str, Executor],
+    stop: asyncio.Event,
+    *,
+    new_id: IdSource = new_uuid,
+    reach: Callable[[str], None] = pass_by,
+) -> None:
+    """Run cycles until `stop` is set; the one under way is finished. `executors` by cluster, or kind in lower case.
+
+    An idle worker looks again after `worker_poll_milliseconds`; a commit that wants it wakes it at once. A cycle that
+    fails, as while the database restarts, is logged and tried again with a growing pause. `reach` is for tests that
+    kill it at one of `scheduler.context.FAULT_POINTS`.
+    """
+    context = SchedulerContext(
+        database=database,
+        settings=settings,
+        clock=clock,
+        new_id=new_id,
+        executors=executors,
+        reach=reach,
+        owner=f"{socket.gethostname()}:{os.getpid()}:{new_id().hex[-8:]}",
+    )
+    store = ArtifactStore.open(settings.artifacts_url)
+    poll_seconds = settings.worker_poll_milliseconds / 1000
+    pause_seconds = poll_seconds
+    swept_at: datetime | None = None
+    async with _listening(database, stop) as woken:
+        while not stop.is_set():
+            woken.clear()
+            try:
+                await run_cycle(context)
+                await delete_parts(context, store)
+                if swept_at is None or clock.now() >= swept_at + SWEEP_EVERY:
+                    swept_at = clock.now()
+                    await sweep(context, store)
+                pause_seconds = poll_seconds
+            except Exception:
+                logger.exception("A cycle of the scheduler failed; the next follows in %.1f seconds.", pause_seconds)
+                pause_seconds = min(pause_seconds * 2, FAILURE_PAUSE_SECONDS_MAX)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(woken.wait(), pause_seconds)
+
+
+@asynccontextmanager
+async def _listening(database: Database, stop: asyncio.Event) -> AsyncIterator[asyncio.Event]:
+    """An event that is set when the scheduler is wanted, and when it should stop."""
+    woken = asyncio.Event()
+    listener = Listener(channel=WAKE_CHANNEL, noticed=lambda _: woken.set(), connected=woken.set, lost=lambda: None)
+
+    async def pass_on_stop() -> None:
+        await stop.wait()
+        woken.set()
+
+    tasks = [asyncio.create_task(listen(database.url, listener)), asyncio.create_task(pass_on_stop())]
+    try:
+        yield woken
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

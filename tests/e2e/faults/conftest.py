@@ -1,0 +1,56 @@
+"""Installations to break: processes of the product, each module's on one database, furnished with a small world."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from guildhall.db.embedded import EmbeddedServer
+from guildhall.db.engine import OWNER_ROLE
+from tests.conftest import cloned_database
+from tests.e2e.faults.house import House
+from tests.e2e.faults.ledger_book import Book
+from tests.e2e.faults.processes import bootstrap, make_site, running
+from tests.e2e.faults.treasures import furnish_with_treasures
+
+
+@pytest.fixture(scope="session")
+async def workshop_database(server: EmbeddedServer) -> AsyncIterator[dict[str, str]]:
+    """The addresses of a migrated database, as the settings name them."""
+    async with cloned_database(server) as cloned:
+        yield addresses(server, cloned.url)
+
+
+@pytest.fixture(scope="session")
+def workshop(workshop_database: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """An API and a worker, two processes on one database, for all faults that leave both alive."""
+    with ExitStack() as stack:
+        house = make_house(tmp_path_factory.mktemp("workshop"), workshop_database, stack)
+        stack.enter_context(running(house.site, "api"))
+        stack.enter_context(running(house.site, "worker"))
+        house.furnish()
+        yield house
+
+
+@pytest.fixture(scope="session")
+def treasury(workshop: House, tmp_path_factory: pytest.TempPathFactory) -> House:
+    """The workshop, with one thing of each kind in it."""
+    furnish_with_treasures(workshop, tmp_path_factory.mktemp("treasures"))
+    return workshop
+
+
+def addresses(server: EmbeddedServer, url: str) -> dict[str, str]:
+    """Settings for the service and for the owner of the database at this address of the service."""
+    name = url.partition("?")[0].rpartition("/")[2]
+    return {"GUILDHALL_DATABASE_URL": url, "GUILDHALL_MIGRATION_DATABASE_URL": server.url(OWNER_ROLE, name)}
+
+
+def make_house(folder: Path, database: dict[str, str], stack: ExitStack) -> House:
+    """An installation with its administrator; its processes are the caller's to start, and then to furnish it."""
+    site = make_site(folder / "data", database)
+    site.folder.mkdir()
+    token = bootstrap(site)
+    http = stack.enter_context(httpx.Client(timeout=60, limits=httpx.Limits(max_connections=200)))
+    return House(site, Book(database["GUILDHALL_DATABASE_URL"]), token, stack, http)

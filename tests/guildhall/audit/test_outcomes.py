@@ -1,0 +1,150 @@
+"""What became of data that left is said once, and what a crashed process left open is closed by others."""
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from guildhall.audit import outcomes
+from guildhall.audit.mac import AuditKey, verify_row
+from guildhall.audit.outcomes import abort_stale_intents, conclude, open_intents
+from guildhall.audit.record import record
+from guildhall.audit.tables import AuditEvent, Outcome
+from guildhall.auth.actor import system_actor
+from guildhall.auth.resources import ResourceRef
+from guildhall.clock import SimulatedClock, new_id
+from guildhall.db.transaction import Database, WriteSession
+from guildhall.errors import Unavailable
+from tests.conftest import AUDIT_KEY
+
+WORKER = system_actor("worker")
+READ = "registry:dataset:read"
+
+
+async def intent(session: AsyncSession, at: datetime, **more: Any) -> UUID:
+    return await record(session, WORKER, action=READ, outcome=Outcome.STARTED, at=at, new_id=new_id, **more)
+
+
+async def conclusions(session: AsyncSession, event_id: UUID) -> list[dict[str, Any]]:
+    columns = AuditEvent.__table__.columns
+    rows = await session.execute(select(*columns).where(columns.concludes_id == event_id))
+    return [dict(row._mapping) for row in rows]
+
+
+class TestConclude:
+    async def test_it_repeats_the_intent_and_says_what_left(self, session: WriteSession, clock: SimulatedClock) -> None:
+        resource, grant, team = ResourceRef("Dataset", new_id()), new_id(), new_id()
+        event_id = await intent(
+            session, clock.now(), resources=[resource], access_grant_id=grant, team_id=team, purpose="quality"
+        )
+        before = await session.get_one(AuditEvent, event_id)
+        clock.advance(seconds=3)
+        outcome_id = await conclude(
+            session, event_id, outcome=Outcome.COMPLETED, rows=10, bytes=2_000, at=clock.now(), new_id=new_id
+        )
+        (row,) = await conclusions(session, event_id)
+        assert verify_row(AuditKey(AUDIT_KEY), row)
+        assert (row["id"], row["occurred_at"], row["outcome"]) == (outcome_id, clock.now(), "COMPLETED")
+        assert (row["rows"], row["bytes"], row["reason_code"]) == (10, 2_000, None)
+        assert (row["resource_ids"], row["access_grant_id"], row["team_id"]) == ([resource.id], grant, team)
+        assert (row["actor_id"], row["purpose"], row["action"]) == (WORKER.id, "quality", READ)
+        assert (before.outcome, before.rows) == ("STARTED", None)
+
+    async def test_an_abort_says_why(self, session: WriteSession, clock: SimulatedClock) -> None:
+        event_id = await intent(session, clock.now())
+        gone = Unavailable("The reader went away.")
+        await conclude(session, event_id, outcome=Outcome.ABORTED, bytes=5, reason=gone, at=clock.now(), new_id=new_id)
+        (row,) = await conclusions(session, event_id)
+        assert (row["outcome"], row["bytes"], row["reason_code"], row["reason_message"]) == (
+            "ABORTED", 5, "UNAVAILABLE", "The reader went away.",
+        )  # fmt: skip
+
+    async def test_the_first_word_counts(self, session: WriteSession, clock: SimulatedClock) -> None:
+        event_id = await intent(session, clock.now())
+        first = await conclude(session, event_id, outcome=Outcome.COMPLETED, bytes=1, at=clock.now(), new_id=new_id)
+        second = await conclude(session, event_id, outcome=Outcome.ABORTED, bytes=2, at=clock.now(), new_id=new_id)
+        assert second is None
+        (row,) = await conclusions(session, event_id)
+        assert (row["id"], row["outcome"], row["bytes"]) == (first, "COMPLETED", 1)
+
+    async def test_of_many_at_once_one_counts(self, database: Database, clock: SimulatedClock) -> None:
+        async with database.transaction() as session:
+            event_id = await intent(session, clock.now())
+
+        async def attempt(number: int) -> UUID | None:
+            async with database.transaction() as rival:
+                return await conclude(
+                    rival, event_id, outcome=Outcome.COMPLETED, bytes=number, at=clock.now(), new_id=new_id
+                )
+
+        written = [found for found in await asyncio.gather(*(attempt(number) for number in range(10))) if found]
+        assert len(written) == 1
+        async with database.read() as reading:
+            assert [row["id"] for row in await conclusions(reading, event_id)] == written
+
+    async def test_only_an_intent_is_concluded(self, session: WriteSession, clock: SimulatedClock) -> None:
+        event_id = await record(session, WORKER, action=READ, at=clock.now(), new_id=new_id)
+        with pytest.raises(AssertionError, match="only an intent"):
+            await conclude(session, event_id, outcome=Outcome.COMPLETED, at=clock.now(), new_id=new_id)
+        assert await conclusions(session, event_id) == []
+
+    async def test_not_with_a_beginning(self, session: WriteSession, clock: SimulatedClock) -> None:
+        event_id = await intent(session, clock.now())
+        with pytest.raises(AssertionError, match="completed or aborted"):
+            await conclude(session, event_id, outcome=Outcome.ALLOWED, at=clock.now(), new_id=new_id)
+
+    async def test_the_database_knows_the_pair_too(self, session: WriteSession, clock: SimulatedClock) -> None:
+        await intent(session, clock.now())
+        with pytest.raises(DBAPIError, match="outcome_concludes"):
+            await session.execute(
+                text("""
+                    INSERT INTO audit_events SELECT (jsonb_populate_record(a, jsonb_build_object(
+                        'id', gen_random_uuid(), 'outcome', 'COMPLETED'))).* FROM audit_events a
+                """)
+            )
+
+
+class TestOpenIntents:
+    async def test_those_from_before_that_nobody_concluded(self, session: WriteSession, clock: SimulatedClock) -> None:
+        oldest = await intent(session, clock.now())
+        done = await intent(session, clock.advance(seconds=1))
+        await conclude(session, done, outcome=Outcome.COMPLETED, at=clock.now(), new_id=new_id)
+        await record(session, WORKER, action=READ, at=clock.now(), new_id=new_id)
+        older = await intent(session, clock.advance(seconds=1))
+        limit = clock.advance(seconds=1)
+        await intent(session, limit)
+        assert [found.id for found in await open_intents(session, older_than=limit)] == [oldest, older]
+        assert [found.id for found in await open_intents(session, older_than=limit, maximum=1)] == [oldest]
+
+
+class TestAbortStaleIntents:
+    async def test_what_a_crash_left_open_is_said_to_be_unknown(
+        self, session: WriteSession, clock: SimulatedClock
+    ) -> None:
+        stale = await intent(session, clock.now())
+        limit = clock.advance(timedelta(hours=1))
+        fresh = await intent(session, clock.now())
+        assert await abort_stale_intents(session, older_than=limit, at=clock.now(), new_id=new_id) == 1
+        (row,) = await conclusions(session, stale)
+        assert (row["outcome"], row["reason_code"], row["bytes"]) == ("ABORTED", "OUTCOME_UNKNOWN", None)
+        assert await conclusions(session, fresh) == []
+        assert await abort_stale_intents(session, older_than=limit, at=clock.now(), new_id=new_id) == 0
+
+    async def test_one_that_ends_meanwhile_is_left_alone(
+        self, session: WriteSession, clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        event_id = await intent(session, clock.now())
+        found = await open_intents(session, older_than=clock.advance(seconds=1))
+        await conclude(session, event_id, outcome=Outcome.COMPLETED, at=clock.now(), new_id=new_id)
+
+        async def as_it_was(_session: AsyncSession, **_: object) -> object:
+            return found
+
+        monkeypatch.setattr(outcomes, "open_intents", as_it_was)
+        assert await abort_stale_intents(session, older_than=clock.now(), at=clock.now(), new_id=new_id) == 0
+        assert [row["outcome"] for row in await conclusions(session, event_id)] == ["COMPLETED"]

@@ -1,0 +1,104 @@
+"""Settings: a laptop needs none, and a wrong one is told in one sentence."""
+
+from pathlib import Path
+
+import pytest
+
+from guildhall.settings import PREFIX, Settings, SettingsError, describe, unknown_variables
+
+HOME = {"HOME": "/home/ada"}
+
+
+class TestFromEnvironment:
+    def test_nothing_set_works_on_a_laptop(self) -> None:
+        settings = Settings.from_environment(HOME)
+        assert settings.data_dir == Path("/home/ada/.local/share/guildhall")
+        assert settings.database_url is None
+        assert settings.migration_database_url is None
+        assert settings.artifacts_url == "file:///home/ada/.local/share/guildhall/artifacts"
+        assert (settings.bind, settings.bind_host, settings.bind_port) == ("127.0.0.1:8321", "127.0.0.1", 8321)
+        assert settings.public_url == "http://127.0.0.1:8321"
+        assert settings.secret_key_file == settings.data_dir / "secret.key"
+        assert settings.audit_key_file == settings.data_dir / "audit.key"
+
+    def test_the_data_folder_follows_xdg(self) -> None:
+        settings = Settings.from_environment(HOME | {"XDG_DATA_HOME": "/data"})
+        assert settings.data_dir == Path("/data/guildhall")
+
+    def test_what_follows_from_the_data_folder_follows_it(self) -> None:
+        settings = Settings.from_environment({"GUILDHALL_DATA_DIR": "/srv/a b"})
+        assert settings.artifacts_url == "file:///srv/a%20b/artifacts"
+        assert settings.secret_key_file == Path("/srv/a b/secret.key")
+
+    @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg"])
+    def test_every_spelling_of_postgres_is_understood(self, scheme: str) -> None:
+        settings = Settings.from_environment(HOME | {"GUILDHALL_DATABASE_URL": f"{scheme}://a:b@db/guildhall"})
+        assert settings.database_url == "postgresql+asyncpg://a:b@db/guildhall"
+        assert settings.migration_database_url == "postgresql+asyncpg://a:b@db/guildhall"
+
+    def test_migrations_may_have_a_login_of_their_own(self) -> None:
+        settings = Settings.from_environment({
+            "GUILDHALL_DATABASE_URL": "postgresql://a@db/g", "GUILDHALL_MIGRATION_DATABASE_URL": "postgresql://o@db/g",
+        })  # fmt: skip
+        assert settings.database_url == "postgresql+asyncpg://a@db/g"
+        assert settings.migration_database_url == "postgresql+asyncpg://o@db/g"
+
+    @pytest.mark.parametrize(
+        ("bind", "host", "public"),
+        [
+            ("0.0.0.0:80", "0.0.0.0", "http://127.0.0.1:80"),  # noqa: S104 -- parsed, not bound
+            ("[::1]:8080", "::1", "http://[::1]:8080"),
+            ("guild.example:443", "guild.example", "http://guild.example:443"),
+        ],
+    )
+    def test_the_public_address_follows_the_listening_one(self, bind: str, host: str, public: str) -> None:
+        settings = Settings.from_environment(HOME | {"GUILDHALL_BIND": bind})
+        assert (settings.bind_host, settings.public_url) == (host, public)
+
+    def test_an_empty_value_counts_as_not_set(self) -> None:
+        settings = Settings.from_environment(HOME | {"GUILDHALL_BIND": "", "GUILDHALL_DATABASE_URL": ""})
+        assert (settings.bind, settings.database_url) == ("127.0.0.1:8321", None)
+
+    @pytest.mark.parametrize(
+        ("name", "value", "sentence"),
+        [
+            ("BIND", "8321", "cannot be '8321': it must be host:port, the port from 1 to 65535."),
+            ("BIND", "localhost:0", "cannot be 'localhost:0': it must be host:port, the port from 1 to 65535."),
+            ("PUBLIC_URL", "guild", "cannot be 'guild': it must be a URL that begins with http:// or https://."),
+            ("LOG_LEVEL", "loud", "cannot be 'loud': it must be DEBUG, INFO, WARNING or ERROR."),
+            ("GRAPHQL_INTROSPECTION", "maybe", "cannot be 'maybe': it must be true or false."),
+            ("GRAPHQL_PAGE_MAX", "0", "cannot be '0': it must be a whole number from 1 to 1000."),
+            ("GRAPHQL_PAGE_MAX", "ten", "cannot be 'ten': it must be a whole number from 1 to 1000."),
+            (
+                "ARTIFACTS_URL", "ftp://x",
+                "cannot be 'ftp://x': it must be a URL that begins with file:///, s3://, gs:// or az://.",
+            ),
+            (
+                "DATABASE_URL", "mysql://root:geheim@db/x",
+                "cannot be its value (not shown, it may hold a password): it must be a URL such as postgresql://user:password@host/database.",
+            ),
+        ],
+    )  # fmt: skip
+    def test_a_wrong_value_is_told_in_one_sentence(self, name: str, value: str, sentence: str) -> None:
+        with pytest.raises(SettingsError) as refusal:
+            Settings.from_environment(HOME | {PREFIX + name: value})
+        assert refusal.value.message == f"GUILDHALL_{name} {sentence}"
+        assert refusal.value.field == f"GUILDHALL_{name}"
+
+    def test_passwords_are_not_in_the_representation(self) -> None:
+        assert "geheim" not in repr(Settings(database_url="postgresql://a:geheim@db/x"))
+
+
+class TestUnknownVariables:
+    def test_a_typing_mistake_is_seen(self) -> None:
+        (sentence,) = unknown_variables({"GUILDHALL_BINDE": "x", "GUILDHALL_BIND": "x", "PATH": "x"})
+        assert sentence.startswith("GUILDHALL_BINDE is set but is not a setting")
+
+
+class TestDescribe:
+    def test_lists_every_field_with_its_default_in_words(self) -> None:
+        rows = {variable: (default, text) for variable, default, text in describe()}
+        assert len(rows) == len(Settings.__dataclass_fields__)
+        assert rows["GUILDHALL_BIND"] == ("127.0.0.1:8321", "Where the API listens.")
+        assert rows["GUILDHALL_GRAPHQL_GRAPHIQL"][0] == "true"
+        assert [variable for variable, (default, text) in rows.items() if not default or not text] == []

@@ -1,0 +1,99 @@
+"""Reads of closed records: each is on the audit record before the answer leaves, and without a record there is none."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from guildhall.audit.tables import AuditEvent
+from guildhall.db.transaction import DatabaseUnavailable, WriteSession
+from guildhall.graphql.ids import encode_id
+from registry.datasets.tables import Classification
+from tests.registry.asking import Asking
+from tests.registry.estate import registered, versioned
+from tests.registry.house import trained_on
+
+pytestmark = pytest.mark.usefixtures("purposes")
+
+PAGE = """query($first: Int!) { datasets(first: $first) { nodes { name versions(first: 5) { nodes { number } } } } }"""
+
+
+async def discoveries(ask: Asking) -> list[AuditEvent]:
+    """The events of reading records, oldest first."""
+    statement = select(AuditEvent).where(
+        AuditEvent.action.in_(["registry:dataset:discover", "registry:model:discover"])
+    )
+    async with ask.database.read() as session:
+        return list(await session.scalars(statement.order_by(AuditEvent.id)))
+
+
+class TestReads:
+    async def test_one_event_names_all_that_the_answer_holds(self, ask: Asking) -> None:
+        async with ask.house() as house:
+            closed = await registered(house, "closed")
+            version = await versioned(house, closed)
+            await registered(house, "open", classification=Classification.INTERNAL)
+            secret = await registered(house, "secret", classification=Classification.RESTRICTED)
+        await ask("quinn", PAGE, first=10)
+        (event,) = await discoveries(ask)
+        assert (event.action, event.outcome, event.permission_class) == (
+            "registry:dataset:discover",
+            "ALLOWED",
+            "DATA_READ",
+        )
+        assert (event.actor_id, event.request_id) == (ask.actor("quinn").id, None)
+        named = set(zip(event.resource_types, event.resource_ids, strict=True))
+        assert named == {("Dataset", closed), ("Dataset", secret), ("DatasetVersion", version)}
+
+    async def test_one_event_for_each_permission(self, ask: Asking) -> None:
+        async with ask.house() as house:
+            dataset_id = await registered(house)
+            model_id = await house.model()
+            made = await house.version(model_id, sources=[trained_on(await versioned(house, dataset_id))])
+        document = """query($id: ID!) { node(id: $id) { ... on Dataset { name usedBy(first: 5) { nodes {
+            ... on ModelVersion { number } } } } } }"""
+        await ask("quinn", document, id=encode_id("Dataset", dataset_id))
+        found = [
+            (event.action, list(zip(event.resource_types, event.resource_ids, strict=True)))
+            for event in await discoveries(ask)
+        ]
+        assert found == [
+            ("registry:dataset:discover", [("Dataset", dataset_id)]),
+            ("registry:model:discover", [("ModelVersion", made), ("Model", model_id)]),
+        ]
+
+    async def test_open_records_leave_no_trace(self, ask: Asking) -> None:
+        async with ask.house() as house:
+            await versioned(house, await registered(house, classification=Classification.PUBLIC))
+            await registered(house, "open", classification=Classification.INTERNAL)
+        await ask("quinn", PAGE, first=10)
+        assert await discoveries(ask) == []
+
+    async def test_what_a_list_does_not_show_was_not_read(self, ask: Asking) -> None:
+        async with ask.house() as house:
+            for number in range(3):
+                await registered(house, f"data-{number}")
+            await registered(house, "hidden", visibility="TEAM")
+        await ask("quinn", PAGE, first=1)
+        (event,) = await discoveries(ask)
+        assert len(event.resource_ids) == 1
+        await ask("quinn", "query { datasets { totalCount } }")
+        assert len(await discoveries(ask)) == 1
+
+
+class TestWithoutARecord:
+    async def test_there_is_no_answer(self, ask: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+        async with ask.house() as house:
+            await registered(house)
+
+        @asynccontextmanager
+        async def away() -> AsyncIterator[WriteSession]:
+            raise DatabaseUnavailable("The database cannot be reached.")
+            yield  # type: ignore[unreachable]
+
+        monkeypatch.setattr(ask.database, "transaction", away)
+        body: dict[str, Any] = await ask.body("quinn", PAGE, first=10)
+        assert "data" not in body
+        assert [error["extensions"]["code"] for error in body["errors"]] == ["DATABASE_UNAVAILABLE"]

@@ -1,0 +1,97 @@
+"""The artifact routes on the real server, on loopback: connections that break off are part of what is tested."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import httpx
+import pytest
+from granian.constants import Interfaces
+from granian.server.embed import Server
+from litestar import Litestar
+from litestar.datastructures import Headers, State
+from litestar.types import HTTPScope
+
+from guildhall.auth.actor import Actor
+from guildhall.clock import new_id
+from guildhall.db.transaction import ReadSession
+from guildhall.errors import Unauthenticated
+from registry.access.jobs import JobInput, JobInputs
+from registry.artifacts.owners import OwnerRef
+from registry.artifacts.tickets import UploadTickets
+from registry.http.desk import STATE_KEY, ArtifactDesk
+from registry.http.routes import ROUTES
+from tests.registry.estate import PART_BYTES, Estate
+
+START_SECONDS_MAX = 10
+
+
+@dataclass
+class Site:
+    """A running server. A caller is named in the Authorization header; `jobs` and their `inputs` are the test's own."""
+
+    estate: Estate
+    port: int
+    tickets: UploadTickets
+    state: State = field(default_factory=State)
+    jobs: dict[str, Actor] = field(default_factory=dict)
+    inputs: dict[tuple[UUID, UUID], JobInput] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def identify(self, scope: HTTPScope) -> Actor:
+        name = Headers.from_scope(scope).get("authorization", "").removeprefix("Bearer ")
+        if not name:
+            raise Unauthenticated("Sign in first.")
+        return self.jobs.get(name) or self.estate.actor(name)
+
+    async def find_input(self, _session: ReadSession, actor: Actor, owner: OwnerRef, /) -> JobInput | None:
+        return self.inputs.get((actor.id, owner.id))
+
+    def client(self, name: str | None = None, **headers: str) -> httpx.AsyncClient:
+        token = {} if name is None else {"Authorization": f"Bearer {name}"}
+        return httpx.AsyncClient(base_url=self.url, headers={**token, **headers})
+
+
+@pytest.fixture
+async def site(estate: Estate) -> AsyncIterator[Site]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    site = Site(estate, port, UploadTickets(b"k" * 32))
+    desk = ArtifactDesk(
+        database=estate.database,
+        store=estate.store,
+        tickets=site.tickets,
+        job_inputs=JobInputs(site.find_input),
+        clock=estate.clock,
+        new_id=new_id,
+        part_bytes_max=PART_BYTES,
+        identify=site.identify,
+    )
+    app = Litestar(ROUTES, state=State({STATE_KEY: desk}), openapi_config=None, logging_config=None)
+    site.state = app.state
+    server = Server(app, address="127.0.0.1", port=port, interface=Interfaces.ASGI, log_enabled=False)
+    serving = asyncio.create_task(server.serve())
+    try:
+        async with asyncio.timeout(START_SECONDS_MAX):
+            while not await is_listening(port):
+                await asyncio.sleep(0.01)
+        yield site
+    finally:
+        server.stop()  # type: ignore[no-untyped-call]  # granian has no types here
+        await serving
+
+
+async def is_listening(port: int) -> bool:
+    with contextlib.suppress(OSError):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.close()
+        await writer.wait_closed()
+        return True
+    return False

@@ -1,0 +1,108 @@
+"""The artifact store: whole or not at all, on a folder and in memory alike."""
+
+import os
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from registry.storage import ArtifactStore, ArtifactStoreUnavailable, StoredBytesMissing, Written
+from tests.registry.estate import chunked, digest
+
+LARGE = bytes(range(256)) * 50_000  # 12.8 MB: more than one part of a multipart write
+
+
+@pytest.fixture(params=["folder", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
+    return ArtifactStore.open("memory:///" if request.param == "memory" else (tmp_path / "a b").as_uri())
+
+
+async def read(store: ArtifactStore, key: str, start: int, end: int) -> bytes:
+    return b"".join([chunk async for chunk in store.read(key, start=start, end=end)])
+
+
+async def breaking_off(content: bytes) -> AsyncIterator[bytes]:
+    yield content
+    raise ConnectionResetError("gone")
+
+
+class TestWrite:
+    @pytest.mark.parametrize("content", [b"", b"abc", LARGE])
+    async def test_counts_and_digests_what_it_stores(self, store: ArtifactStore, content: bytes) -> None:
+        written = await store.write("a/b", chunked(content, 1_000_000))
+        assert written == Written(size_bytes=len(content), sha256=digest(content))
+        assert await store.size_bytes("a/b") == len(content)
+        assert await read(store, "a/b", 0, len(content)) == content
+
+    @pytest.mark.parametrize("content", [b"abc", LARGE])
+    async def test_a_source_that_breaks_off_leaves_nothing(
+        self, store: ArtifactStore, content: bytes, tmp_path: Path
+    ) -> None:
+        with pytest.raises(ConnectionResetError, match="gone"):
+            await store.write("a/b", breaking_off(content))
+        assert await store.size_bytes("a/b") is None
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+    async def test_a_source_that_breaks_off_leaves_what_was_there(self, store: ArtifactStore) -> None:
+        await store.write("a", chunked(b"first"))
+        with pytest.raises(ConnectionResetError):
+            await store.write("a", breaking_off(b"second"))
+        assert await read(store, "a", 0, 5) == b"first"
+
+
+class TestRead:
+    async def test_a_range(self, store: ArtifactStore) -> None:
+        await store.write("a", chunked(LARGE, 1_000_000))
+        assert await read(store, "a", 1_000_001, 9_999_999) == LARGE[1_000_001:9_999_999]
+        assert await read(store, "a", 5, 5) == b""
+
+    async def test_no_such_key(self, store: ArtifactStore) -> None:
+        with pytest.raises(StoredBytesMissing) as caught:
+            await read(store, "none", 0, 1)
+        assert caught.value.key == "none"
+
+
+class TestCopyAndDelete:
+    async def test_a_copy_outlives_its_source(self, store: ArtifactStore) -> None:
+        await store.write("a", chunked(b"abc"))
+        await store.copy("a", "b/c")
+        await store.delete(["a", "never-there"])
+        assert await store.size_bytes("a") is None
+        assert await read(store, "b/c", 0, 3) == b"abc"
+
+    async def test_a_copy_of_nothing(self, store: ArtifactStore) -> None:
+        with pytest.raises(StoredBytesMissing):
+            await store.copy("none", "b")
+
+
+class TestKeysBefore:
+    async def test_only_older_keys_below_the_prefix(self, store: ArtifactStore) -> None:
+        for key in ("in/a", "in/b", "out/a"):
+            await store.write(key, chunked(b"x"))
+        now = datetime.now(UTC)  # noqa: TID251 -- the store keeps the machine's time
+        found = [key async for page in store.keys_before("in", now + timedelta(hours=1)) for key in page]
+        assert sorted(found) == ["in/a", "in/b"]
+        assert [key async for page in store.keys_before("in", now - timedelta(hours=1)) for key in page] == []
+
+
+class TestFolder:
+    async def test_what_a_killed_write_left_goes_when_it_is_old(self, tmp_path: Path) -> None:
+        store = ArtifactStore.open(tmp_path.as_uri())
+        await store.write("in/a", chunked(b"x"))
+        moment = datetime(2026, 1, 1, tzinfo=UTC)
+        for name, age in (("old#1", -60), ("new#2", 60), ("kept#x", -60)):
+            (tmp_path / "in" / name).write_bytes(b"half")
+            written_at = (moment + timedelta(seconds=age)).timestamp()
+            os.utime(tmp_path / "in" / name, (written_at, written_at))
+        assert store.delete_staged_before(moment) == 1
+        assert sorted(path.name for path in (tmp_path / "in").iterdir()) == ["a", "kept#x", "new#2"]
+
+    async def test_a_folder_that_cannot_be_written(self, tmp_path: Path) -> None:
+        (tmp_path / "in").write_bytes(b"a file where a folder should be")
+        store = ArtifactStore.open(tmp_path.as_uri())
+        with pytest.raises(ArtifactStoreUnavailable) as caught:
+            await store.write("in/a", chunked(b"x"))
+        assert caught.value.message == (
+            "The artifact store cannot be used at the moment; nothing was stored. Try again later."
+        )

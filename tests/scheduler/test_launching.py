@@ -1,0 +1,149 @@
+"""Launches that go wrong other than by a death: refused, doubled, raced by a cancellation, of another worker."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from guildhall.outbox.tables import OutboxRow
+from scheduler.clusters.executor import Launch, LaunchConflict, Observation
+from scheduler.clusters.fake import ClusterAway, FakeRun
+from scheduler.context import SchedulerContext
+from scheduler.cycle import run_cycle
+from scheduler.launching import launch_admitted
+from tests.scheduler.furnishing import CREDIT
+from tests.scheduler.test_faults import Killed, Killer
+from tests.scheduler.yard import Yard
+
+
+class Wrapped:
+    """The yard's cluster, with something of its own."""
+
+    def __init__(self, yard: Yard) -> None:
+        self.cluster = yard.cluster
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.cluster, name)
+
+
+class Conflicting(Wrapped):
+    async def launch(self, launch: Launch) -> None:
+        raise LaunchConflict(launch.name, "0" * 64)
+
+
+class Blind(Wrapped):
+    """Its first list is from before the launch."""
+
+    lists = 0
+
+    async def observe(self) -> Sequence[Observation]:
+        self.lists += 1
+        return [] if self.lists == 1 else await self.cluster.observe()
+
+
+class Slow(Wrapped):
+    """Holds its launch until it is told to go on."""
+
+    def __init__(self, yard: Yard) -> None:
+        super().__init__(yard)
+        self.arrived, self.released = asyncio.Event(), asyncio.Event()
+
+    async def launch(self, launch: Launch) -> None:
+        self.arrived.set()
+        await self.released.wait()
+        await self.cluster.launch(launch)
+
+
+class TestConflict:
+    async def test_is_an_incident_and_costs_nothing(self, yard: Yard, caplog: pytest.LogCaptureFixture) -> None:
+        job_id = await yard.submit()
+        context = yard.context(executors={"here": Conflicting(yard)})
+        await run_cycle(context)
+        await run_cycle(context)
+        job = await yard.job(job_id)
+        assert (job.state, job.state_code, job.captured) == ("FAILED", "LAUNCH_CONFLICT", 0)
+        assert "Incident: gh-" in caplog.text
+        assert yard.cluster.calls["remove"] == 0  # what holds the name is not ours
+        await yard.assert_clean()
+
+
+class TestAnotherWorkersCluster:
+    async def test_is_left_to_that_worker(self, yard: Yard) -> None:
+        job_id = await yard.submit()
+        await run_cycle(yard.context("elsewhere", executors={"there": yard.cluster}))
+        assert (await yard.job(job_id)).state == "ADMITTED"
+        (row,) = await yard.rows(OutboxRow)
+        assert (row.attempts, row.lease_token) == (0, None)
+        await yard.cycle(5)
+        assert (await yard.job(job_id)).state == "STARTING"
+
+    async def test_nothing_is_launched_before_its_admission(self, yard: Yard) -> None:
+        job_id = await yard.submit()
+        yard.clock.advance(seconds=3 * 24 * 3600)  # the row comes due by itself, long after the latest start
+        await launch_admitted(yard.context())
+        assert yard.cluster.launches == {}
+        (row,) = await yard.rows(OutboxRow)
+        assert (row.attempts, row.done_at) == (0, None)
+        await yard.cycle()
+        assert (await yard.job(job_id)).state == "EXPIRED"
+        await yard.assert_clean()
+
+
+class TestCancellationMeanwhile:
+    async def test_of_a_launch_that_is_under_way(self, yard: Yard) -> None:
+        yard.cluster.script = lambda _: FakeRun(run_seconds=500, stop_seconds=0)
+        job_id = await yard.submit()
+        slow = Slow(yard)
+        launching = asyncio.create_task(run_cycle(yard.context(executors={"here": slow})))
+        await slow.arrived.wait()
+        await yard.cancel(job_id)
+        slow.released.set()
+        await launching
+        assert (await yard.job(job_id)).state == "STOPPING"
+        await yard.cycle(18)
+        await yard.cycle(1)
+        job = await yard.job(job_id)
+        assert (job.state, job.captured) == ("CANCELLED", 2 * CREDIT * 18 // 3600)
+        await yard.assert_clean()
+
+    async def test_after_a_launch_that_nobody_recorded(self, yard: Yard) -> None:
+        """The worker died right after it, the job was cancelled, and the next worker's list is too old to show it."""
+        yard.cluster.script = lambda _: FakeRun(run_seconds=500, stop_seconds=0)
+        job_id = await yard.submit()
+        with pytest.raises(Killed):
+            await run_cycle(yard.context(reach=Killer("launch.launched")))
+        await yard.cancel(job_id)
+        yard.clock.advance(seconds=36)
+        blind: SchedulerContext = yard.context("next", executors={"here": Blind(yard)})
+        await run_cycle(blind)
+        assert (await yard.attempt(job_id)).state == "STARTING"
+        await yard.cycle(0, times=2)
+        await yard.cycle(1)
+        job = await yard.job(job_id)
+        assert (job.state, job.captured) == ("CANCELLED", 2 * CREDIT * 36 // 3600)
+        await yard.assert_clean()
+
+    async def test_does_not_wait_for_the_next_try(self, yard: Yard) -> None:
+        yard.cluster.away = True
+        job_id = await yard.submit()
+        await yard.cycle(300, times=9)  # by now minutes lie between two tries
+        yard.cluster.away = False
+        await yard.cancel(job_id)
+        await yard.cycle(1, times=2)
+        assert (await yard.job(job_id)).state == "CANCELLED"
+        assert yard.cluster.launches == {}
+        await yard.assert_clean()
+
+    async def test_waits_for_a_cluster_that_is_away(self, yard: Yard) -> None:
+        yard.cluster.away = True
+        job_id = await yard.submit()
+        await yard.cycle()
+        await yard.cancel(job_id)
+        await yard.cycle(2, times=2)
+        assert (await yard.job(job_id)).state == "STOPPING"
+        with pytest.raises(ClusterAway):
+            await yard.cluster.observe()
+        yard.cluster.away = False
+        await yard.cycle(300, times=2)
+        assert (await yard.job(job_id)).state == "CANCELLED"
+        await yard.assert_clean()
