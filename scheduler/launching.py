@@ -191,9 +191,9 @@ async def _start(context: SchedulerContext, claimed: Claim, found: _Admitted, ex
 async def _launched(context: SchedulerContext, claimed: Claim, found: _Admitted) -> None:
     at = context.clock.now()
     async with context.database.transaction() as session:
+        job = await _lock_job(session, found)
         if not await complete(session, claimed, at=at):
             return
-        (job,) = await lock_rows(session, Job, [found.job.id])
         (attempt,) = await lock_rows(session, Attempt, [found.attempt.id])
         if attempt.state == AttemptState.ADMITTED:
             attempt.state = AttemptState.STARTING.value
@@ -208,6 +208,7 @@ async def _not_to_start(context: SchedulerContext, claimed: Claim, found: _Admit
     listed = {observation.name for observation in await executor.observe()}
     at = context.clock.now()
     async with context.database.transaction() as session:
+        await _lock_job(session, found)
         if not await complete(session, claimed, at=at):
             return
         (attempt,) = await lock_rows(session, Attempt, [found.attempt.id])
@@ -230,6 +231,7 @@ async def _refused(
         logger.error("Incident: %s", refusal)
         reason = Reason("LAUNCH_CONFLICT", f"the cluster runs something else under its name: {refusal}")
     async with context.database.transaction() as session:
+        await _lock_job(session, found)
         if not await complete(session, claimed, at=at):
             return
         (attempt,) = await lock_rows(session, Attempt, [found.attempt.id])
@@ -243,13 +245,19 @@ async def _try_again(context: SchedulerContext, claimed: Claim, found: _Admitted
     at = context.clock.now()
     sentence = f"cluster {found.cluster.name} did not take the launch ({type(error).__name__}); it is tried again"
     async with context.database.transaction() as session:
+        job = await _lock_job(session, found)
         if not await fail(session, claimed, f"{type(error).__name__}: {error}", at=at):
             return
-        (job,) = await lock_rows(session, Job, [found.job.id])
         if job.state == JobState.ADMITTED and job.state_code != "LAUNCH_DELAYED":
             job.state_code, job.state_message = "LAUNCH_DELAYED", sentence
             reason = Reason("LAUNCH_DELAYED", sentence)
             await tell(session, job, reason, attempt_id=found.attempt.id, at=at, new_id=context.new_id)
+
+
+async def _lock_job(session: AsyncSession, found: _Admitted) -> Job:
+    """The job before its row in the outbox, as a cancel and an expiry lock them; the other order is a deadlock."""
+    (job,) = await lock_rows(session, Job, [found.job.id])
+    return job
 
 
 async def _put_back(context: SchedulerContext, claimed: Claim, wait: timedelta) -> None:

@@ -4,16 +4,22 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from sqlalchemy import text
 
+from guildhall.db.locks import lock_rows
 from guildhall.outbox.tables import OutboxRow
 from scheduler.clusters.executor import Launch, LaunchConflict, Observation
 from scheduler.clusters.fake import ClusterAway, FakeRun
 from scheduler.context import SchedulerContext
 from scheduler.cycle import run_cycle
-from scheduler.launching import launch_admitted
+from scheduler.jobs.tables import Job
+from scheduler.launching import hasten_launch, launch_admitted
 from tests.scheduler.furnishing import CREDIT
 from tests.scheduler.test_faults import Killed, Killer
 from tests.scheduler.yard import Yard
+
+POLLS_MAX = 1_000
+POLL_SECONDS = 0.01
 
 
 class Wrapped:
@@ -52,6 +58,19 @@ class Slow(Wrapped):
         self.arrived.set()
         await self.released.wait()
         await self.cluster.launch(launch)
+
+
+async def until_somebody_waits(yard: Yard) -> None:
+    """Return when a transaction stands at a lock of another."""
+    standing = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    for _ in range(POLLS_MAX):
+        async with yard.database.read() as session:
+            if await session.scalar(standing):
+                return
+        await asyncio.sleep(POLL_SECONDS)
+    raise AssertionError("nobody waits")
 
 
 class TestConflict:
@@ -105,6 +124,20 @@ class TestCancellationMeanwhile:
         job = await yard.job(job_id)
         assert (job.state, job.captured) == ("CANCELLED", 2 * CREDIT * 18 // 3600)
         await yard.assert_clean()
+
+    async def test_at_the_moment_at_which_the_launch_is_recorded(self, yard: Yard) -> None:
+        """Both want the job and its row in the outbox; in two orders they would wait for each other."""
+        job_id = await yard.submit()
+        slow = Slow(yard)
+        launching = asyncio.create_task(run_cycle(yard.context(executors={"here": slow})))
+        await slow.arrived.wait()
+        async with yard.database.transaction() as session:
+            (job,) = await lock_rows(session, Job, [job_id])
+            slow.released.set()
+            await until_somebody_waits(yard)
+            await hasten_launch(session, job, at=yard.clock.now())
+        await launching
+        assert (await yard.job(job_id)).state == "STARTING"
 
     async def test_after_a_launch_that_nobody_recorded(self, yard: Yard) -> None:
         """The worker died right after it, the job was cancelled, and the next worker's list is too old to show it."""

@@ -52,5 +52,7 @@ def make_house(folder: Path, database: dict[str, str], stack: ExitStack) -> Hous
     site = make_site(folder / "data", database)
     site.folder.mkdir()
     token = bootstrap(site)
-    http = stack.enter_context(httpx.Client(timeout=60, limits=httpx.Limits(max_connections=200)))
+    # Every connection is kept: httpcore closes idle ones beyond a limit, also those that another thread has just taken.
+    limits = httpx.Limits(max_connections=200, max_keepalive_connections=200, keepalive_expiry=None)
+    http = stack.enter_context(httpx.Client(timeout=60, limits=limits))
     return House(site, Book(database["GUILDHALL_DATABASE_URL"]), token, stack, http)
