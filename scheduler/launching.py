@@ -181,6 +181,9 @@ async def _start(context: SchedulerContext, claimed: Claim, found: _Admitted, ex
             team=found.team,
             disk_bytes=spec.per_node.disk_bytes,
             sensitive=found.job.sensitive,
+            image=spec.image,
+            nodes=spec.nodes,
+            accelerators_per_node=spec.per_node.accelerator_count,
         )
     )
     context.reach("launch.launched")

@@ -5,7 +5,7 @@ workers, or after a restart, so every call is idempotent by the launch's name. N
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -50,9 +50,36 @@ class LaunchConflict(Exception):
         self.found_hash = found_hash
 
 
+@dataclass(frozen=True, kw_only=True)
+class Toleration:
+    """A taint that pods of a pool may stand on. Without a key every taint, without a value every value of the key."""
+
+    key: str | None = None
+    value: str | None = None
+    effect: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where in a cluster a pool's jobs run, and as what.
+
+    ``accelerator_resource`` is the name under which nodes offer accelerators, as ``nvidia.com/gpu``; without one a job
+    asks for none. ``default_image`` runs what names no image of its own; it has Python 3.9 or newer as ``python3``.
+    """
+
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: tuple[Toleration, ...] = ()
+    accelerator_resource: str | None = None
+    default_image: str | None = None
+    writable_root: bool = False
+
+
 @dataclass(frozen=True)
 class Launch:
-    """One attempt to start. The token is outside ``spec_hash``: it is made anew when a launch is repeated."""
+    """One attempt to start. The token is outside ``spec_hash``: it is made anew when a launch is repeated.
+
+    ``accelerator_slots`` are those of all nodes, ``accelerators_per_node``, cpu, memory and disk of each.
+    """
 
     name: str
     spec_hash: str
@@ -71,6 +98,10 @@ class Launch:
     team: str
     disk_bytes: int | None
     sensitive: bool
+    image: str | None = None
+    nodes: int = 1
+    accelerators_per_node: int = 0
+    placement: Placement = field(default_factory=Placement)
 
     def __post_init__(self) -> None:
         """Names are ours, so a long one is a mistake."""
