@@ -176,6 +176,11 @@ class Settings:
         Path(), _folder, right="a file", default_text="`audit.key` in the data folder, made at the first start",
         text="The key of the audit record's authentication codes; the database must not have it.",
     )  # fmt: skip
+    credentials_key_file: Path = _variable(
+        Path(), _folder, right="a file", default_text="`credentials.key` in the data folder, made at the first start",
+        text="The keys under which the credentials of clusters are encrypted, one a line, the current one first; the "
+        "API and the workers need the same ones, the database must not have them.",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         """Fill in what follows from other settings."""
@@ -187,6 +192,9 @@ class Settings:
             "public_url": self.public_url or f"http://{_reachable(self.bind)}",
             "secret_key_file": self.secret_key_file if self.secret_key_file != Path() else data_dir / "secret.key",
             "audit_key_file": self.audit_key_file if self.audit_key_file != Path() else data_dir / "audit.key",
+            "credentials_key_file": (
+                self.credentials_key_file if self.credentials_key_file != Path() else data_dir / "credentials.key"
+            ),
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
