@@ -1,7 +1,8 @@
 """From the text of a document to its answer: limits, parse, validate, who may ask at all, execute, format."""
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from inspect import isawaitable
 from typing import Any
@@ -20,7 +21,7 @@ from graphql import (
 )
 from graphql.error import GraphQLSyntaxError
 
-from guildhall.errors import GuildhallError, LimitExceeded, Unauthenticated
+from guildhall.errors import GuildhallError, Invalid, LimitExceeded, Unauthenticated
 from guildhall.graphql.answers import format_error
 from guildhall.graphql.compose import Composed
 from guildhall.graphql.context import Context
@@ -92,15 +93,44 @@ class Executor:
     async def run(self, request: Request, context: Context, *, queries_only: bool = False) -> Answer:
         """The answer to one request. `queries_only` is for GET, which must not change anything."""
         try:
-            document, operation = self.prepare(request)
-            _require_allowed(document, operation, context, queries_only=queries_only)
-            self._require_rows(document, operation, request.variables or {})
+            document, operation = self.admit(request, context, queries_only=queries_only)
+            if operation.operation is OperationType.SUBSCRIPTION:
+                raise _refused(NotFollowed("A subscription is followed over a WebSocket or as server-sent events."))
         except RequestRefused as refused:
-            return Answer([format_error(error, new_id=context.new_id) for error in refused.errors])
+            return refused.answer(context)
+        (answer,) = await self.answers(document, request, context, [None])
+        return answer
+
+    def admit(
+        self, request: Request, context: Context, *, queries_only: bool = False
+    ) -> tuple[DocumentNode, OperationDefinitionNode]:
+        """The document and its operation, if the caller may run them with these variables; raises RequestRefused."""
+        document, operation = self.prepare(request)
+        _require_allowed(document, operation, context, queries_only=queries_only)
+        self._require_rows(document, operation, request.variables or {})
+        return document, operation
+
+    async def answers(
+        self, document: DocumentNode, request: Request, context: Context, roots: Sequence[object]
+    ) -> list[Answer]:
+        """Execute an admitted document once on each root, all with the same loaders."""
         context.loaders = Loaders(context, self.composed.catalogue)
+        results = await asyncio.gather(*(self._execute(document, request, context, root) for root in roots))
+        try:
+            await context.loaders.reads.write(context)
+        except GuildhallError as error:
+            # No record, no answer. What a mutation committed stays; its idempotency key gives the answer again.
+            refused = GraphQLError(error.message, original_error=error)
+            return [Answer([format_error(refused, new_id=context.new_id)]) for _ in roots]
+        return [_answer(result, context) for result in results]
+
+    async def _execute(
+        self, document: DocumentNode, request: Request, context: Context, root: object
+    ) -> ExecutionResult:
         result = execute(
             self.composed.schema,
             document,
+            root_value=root,
             context_value=context,
             variable_values=dict(request.variables or {}),
             operation_name=request.operation_name,
@@ -109,14 +139,7 @@ class Executor:
         if isawaitable(result):
             result = await result
         assert isinstance(result, ExecutionResult)
-        try:
-            await context.loaders.reads.write(context)
-        except GuildhallError as error:
-            # No record, no answer. What a mutation committed stays; its idempotency key gives the answer again.
-            return Answer([format_error(GraphQLError(error.message, original_error=error), new_id=context.new_id)])
-        executed = result.data is not None or not result.errors or any(error.path for error in result.errors)
-        errors = [_with_code(error, executed=executed) for error in result.errors or ()]
-        return Answer([format_error(error, new_id=context.new_id) for error in errors], result.data, executed)
+        return result
 
     def _require_rows(
         self, document: DocumentNode, operation: OperationDefinitionNode, variables: Mapping[str, Any]
@@ -160,6 +183,22 @@ class RequestRefused(Exception):
     def __init__(self, errors: list[GraphQLError]) -> None:
         super().__init__(errors[0].message)
         self.errors = errors
+
+    def answer(self, context: Context) -> Answer:
+        """What the caller is told."""
+        return Answer([format_error(error, new_id=context.new_id) for error in self.errors])
+
+
+class NotFollowed(Invalid):
+    """A subscription asked like a query, which has one answer."""
+
+    code = "SUBSCRIPTION_NEEDS_STREAM"
+
+
+def _answer(result: ExecutionResult, context: Context) -> Answer:
+    executed = result.data is not None or not result.errors or any(error.path for error in result.errors)
+    errors = [_with_code(error, executed=executed) for error in result.errors or ()]
+    return Answer([format_error(error, new_id=context.new_id) for error in errors], result.data, executed)
 
 
 def _operation(document: DocumentNode, name: str | None) -> OperationDefinitionNode:
