@@ -208,7 +208,7 @@ async def _launched(context: SchedulerContext, claimed: Claim, found: _Admitted)
 
 async def _not_to_start(context: SchedulerContext, claimed: Claim, found: _Admitted, executor: Executor) -> None:
     """The job was told to end before its launch was known. An earlier round may have launched it: the cluster says."""
-    listed = {observation.name for observation in await executor.observe()}
+    known = await executor.knows(found.attempt.name)
     at = context.clock.now()
     async with context.database.transaction() as session:
         await _lock_job(session, found)
@@ -217,7 +217,7 @@ async def _not_to_start(context: SchedulerContext, claimed: Claim, found: _Admit
         (attempt,) = await lock_rows(session, Attempt, [found.attempt.id])
         if attempt.state != AttemptState.ADMITTED:
             return
-        if found.attempt.name in listed:
+        if known:
             attempt.state = AttemptState.STARTING.value
             attempt.launched_at = at
         else:

@@ -11,29 +11,26 @@ from guildhall.clock import IdSource
 from marketplace.pricing import Run, charge_runs
 from marketplace.quotes import tariffs_of
 from marketplace.tables import Quote
-from scheduler.clusters.executor import Observation
+from scheduler.clusters.executor import ContainerRun
 from scheduler.jobs.tables import Attempt, RunInterval
 
 
-async def record_interval(
-    session: AsyncSession, attempt_id: UUID, observation: Observation, *, new_id: IdSource
-) -> None:
+async def record_interval(session: AsyncSession, attempt_id: UUID, run: ContainerRun, *, new_id: IdSource) -> None:
     """Keep what was seen of one container, by its uid: its start once, and its end once it has ended."""
-    assert observation.started_at is not None, "an interval has a start"
     row = {
         "id": new_id(),
         "attempt_id": attempt_id,
-        "source_uid": observation.source_uid,
-        "started_at": observation.started_at,
+        "source_uid": run.source_uid,
+        "started_at": run.started_at,
         "ended_at": None,
     }
     await session.execute(insert(RunInterval).values(row).on_conflict_do_nothing(index_elements=["source_uid"]))
-    if observation.ended_at is not None:
+    if run.ended_at is not None:
         await session.execute(
             update(RunInterval)
-            .where(RunInterval.source_uid == observation.source_uid, RunInterval.ended_at.is_(None))
-            .where(RunInterval.started_at <= observation.ended_at)
-            .values(ended_at=observation.ended_at)
+            .where(RunInterval.source_uid == run.source_uid, RunInterval.ended_at.is_(None))
+            .where(RunInterval.started_at <= run.ended_at)
+            .values(ended_at=run.ended_at)
         )
 
 
@@ -52,7 +49,10 @@ async def read_intervals(session: AsyncSession, attempt_id: UUID) -> Sequence[Ru
 
 
 def price_runs(quote: Quote, pool_id: UUID, intervals: Sequence[RunInterval], *, slots: int, hold: int) -> int:
-    """What the intervals on that pool cost at the quote's rates, never more than the hold, in micro-credits."""
+    """What the intervals on that pool cost at the quote's rates, never more than the hold, in micro-credits.
+
+    Each interval is one container's, so `slots` are those of one node: a node that starts late or ends early pays less.
+    """
     tariff = tariffs_of(quote, [pool_id])[pool_id]
     runs = [Run(tariff, each.started_at, each.ended_at) for each in intervals if each.ended_at is not None]
     assert len(runs) == len(intervals), "intervals are closed before they are priced"

@@ -5,7 +5,7 @@ is dropped. What the platform does not list any more, although it took the launc
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -17,7 +17,7 @@ from guildhall.db.transaction import WriteSession
 from scheduler.clusters.executor import Executor, Observation, Phase, Reason
 from scheduler.clusters.tables import Cluster, Pool, SlotUse
 from scheduler.context import SchedulerContext
-from scheduler.jobs.moving import move
+from scheduler.jobs.moving import move, tell
 from scheduler.jobs.states import LIVE_ATTEMPT_STATES, AttemptState, JobState
 from scheduler.jobs.tables import Attempt, Job
 from scheduler.leases import holds_lease, return_lease, take_lease
@@ -25,6 +25,8 @@ from scheduler.metering import record_interval
 
 MISSING_AFTER = timedelta(seconds=15)
 """How long after its launch a name may be missing from a full list before the attempt counts as lost."""
+FORGOTTEN_AFTER = timedelta(seconds=30)
+"""How long after its removal a name may still be in a list that lags behind."""
 SEEN_EVERY = timedelta(seconds=5)
 """How often it is written down that an attempt still runs: a lost one pays until then."""
 
@@ -70,38 +72,39 @@ async def observe_clusters(context: SchedulerContext) -> None:
 async def _observe(context: SchedulerContext, cluster: Cluster, executor: Executor, token: UUID) -> None:
     watched = await _watched(context, cluster.id)
     asked_at = context.clock.now()
-    found: dict[str, list[Observation]] = {}
-    for observation in await executor.observe():
-        found.setdefault(observation.name, []).append(observation)
+    found = {observation.name: observation for observation in await executor.observe()}
     context.reach("observe.observed")
     for attempt in watched:
-        observations = [each for each in found.get(attempt.name, ()) if each.spec_hash == attempt.spec_hash]
-        if not observations and attempt.name in found:
+        observation = found.get(attempt.name)
+        if observation is not None and observation.spec_hash != attempt.spec_hash:
             logger.error("Incident: %s runs on %s with another spec than ours.", attempt.name, cluster.name)
-        if _says_something_new(attempt, observations, asked_at):
+            observation = None
+        if observation is None and (not _overdue(attempt, asked_at) or await _just_unlisted(attempt, found, executor)):
+            continue
+        if _says_something_new(attempt, observation, asked_at):
             async with context.database.transaction() as session:
                 if not await holds_lease(session, Cluster, cluster.id, token):
                     return
-                await _apply(session, attempt, observations, context=context)
+                await _apply(session, attempt, observation, context=context)
             context.reach("observe.recorded")
-    await _clear_revenants(context, executor, found)
+    await _clear_revenants(context, executor, found, asked_at=asked_at)
     async with context.database.transaction() as session:
         await return_lease(session, Cluster, cluster.id, token, observed_at=asked_at)
 
 
 async def _clear_revenants(
-    context: SchedulerContext, executor: Executor, found: Mapping[str, Sequence[Observation]]
+    context: SchedulerContext, executor: Executor, found: Mapping[str, Observation], *, asked_at: datetime
 ) -> None:
     """End what runs under a name that is settled and forgotten: a launch that a stalled worker sent long after.
 
     Its token counts no more, so it could neither read nor report; it is not billed. Names that are not ours stay.
     """
-    statement = select(Attempt.name).where(Attempt.name.in_(found), Attempt.removed_at.is_not(None))
+    statement = select(Attempt.name).where(Attempt.name.in_(found), Attempt.removed_at <= asked_at - FORGOTTEN_AFTER)
     async with context.database.read() as session:
         names = (await session.scalars(statement)).all() if found else ()
     for name in names:
         logger.error("Incident: %s runs again after it was removed; it is ended.", name)
-        if found[name][-1].phase in {Phase.ENDED, Phase.LOST}:
+        if found[name].phase in {Phase.ENDED, Phase.LOST}:
             await executor.remove(name)
         else:
             await executor.stop(name, grace_seconds=0, reason=REVENANT)
@@ -129,17 +132,24 @@ async def _watched(context: SchedulerContext, cluster_id: UUID) -> list[_Watched
         ]
 
 
-def _says_something_new(attempt: _Watched, observations: Sequence[Observation], asked_at: datetime) -> bool:
-    if not observations:
-        # One that is being launched right now may be missing from a list that was asked for before.
-        return attempt.launched_at is not None and attempt.launched_at + MISSING_AFTER <= asked_at
-    if attempt.state.value != observations[-1].phase.value:
+def _overdue(attempt: _Watched, asked_at: datetime) -> bool:
+    """One that is being launched right now may be missing from a list that was asked for before."""
+    return attempt.launched_at is not None and attempt.launched_at + MISSING_AFTER <= asked_at
+
+
+async def _just_unlisted(attempt: _Watched, found: Mapping[str, Observation], executor: Executor) -> bool:
+    """Whether the list lags behind a cluster that has it. Asked for each by itself: a loss ends a job."""
+    return attempt.name not in found and await executor.knows(attempt.name)
+
+
+def _says_something_new(attempt: _Watched, observation: Observation | None, asked_at: datetime) -> bool:
+    if observation is None or attempt.state.value != observation.phase.value:
         return True
     return attempt.seen_at is None or attempt.seen_at + SEEN_EVERY <= asked_at
 
 
 async def _apply(
-    session: WriteSession, watched: _Watched, observations: Sequence[Observation], *, context: SchedulerContext
+    session: WriteSession, watched: _Watched, observation: Observation | None, *, context: SchedulerContext
 ) -> None:
     at = context.clock.now()
     (job,) = await lock_rows(session, Job, [watched.job_id])
@@ -147,23 +157,24 @@ async def _apply(
     if attempt.state not in LIVE_ATTEMPT_STATES:
         return
     attempt.launched_at = attempt.launched_at or at
-    for observation in observations:
-        if observation.started_at is not None:
-            await record_interval(session, attempt.id, observation, new_id=context.new_id)
-    started = [each.started_at for each in observations if each.started_at is not None]
-    if started and attempt.started_at is None:
-        attempt.started_at = min(started)
-    if not observations:
+    if observation is None:
         await _end(session, attempt, AttemptState.LOST, attempt.seen_at or attempt.started_at or at, None, LOST)
         return
-    last = observations[-1]
-    if last.phase in {Phase.ENDED, Phase.LOST}:
-        ended_at = last.ended_at or attempt.seen_at or attempt.started_at or at
-        await _end(session, attempt, AttemptState(last.phase.value), ended_at, last.exit_code, last.reason)
+    for run in observation.runs:
+        await record_interval(session, attempt.id, run, new_id=context.new_id)
+    attempt.started_at = attempt.started_at or observation.started_at
+    state = AttemptState(observation.phase.value)
+    if observation.phase in {Phase.ENDED, Phase.LOST}:
+        ended_at = observation.ended_at or attempt.seen_at or attempt.started_at or at
+        await _end(session, attempt, state, ended_at, observation.exit_code, observation.reason)
     else:
         attempt.seen_at = at
-        attempt.state = last.phase.value
+        attempt.state = state.value
     await _follow(session, job, attempt, context=context, at=at)
+    if job.state == JobState.STARTING and observation.reason is not None and job.state_code != observation.reason.code:
+        # Why it has not started: a new kind of reason is an event, another wording of it is not.
+        job.state_code, job.state_message = observation.reason.code, observation.reason.message
+        await tell(session, job, observation.reason, attempt_id=attempt.id, at=at, new_id=context.new_id)
 
 
 async def _end(

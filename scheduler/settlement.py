@@ -138,7 +138,7 @@ async def _charge(
         )
     else:
         quote = (await session.scalars(select(Quote).where(Quote.id == job.quote_id))).one()
-        captured = price_runs(quote, attempt.pool_id, intervals, slots=job.slots, hold=job.held)
+        captured = price_runs(quote, attempt.pool_id, intervals, slots=job.slots // job.spec["nodes"], hold=job.held)
         settled = await ledger.settle_hold(
             session, hold_id=job.hold_id, captured=captured, at=at, key=key, new_id=context.new_id
         )

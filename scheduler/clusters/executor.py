@@ -109,20 +109,34 @@ class Launch:
 
 
 @dataclass(frozen=True)
-class Observation:
-    """What the platform says of one launch. The interval is the platform's (container start to stop): it is billed.
+class ContainerRun:
+    """One container from start to stop, under the platform's own uid: what a node of the launch is billed for."""
 
-    A LOST one carries in ``ended_at`` the moment at which it was last seen alive.
+    source_uid: str
+    started_at: datetime
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """What the platform says of one launch as a whole, and of each container that it has started for it.
+
+    It has ended once every container has; ``exit_code`` is then that of the first to fail, or 0. A LOST one carries in
+    ``ended_at`` the moment at which it was last seen alive; one that is STARTING says in ``reason`` what it waits for.
     """
 
     name: str
-    source_uid: str
-    phase: Phase
-    started_at: datetime | None
-    ended_at: datetime | None
-    exit_code: int | None
-    reason: Reason | None
     spec_hash: str
+    phase: Phase
+    runs: tuple[ContainerRun, ...] = ()
+    ended_at: datetime | None = None
+    exit_code: int | None = None
+    reason: Reason | None = None
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When the first container started."""
+        return min((run.started_at for run in self.runs), default=None)
 
 
 @dataclass(frozen=True)
@@ -141,6 +155,9 @@ class Executor(Protocol):
 
     async def observe(self) -> Sequence[Observation]:
         """Every launch of ours that the cluster still knows, ended ones until ``remove``: the truth, not a hint."""
+
+    async def knows(self, name: str) -> bool:
+        """Whether the cluster has this launch at this moment; asked before a launch missing from a list is given up."""
 
     async def stop(self, name: str, *, grace_seconds: int, reason: Reason) -> None:
         """Ask it to end, and end it after the grace. An unknown or ended name is success."""

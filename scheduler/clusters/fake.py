@@ -10,7 +10,16 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from guildhall.clock import Clock
-from scheduler.clusters.executor import Launch, LaunchConflict, LaunchRefused, LogLine, Observation, Phase, Reason
+from scheduler.clusters.executor import (
+    ContainerRun,
+    Launch,
+    LaunchConflict,
+    LaunchRefused,
+    LogLine,
+    Observation,
+    Phase,
+    Reason,
+)
 
 SIGTERM_EXIT = 143
 
@@ -59,22 +68,25 @@ class _Process:
         return self.ended_at() < self.started_at + timedelta(seconds=self.run.run_seconds)
 
     def observation(self, at: datetime) -> Observation:
-        name, uid, digest = self.launch.name, f"uid-{self.launch.name}", self.launch.spec_hash
         ended_at = self.ended_at()
-        starting = Observation(name, uid, Phase.STARTING, None, None, None, None, digest)
+        starting = Observation(name=self.launch.name, spec_hash=self.launch.spec_hash, phase=Phase.STARTING)
+        running = replace(
+            starting, phase=Phase.RUNNING, runs=(ContainerRun(f"uid-{self.launch.name}", self.started_at),)
+        )
         if self.lost_at is not None and self.lost_at <= min(at, ended_at):
             lost = Reason("NODE_LOST", "the node has not been heard of")
-            return replace(starting, phase=Phase.LOST, started_at=self.started_at, ended_at=self.lost_at, reason=lost)
+            return replace(_over(running, self.lost_at), phase=Phase.LOST, reason=lost)
         if ended_at <= at:
-            started_at = self.started_at if self.started_at < ended_at else None
             code = SIGTERM_EXIT if self.stopped_early() else self.run.exit_code
             reason = self.stop if self.stopped_early() else None
-            return replace(
-                starting, phase=Phase.ENDED, started_at=started_at, ended_at=ended_at, exit_code=code, reason=reason
-            )
-        if self.started_at <= at:
-            return replace(starting, phase=Phase.RUNNING, started_at=self.started_at)
-        return starting
+            ended = _over(running if self.started_at < ended_at else starting, ended_at)
+            return replace(ended, phase=Phase.ENDED, exit_code=code, reason=reason)
+        return running if self.started_at <= at else starting
+
+
+def _over(observation: Observation, ended_at: datetime) -> Observation:
+    runs = tuple(replace(run, ended_at=ended_at) for run in observation.runs)
+    return replace(observation, runs=runs, ended_at=ended_at)
 
 
 @dataclass
@@ -122,6 +134,11 @@ class FakeCluster:
                 process.told = True
                 await self.on_end(process.launch, process.run.exit_code)
         return [process.observation(at) for process in self._processes.values()]
+
+    async def knows(self, name: str) -> bool:
+        """Whether it is there, ended or not."""
+        self._called("knows")
+        return name in self._processes
 
     async def stop(self, name: str, *, grace_seconds: int, reason: Reason) -> None:
         """Let it end soon; how soon is the script's, at most the grace."""

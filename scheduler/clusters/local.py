@@ -19,7 +19,16 @@ from pathlib import Path
 import psutil
 
 from guildhall.clock import IdSource
-from scheduler.clusters.executor import Launch, LaunchConflict, LaunchRefused, LogLine, Observation, Phase, Reason
+from scheduler.clusters.executor import (
+    ContainerRun,
+    Launch,
+    LaunchConflict,
+    LaunchRefused,
+    LogLine,
+    Observation,
+    Phase,
+    Reason,
+)
 from scheduler.clusters.local_folder import LocalFolder, LocalLaunch, LocalState, StopWish, moment
 from scheduler.clusters.local_isolation import isolation_available, temporary_name
 from scheduler.clusters.runner_archive import runner_archive
@@ -68,6 +77,10 @@ class LocalExecutor:
     async def observe(self) -> Sequence[Observation]:
         """Every job whose folder is there, ended ones until `remove`."""
         return await asyncio.to_thread(self._observe)
+
+    async def knows(self, name: str) -> bool:
+        """Whether the job's folder is there."""
+        return await asyncio.to_thread((self._folder / name).is_dir)
 
     async def stop(self, name: str, *, grace_seconds: int, reason: Reason) -> None:
         """Ask the supervisor to end the job; it hears within a tenth of a second. An unknown name has ended."""
@@ -216,7 +229,7 @@ def _observation(folder: LocalFolder) -> Observation:
         phase, reason = Phase.STARTING, None
         if not (supervised or young):
             phase, reason = Phase.LOST, Reason("START_FAILED", "the job's supervisor did not start")
-        return Observation(launch.name, launch.source_uid, phase, None, None, None, reason, launch.spec_hash)
+        return Observation(name=launch.name, spec_hash=launch.spec_hash, phase=phase, reason=reason)
     if state.ended_at is None:
         # The lock is asked before the state would be: read again, or an end in between would look like a loss.
         state = folder.state() or state
@@ -236,7 +249,15 @@ def _begun(folder: LocalFolder, launch: LocalLaunch, state: LocalState, *, super
         ended_at = max(started_at, datetime.fromtimestamp(last_beat, UTC)) if last_beat else started_at
         reason = Reason("SUPERVISOR_LOST", "the process that watched over the job is gone")
         phase, exit_code = Phase.LOST, None
-    return Observation(launch.name, launch.source_uid, phase, started_at, ended_at, exit_code, reason, launch.spec_hash)
+    return Observation(
+        name=launch.name,
+        spec_hash=launch.spec_hash,
+        phase=phase,
+        runs=(ContainerRun(launch.source_uid, started_at, ended_at),),
+        ended_at=ended_at,
+        exit_code=exit_code,
+        reason=reason,
+    )
 
 
 def _kill_marked(name: str) -> None:

@@ -185,7 +185,7 @@ class TestStalledWorker:
         stalling.released.set()
         await stalled
         assert yard.cluster.names() != set()
-        await yard.cycle(5, times=3)
+        await yard.cycle(30, times=3)
         job = await yard.job(job_id)
         assert (job.captured, job.settled_at) == (ended.captured, ended.settled_at)
         await yard.assert_clean()

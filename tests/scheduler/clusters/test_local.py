@@ -267,7 +267,7 @@ class TestRestart:
         assert seen.ended_at is not None
         assert seen.ended_at >= seen.started_at
         await executor.launch(LAUNCH)
-        assert (await until(executor, Phase.LOST)).source_uid == seen.source_uid
+        assert (await until(executor, Phase.LOST)).runs == seen.runs
         await executor.remove(LAUNCH.name)
         for process in marked():
             process.wait(timeout=10)
