@@ -73,7 +73,7 @@ async def apply_pools(
         changes.append(
             await _apply_pool(session, actor, item, ids[item.cluster], field=f"pools[{index}]", at=at, new_id=new_id)
         )
-    await wake_workers(session)
+    wake_workers(session)
     return changes
 
 

@@ -2,11 +2,11 @@
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from guildhall.db.notify import notify
+from guildhall.db.announcing import announce
 
 WAKE_CHANNEL = "guildhall_scheduler"
 
 
-async def wake_workers(session: AsyncSession) -> None:
+def wake_workers(session: AsyncSession) -> None:
     """Wake them when this transaction has committed."""
-    await notify(session, WAKE_CHANNEL)
+    announce(session, WAKE_CHANNEL)

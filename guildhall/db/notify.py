@@ -1,4 +1,4 @@
-"""LISTEN and NOTIFY: a hint that something committed elsewhere, on a connection that comes back by itself.
+"""LISTEN: a hint that something committed elsewhere, on a connection that comes back by itself.
 
 Notices are lost while the connection is down, so `connected` must make the listener look at the tables anew.
 """
@@ -6,18 +6,15 @@ Notices are lost while the connection is down, so `connected` must make the list
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import asyncpg
-from sqlalchemy import text
 from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from guildhall.db.engine import CONNECT_SECONDS_MAX, SERVICE_ROLE
 
-PAYLOAD_BYTES_MAX = 7_999
 RECONNECT_SECONDS_FIRST = 0.1
 RECONNECT_SECONDS_MAX = 10.0
 HEARTBEAT_SECONDS = 15.0
@@ -26,12 +23,6 @@ NOTICES_APPLICATION_NAME = "guildhall-notices"
 logger = logging.getLogger(__name__)
 
 RawConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
-
-
-async def notify(session: AsyncSession, channel: str, payload: str = "") -> None:
-    """Tell every listener once this transaction has committed; PostgreSQL drops doubles within a transaction."""
-    assert len(payload.encode()) <= PAYLOAD_BYTES_MAX, "a notice is a hint; the content belongs into a table"
-    await session.execute(text("SELECT pg_notify(:channel, :payload)"), {"channel": channel, "payload": payload})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +35,8 @@ class Listener:
     lost: Callable[[], None]
 
 
-async def listen(url: str, listener: Listener) -> None:
-    """Listen until cancelled, reconnecting with a pause that doubles up to `RECONNECT_SECONDS_MAX`.
+async def listen(url: str, *listeners: Listener) -> None:
+    """Listen on one connection until cancelled, reconnecting with a pause that doubles up to `RECONNECT_SECONDS_MAX`.
 
     The connection is asked for a sign of life every `HEARTBEAT_SECONDS`, because a lost network says nothing.
     """
@@ -54,24 +45,22 @@ async def listen(url: str, listener: Listener) -> None:
         try:
             connection = await _connect(url)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            logger.warning("Notices on %s are away: %s", listener.channel, error)
+            logger.warning("Notices on %s are away: %s", _channels(listeners), error)
         else:
             pause = RECONNECT_SECONDS_FIRST
-            await _listen_while_alive(connection, listener)
+            await _listen_while_alive(connection, listeners)
         await asyncio.sleep(pause)
         pause = min(pause * 2, RECONNECT_SECONDS_MAX)
 
 
-async def _listen_while_alive(connection: RawConnection, listener: Listener) -> None:
+async def _listen_while_alive(connection: RawConnection, listeners: Sequence[Listener]) -> None:
     closed = asyncio.Event()
-
-    def noticed(_connection: object, _pid: int, _channel: str, payload: object) -> None:
-        listener.noticed(str(payload))
-
     connection.add_termination_listener(lambda _: closed.set())
     try:
-        await connection.add_listener(listener.channel, noticed)
-        listener.connected()
+        for listener in listeners:
+            await connection.add_listener(listener.channel, _callback(listener))
+        for listener in listeners:
+            listener.connected()
         try:
             while not closed.is_set():
                 with contextlib.suppress(TimeoutError):
@@ -79,11 +68,23 @@ async def _listen_while_alive(connection: RawConnection, listener: Listener) -> 
                     break
                 await connection.fetchval("SELECT 1", timeout=CONNECT_SECONDS_MAX)
         finally:
-            listener.lost()
+            for listener in listeners:
+                listener.lost()
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        logger.warning("Notices on %s stopped: %s", listener.channel, error)
+        logger.warning("Notices on %s stopped: %s", _channels(listeners), error)
     finally:
         connection.terminate()
+
+
+def _callback(listener: Listener) -> Callable[..., None]:
+    def noticed(_connection: object, _pid: int, _channel: str, payload: object) -> None:
+        listener.noticed(str(payload))
+
+    return noticed
+
+
+def _channels(listeners: Sequence[Listener]) -> str:
+    return ", ".join(listener.channel for listener in listeners)
 
 
 async def _connect(url: str) -> RawConnection:

@@ -8,6 +8,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from guildhall.db.announcing import Announcer
 from guildhall.db.engine import create_service_engine
 from guildhall.errors import Invalid, Unavailable
 
@@ -61,6 +62,7 @@ class Database:
         self.engine = engine
         self.session_info = {} if audit_key is None else {AUDIT_KEY: audit_key}
         self._read_engine = engine.execution_options(postgresql_readonly=True)
+        self._announcer = Announcer(engine)
 
     @property
     def url(self) -> str:
@@ -71,11 +73,13 @@ class Database:
     async def transaction(self) -> AsyncIterator[WriteSession]:
         """Commits when the block ends, rolls back when it raises. What the commit refuses is raised here.
 
-        A database that is away or overloaded is raised as DatabaseUnavailable or DatabaseBusy.
+        What the session announced is told after the commit. A database that is away or overloaded is raised as
+        DatabaseUnavailable or DatabaseBusy.
         """
         opened = WriteSession(self.engine, expire_on_commit=False, info=self.session_info)
         async with _in_transaction(opened) as session:
             yield session
+        self._announcer.committed(opened)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[ReadSession]:
@@ -84,7 +88,8 @@ class Database:
             yield session
 
     async def close(self) -> None:
-        """Close every pooled connection."""
+        """Send what is still to be told, and close every pooled connection."""
+        await self._announcer.flush()
         await self.engine.dispose()
 
 

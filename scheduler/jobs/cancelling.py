@@ -72,6 +72,6 @@ async def cancel_job(
         at=at,
         new_id=new_id,
     )
-    await wake_workers(session)
+    wake_workers(session)
     await session.flush()
     return job.id

@@ -65,7 +65,7 @@ async def accept_quote(session: WriteSession, actor: Actor, *, quote_id: UUID, a
         at=at,
         new_id=new_id,
     )
-    await wake_workers(session)
+    wake_workers(session)
     await ledger.place_hold(
         session,
         hold_id=hold_id,

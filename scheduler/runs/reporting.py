@@ -109,7 +109,7 @@ async def take_result(session: WriteSession, actor: Actor, result: Mapping[str, 
         "message": _text(result.get("message") or "", MESSAGE_CHARACTERS_MAX),
     }
     await session.flush()
-    await wake_workers(session)
+    wake_workers(session)
 
 
 async def _keep(session: WriteSession, attempt: Attempt, report: Report, *, at: datetime, new_id: IdSource) -> None:

@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy import text
 
-from guildhall.db.notify import Listener, listen, notify
+from guildhall.db.announcing import announce
+from guildhall.db.notify import Listener, listen
 from guildhall.db.transaction import Database
 
 
@@ -28,7 +29,7 @@ async def listening(database: Database) -> AsyncIterator["asyncio.Queue[str]"]:
 
 async def send(database: Database, payload: str) -> None:
     async with database.transaction() as session:
-        await notify(session, "tests", payload)
+        announce(session, "tests", payload)
 
 
 class TestListen:
