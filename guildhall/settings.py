@@ -146,7 +146,11 @@ class Settings:
         "INFO", _log_level, right="DEBUG, INFO, WARNING or ERROR", text="How much is logged.",
     )  # fmt: skip
     graphql_introspection: bool = _variable(
-        True, _switch, right="true or false", text="Whether callers may introspect the schema and get suggestions.",
+        True, _switch, right="true or false", text="Whether callers may introspect the schema.",
+    )  # fmt: skip
+    graphql_suggestions: bool = _variable(
+        True, _switch, right="true or false",
+        text="Whether a document that does not fit the schema is told why, with suggestions; otherwise the log is.",
     )  # fmt: skip
     graphql_graphiql: bool = _variable(
         True, _switch, right="true or false", text="Whether browsers get GraphiQL at /graphql.",
@@ -154,10 +158,20 @@ class Settings:
     graphql_document_bytes_max: int = _number(16_384, 1_024, 1_048_576, "The longest GraphQL document, in bytes.")
     graphql_variables_bytes_max: int = _number(1_048_576, 1_024, 67_108_864, "The longest GraphQL variables, in bytes.")
     graphql_tokens_max: int = _number(2_000, 100, 100_000, "The most tokens in one GraphQL document.")
+    graphql_depth_max: int = _number(15, 3, 50, "The most fields within each other in one GraphQL document.")
+    graphql_fields_max: int = _number(2_000, 50, 100_000, "The most fields of one GraphQL document, fragments opened.")
+    graphql_aliases_max: int = _number(50, 0, 10_000, "The most aliases of one GraphQL document, fragments opened.")
+    graphql_directives_max: int = _number(
+        50, 0, 10_000, "The most directives of one GraphQL document, fragments opened."
+    )
+    graphql_duplicates_max: int = _number(
+        100, 0, 10_000, "The most repeated fields of one GraphQL document, fragments opened."
+    )
     graphql_page_max: int = _number(100, 1, 1_000, "The largest `first` of a connection.")
     graphql_rows_max: int = _number(
-        100_000, 100, 10_000_000, "The most rows that the pages of one GraphQL document may come to together."
+        1_000_000, 100, 100_000_000, "The most rows that one GraphQL document may come to, all of its lists full."
     )
+    graphql_seconds_max: int = _number(30, 1, 600, "How long a GraphQL query may take, in seconds.")
     upload_part_bytes: int = _number(
         8 * 1024 * 1024, 64 * 1024, 1024**3, "The size of the parts in which files are uploaded, in bytes."
     )

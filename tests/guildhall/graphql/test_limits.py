@@ -1,55 +1,75 @@
-"""How many rows a document may ask for: pages within pages multiply."""
+"""What a document may be before it is parsed, and what it may cost before it runs."""
 
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from graphql import parse
 
 from guildhall.auth.actor import Actor
-from guildhall.graphql.limits import QueryTooCostly, check_rows, find_operation
+from guildhall.graphql.limits import check_outline
+from guildhall.graphql.outline import DocumentTooComplex, outline_of
+from guildhall.settings import Settings
 from tests.guildhall.graphql.conftest import Run
 
-NESTED = "{ a(first: 100) { nodes { b(first: 100) { nodes { c(first: 100) { totalCount } } } } } }"
+SETTINGS = replace(
+    Settings(data_dir=Path("/unused")),
+    graphql_depth_max=3,
+    graphql_fields_max=6,
+    graphql_aliases_max=2,
+    graphql_directives_max=2,
+    graphql_duplicates_max=2,
+)
 
 
-def check(text: str, rows_max: int, **variables: Any) -> None:
-    document = parse(text)
-    check_rows(document, find_operation(document, None), variables, page_max=100, rows_max=rows_max)
+def check(text: str) -> None:
+    check_outline(outline_of(text, 10_000), SETTINGS)
 
 
-class TestCheckRows:
-    def test_pages_within_pages_multiply(self) -> None:
-        check(NESTED, 1_010_100)
-        with pytest.raises(QueryTooCostly, match="could hold 1010100 rows, and 1010099 is the most"):
-            check(NESTED, 1_010_099)
-
-    def test_pages_beside_each_other_add_up(self) -> None:
-        check("{ a(first: 5) { nodes { id } } b(first: 5) { nodes { id } } }", 10)
-        with pytest.raises(QueryTooCostly):
-            check("{ a(first: 5) { nodes { id } } again: a(first: 6) { nodes { id } } }", 10)
-
-    def test_fragments_count_where_they_are_used(self) -> None:
-        text = "{ a(first: 10) { ...f ... on A { ...f } } } fragment f on A { b(first: 10) { nodes { id } } }"
-        check(text, 210)
-        with pytest.raises(QueryTooCostly):
-            check(text, 209)
-
+class TestCheckOutline:
     @pytest.mark.parametrize(
-        ("given", "rows"),
-        [({"n": 7}, 7), ({}, 3), ({"n": None}, 0), ({"n": -7}, 0), ({"n": 10**9}, 100), ({"n": "x"}, 0)],
-    )
-    def test_variables_and_their_defaults(self, given: dict[str, Any], rows: int) -> None:
-        text = "query($n: Int = 3) { a(first: $n) { nodes { id } } }"
-        check(text, rows, **given)
-        if rows:
-            with pytest.raises(QueryTooCostly):
-                check(text, rows - 1, **given)
+        ("fitting", "beyond", "most"),
+        [
+            ("{ a { b { c } } }", "{ a { b { c { d } } } }", "3 fields within each other"),
+            ("{ a { ...F } } fragment F on T { b { c } }", "{ a { ...F } } fragment F on T { b { c { d } } }", "3 "),
+            ("{ a b c d e f }", "{ a b c d e f g }", "6 fields"),
+            ("{ a { ...F } ...F } fragment F on T { c d }", "{ a { ...F } ...F } fragment F on T { c d e }", "6 "),
+            ("{ a: x b: x }", "{ a: x b: x c: x }", "2 aliases"),
+            ("{ ...F ...F } fragment F on T { a: x }", "{ ...F ...F ...F } fragment F on T { a: x }", "2 aliases"),
+            ("{ a @x @y }", "{ a @x @y b @z }", "2 directives"),
+            ("query @x { ...F @y } fragment F on T { a }", "query @x { ...F @y ...F @z } fragment F on T { a }", "2 "),
+            ("{ a a a }", "{ a a a a }", "2 repeated fields"),
+            ("{ a ... { a } ...F } fragment F on T { a }", "{ ... { a } ...F ...F ...F } fragment F on T { a }", "2 "),
+            ("{ a { b b } c { b b } }", "{ a { b b } c { b b b } }", "2 repeated"),
+        ],
+    )  # fmt: skip
+    def test_each_has_a_most_with_fragments_opened(self, fitting: str, beyond: str, most: str) -> None:
+        check(fitting)
+        with pytest.raises(DocumentTooComplex, match=f"A document has {most}"):
+            check(beyond)
+
+    def test_what_no_operation_reaches_counts_as_well(self) -> None:
+        with pytest.raises(DocumentTooComplex, match="2 aliases"):
+            check("{ a: x } query B { b: x } fragment F on T { c: x }")
+
+    def test_spreads_that_lead_to_nothing_count(self) -> None:
+        with pytest.raises(DocumentTooComplex, match="12 selections"):
+            check("{" + " ...F" * 13 + "}")
+
+    def test_doubling_fragments_stop_at_the_most(self) -> None:
+        bomb = "{ ...F0 }" + "".join(
+            f" fragment F{index} on T {{ ...F{index + 1} ...F{index + 1} }}" for index in range(40)
+        )
+        with pytest.raises(DocumentTooComplex, match="12 selections"):
+            check(bomb)
+
+    def test_introspection_may_be_deeper(self) -> None:
+        check("{ __schema { a { b { c { d } } } } }")
 
 
 class TestRun:
-    async def test_nothing_of_it_is_executed(self, run: Run, anna: Actor) -> None:
+    async def test_nothing_of_a_costly_document_is_executed(self, run: Run, anna: Actor) -> None:
         page = "rooms(first: 100) { nodes { house { %s } } }"
-        document = "{ houses(first: 100) { nodes { " + page % (page % "id") + " } } }"
+        document = "{ houses(first: 100) { nodes { " + page % (page % (page % "id")) + " } } }"
         answer = await run(anna, document)
         assert [error["extensions"]["code"] for error in answer["errors"]] == ["QUERY_TOO_COSTLY"]
         assert "data" not in answer

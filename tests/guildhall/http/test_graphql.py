@@ -109,7 +109,7 @@ class TestStatus:
         ("body", "want"),
         [
             ({"query": "{"}, "GRAPHQL_PARSE_FAILED"),
-            ({"query": "{ nothing }"}, "GRAPHQL_VALIDATION_FAILED"),
+            ({"query": "{ __typename(a: 1) }"}, "GRAPHQL_VALIDATION_FAILED"),
             ({"query": "query ($a: Int!) { __typename @include(if: $a) }"}, "GRAPHQL_VALIDATION_FAILED"),
             ({"query": "query A { __typename } query B { __typename }"}, "OPERATION_RESOLUTION_FAILURE"),
             ({"query": "{ __typename }", "operationName": "B"}, "OPERATION_RESOLUTION_FAILURE"),
@@ -149,6 +149,12 @@ DEEP = (
 )
 
 
+FIELDS_BEHIND_FRAGMENTS = (
+    "{" + "".join(f" f{index} {{ ...A }}" for index in range(42)) + " } fragment A on Team {"
+    + "".join(f" g{index}" for index in range(50)) + " }"
+)  # fmt: skip
+
+
 class TestLimits:
     async def refused(self, client: httpx.AsyncClient, body: Any, status: int, want: str) -> str:
         answer = await client.post("/graphql", json=body, headers={"accept": GRAPHQL})
@@ -177,13 +183,19 @@ class TestLimits:
             ("{" + "".join(f" a{index}: __typename" for index in range(51)) + "}", "50 aliases"),
             (ALIASES_BEHIND_FRAGMENTS, "50 aliases"),
             ("{" + " __typename @include(if: true)" * 51 + "}", "50 directives"),
-            (DEEP, "deeper than 15"),
-            (
-                "{ ...A } fragment A on Query {" + " ...B" * 60 + "} fragment B on Query {" + " __typename" * 60 + "}",
-                "2000 fields",
-            ),
+            (DEEP, "15 fields within each other"),
+            (FIELDS_BEHIND_FRAGMENTS, "2000 fields"),
+            ("{" + " __typename" * 102 + "}", "100 repeated fields"),
         ],
-        ids=["tokens", "aliases", "aliases behind fragments", "directives", "depth", "fields behind fragments"],
+        ids=[
+            "tokens",
+            "aliases",
+            "aliases behind fragments",
+            "directives",
+            "depth",
+            "fields behind fragments",
+            "repeated",
+        ],
     )
     async def test_a_document_may_not_be_complex(self, client: httpx.AsyncClient, document: str, message: str) -> None:
         assert message in await self.refused(client, {"query": document}, 400, "DOCUMENT_TOO_COMPLEX")
@@ -198,8 +210,13 @@ class TestLimits:
 
 
 class TestCallers:
-    async def test_without_a_token_there_is_a_typename_and_nothing_else(self, client: httpx.AsyncClient) -> None:
-        answer = await client.post("/graphql", json={"query": "{ viewer { permissions } }"})
+    @pytest.mark.parametrize(
+        "query", ["{ viewer { permissions } }", "{ nothing { at { all } } }", "{ __schema { types { name } } }"]
+    )
+    async def test_without_a_token_there_is_a_typename_and_nothing_else(
+        self, client: httpx.AsyncClient, query: str
+    ) -> None:
+        answer = await client.post("/graphql", json={"query": query})
         assert answer.status_code == 401
         assert answer.headers["www-authenticate"] == 'Bearer realm="Guildhall"'
         assert answer.json() == {
@@ -252,7 +269,9 @@ class TestIntrospection:
         self, database: Database, app_settings: Settings, module_clock: Any, tokens: dict[str, str]
     ) -> None:
         closed: Any = create_app(
-            replace(app_settings, graphql_introspection=False, graphql_graphiql=False), database, module_clock
+            replace(app_settings, graphql_introspection=False, graphql_suggestions=False, graphql_graphiql=False),
+            database,
+            module_clock,
         )
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(app=closed), base_url="http://guildhall.example"
@@ -260,8 +279,14 @@ class TestIntrospection:
             headers = {"authorization": f"Bearer {tokens['mia']}"}
             answer = await client.post("/graphql", json={"query": "{ __schema { types { name } } }"}, headers=headers)
             assert code(answer) == "GRAPHQL_VALIDATION_FAILED"
-            typo = await client.post("/graphql", json={"query": "{ teem { id } }"}, headers=headers)
-            assert "Did you mean" not in typo.text
+            for typo in ("{ teem { id } }", "{ team(name: 1) { id } }", "{ viewer }", "{ viewer { id { x } } }"):
+                answer = await client.post("/graphql", json={"query": typo}, headers=headers)
+                (told,) = answer.json()["errors"]
+                key = told["extensions"].pop("errorId")
+                assert told == {
+                    "message": f"The document does not fit the schema; what is wrong with it is in the log as {key}.",
+                    "extensions": {"code": "GRAPHQL_VALIDATION_FAILED"},
+                }
             page = await client.get("/graphql", headers={"accept": "text/html"})
             assert page.status_code == 406
 

@@ -1,0 +1,150 @@
+"""What a document may cost: an upper bound of the rows that its answer is made of, known before it runs.
+
+A page counts as large as its `first`, a plain list as long as its maximum, an object of another table as one; what
+stands within them counts for each of their rows. The sizes that variables give are left open, so that a document is
+costed once and its price is told for every call of it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from graphql import GraphQLSchema, get_named_type
+
+from guildhall.errors import LimitExceeded
+from guildhall.graphql.catalogue import Catalogue
+from guildhall.graphql.declare import LIST_MAXIMUM
+from guildhall.graphql.outline import Definition, Outline, Selection
+from guildhall.graphql.sources import (
+    Batched,
+    Connection,
+    Find,
+    JsonValue,
+    Many,
+    ManyByIds,
+    NodeById,
+    One,
+    Reference,
+    References,
+    Resolve,
+    Source,
+)
+
+_ROOTS = {"query": "Query", "mutation": "Mutation", "subscription": "Subscription"}
+
+
+class QueryTooCostly(LimitExceeded):
+    """Pages within pages that could come to more rows than one answer may have."""
+
+    code = "QUERY_TOO_COSTLY"
+
+
+Terms = dict[tuple[str, ...], int]
+"""A sum of products: the variables whose sizes are multiplied, and by what."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The rows of one operation as a sum of products of page sizes, those that variables say still open."""
+
+    terms: Terms
+    defaults: Mapping[str, int]
+    page_max: int
+
+    def rows(self, variables: Mapping[str, Any]) -> int:
+        """The bound for one call."""
+        total = 0
+        for names, count in self.terms.items():
+            for name in names:
+                count *= self._size(name, variables)  # noqa: PLW2901 -- the product grows
+            total += count
+        return total
+
+    def require(self, variables: Mapping[str, Any], rows_max: int) -> int:
+        """The bound for one call; raises QueryTooCostly above the maximum."""
+        rows = self.rows(variables)
+        if rows > rows_max:
+            raise QueryTooCostly(
+                f"This document could come to {rows} rows, and {rows_max} is the most: ask for smaller pages."
+            )
+        return rows
+
+    def _size(self, name: str, variables: Mapping[str, Any]) -> int:
+        given = variables[name[1:]] if name[1:] in variables else self.defaults.get(name)
+        return page_size(given, self.page_max)
+
+
+def page_size(given: object, page_max: int) -> int:
+    """A page has a row at least, for its count; one that is too large is refused where it stands."""
+    return max(1, int(min(given, page_max))) if isinstance(given, int | float) else 1
+
+
+class Costing:
+    """Costs the operations of one schema."""
+
+    def __init__(self, schema: GraphQLSchema, catalogue: Catalogue, page_max: int) -> None:
+        self._schema = schema
+        self._catalogue = catalogue
+        self._page_max = page_max
+
+    def of(self, outline: Outline, operation: Definition) -> Cost:
+        """For an outline within its limits; what the schema does not have costs nothing, and is refused later."""
+        terms: Terms = {}
+        self._add(terms, operation.below, _ROOTS[operation.kind], outline.fragments, ())
+        return Cost(terms, operation.defaults, self._page_max)
+
+    def _add(
+        self,
+        terms: Terms,
+        selections: Sequence[Selection],
+        type_name: str,
+        fragments: Mapping[str, Definition],
+        within: tuple[str, ...],
+        times: int = 1,
+        opened: frozenset[str] = frozenset(),
+    ) -> None:
+        for selection in selections:
+            if selection.spread:
+                fragment = fragments.get(selection.spread)
+                if fragment is not None and selection.spread not in opened:
+                    inner = opened | {selection.spread}
+                    self._add(terms, fragment.below, fragment.condition, fragments, within, times, inner)
+                continue
+            if not selection.name:
+                condition = selection.condition or type_name
+                self._add(terms, selection.below, condition, fragments, within, times, opened)
+                continue
+            target = self._target(type_name, selection.name)
+            if target is None or not selection.below:
+                continue
+            rows, count = self._weight(type_name, selection)
+            names = within
+            if isinstance(count, str):
+                names, count = tuple(sorted((*within, count))), 1
+            if rows:
+                terms[names] = terms.get(names, 0) + times * count
+            self._add(terms, selection.below, target, fragments, names, times * count, opened)
+
+    def _target(self, type_name: str, field_name: str) -> str | None:
+        fields = getattr(self._schema.get_type(type_name), "fields", {})
+        return get_named_type(fields[field_name].type).name if field_name in fields else None
+
+    def _weight(self, type_name: str, selection: Selection) -> tuple[bool, int | str]:
+        """Whether the objects of the field are rows of their own, and how many there are at most."""
+        declared = self._catalogue.types.get(type_name)
+        field = None if declared is None else declared.fields.get(selection.name)
+        source: Source | None = None if field is None else field.source
+        match source:
+            case Connection():
+                page = selection.page
+                return True, page if isinstance(page, str) else page_size(page, self._page_max)
+            case Many() | ManyByIds() | References():
+                return True, source.maximum
+            case One() | Reference() | Find() | NodeById():
+                return True, 1
+            case JsonValue():
+                return False, LIST_MAXIMUM if source.many else 1
+            case Resolve() | Batched():
+                return True, LIST_MAXIMUM if source.many else 1
+            case _:
+                return False, 1

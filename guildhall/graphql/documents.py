@@ -1,0 +1,217 @@
+"""Documents made ready to run: limited, parsed, validated and costed once, and kept as long as there is room.
+
+The order is that of the price: what can be refused by looking at the tokens is never parsed, and what fits no schema is
+never costed twice. Which of it a caller may run is asked each time, see `guildhall.graphql.execution`.
+"""
+
+import hashlib
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from graphql import (
+    DocumentNode,
+    GraphQLError,
+    GraphQLSyntaxError,
+    NoSchemaIntrospectionCustomRule,
+    OperationDefinitionNode,
+    parse,
+    specified_rules,
+    validate,
+)
+
+from guildhall.clock import IdSource
+from guildhall.errors import GuildhallError, LimitExceeded
+from guildhall.graphql.compose import Composed
+from guildhall.graphql.cost import Cost, Costing
+from guildhall.graphql.limits import check_outline
+from guildhall.graphql.outline import Definition, Outline, Selection, Unreadable, opened, outline_of
+from guildhall.settings import Settings
+
+DOCUMENTS_MAX = 500
+"""How many documents are kept ready; the one unused for longest goes first."""
+
+DOCUMENT_TOKENS_MAX = 200_000
+"""How many tokens they have together at most: a parsed one takes about half a kilobyte for each."""
+
+_VALIDATION_ERRORS_MAX = 20
+
+logger = logging.getLogger(__name__)
+
+
+class RequestRefused(Exception):
+    """The request is not executed at all."""
+
+    def __init__(self, errors: list[GraphQLError]) -> None:
+        super().__init__(errors[0].message)
+        self.errors = errors
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation of a document: query, mutation or subscription, what it selects at its root, and its price."""
+
+    kind: str
+    name: str | None
+    root_fields: frozenset[str]
+    cost: Cost
+    node: OperationDefinitionNode
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A document that may run, under its hash."""
+
+    sha256: str
+    document: DocumentNode
+    operations: tuple[Operation, ...]
+    tokens: int
+
+    def operation(self, name: str | None) -> Operation:
+        """The one to run; raises RequestRefused where the name does not say which."""
+        found = [one for one in self.operations if name is None or one.name == name]
+        if len(found) == 1:
+            return found[0]
+        if name is not None:
+            told = f"The document has no operation named {name[:80]!r}."
+        elif found:
+            told = "The document has several operations; say which one with operationName."
+        else:
+            told = "The document has no operation."
+        raise RequestRefused([GraphQLError(told, extensions={"code": "OPERATION_RESOLUTION_FAILURE"})])
+
+
+class Documents:
+    """Makes documents ready against one schema, and holds those that were asked for last."""
+
+    def __init__(self, composed: Composed, settings: Settings, new_id: IdSource) -> None:
+        self._schema = composed.schema
+        self._settings = settings
+        self._new_id = new_id
+        self._costing = Costing(composed.schema, composed.catalogue, settings.graphql_page_max)
+        self._held: OrderedDict[str, Prepared] = OrderedDict()
+        self._tokens = 0
+        introspection = [] if settings.graphql_introspection else [NoSchemaIntrospectionCustomRule]
+        self._rules = [*specified_rules, *introspection]
+
+    def prepare(
+        self, text: str, operation_name: str | None, variables: Mapping[str, Any], *, anonymous: bool
+    ) -> tuple[Prepared, Operation]:
+        """The document and its operation; raises RequestRefused with all that is wrong.
+
+        To a caller who is not known, the schema is one field: whoever asks for more is not told whether there is more.
+        """
+        held = self._held.get(text)
+        if held is None:
+            held = self._make(text, operation_name, variables, anonymous=anonymous)
+            self._keep(text, held)
+        else:
+            self._held.move_to_end(text)
+        operation = held.operation(operation_name)
+        self._require_price(operation.cost, variables)
+        return held, operation
+
+    def _make(
+        self, text: str, operation_name: str | None, variables: Mapping[str, Any], *, anonymous: bool
+    ) -> Prepared:
+        outline = self._outline(text)
+        costs = [] if outline is None else [self._costing.of(outline, each) for each in outline.operations]
+        for definition, cost in zip(() if outline is None else outline.operations, costs, strict=True):
+            if operation_name is None or definition.name == operation_name:
+                self._require_price(cost, variables)
+        document = _parse(text)
+        nodes = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+        if outline is None or len(nodes) != len(costs):  # it can be parsed, so it holds definitions of types
+            raise refused("A document holds operations and fragments only.", "GRAPHQL_VALIDATION_FAILED")
+        operations = tuple(
+            Operation(definition.kind, definition.name or None, _root_fields(outline, definition), cost, node)
+            for definition, cost, node in zip(outline.operations, costs, nodes, strict=True)
+        )
+        if anonymous:
+            for operation in operations:
+                require_known_caller(operation)
+        self._validate(document)
+        return Prepared(hashlib.sha256(text.encode()).hexdigest(), document, operations, outline.tokens)
+
+    def _outline(self, text: str) -> Outline | None:
+        try:
+            outline = outline_of(text, self._settings.graphql_tokens_max)
+            check_outline(outline, self._settings)
+        except LimitExceeded as error:
+            raise refused_by(error) from error
+        except Unreadable:
+            return None
+        return outline
+
+    def _require_price(self, cost: Cost, variables: Mapping[str, Any]) -> None:
+        try:
+            cost.require(variables, self._settings.graphql_rows_max)
+        except LimitExceeded as error:
+            raise refused_by(error) from error
+
+    def _validate(self, document: DocumentNode) -> None:
+        told = self._settings.graphql_suggestions
+        errors = validate(
+            self._schema,
+            document,
+            self._rules,
+            max_errors=_VALIDATION_ERRORS_MAX if told else 1,
+            hide_suggestions=not told,
+        )
+        if errors and told:
+            raise RequestRefused([coded(error, "GRAPHQL_VALIDATION_FAILED") for error in errors])
+        if errors:  # which of its names exist is what a stranger would ask for, one name after the other
+            key = self._new_id()
+            logger.info("document %s does not fit the schema: %s", key, errors[0].message)
+            message = f"The document does not fit the schema; what is wrong with it is in the log as {key}."
+            raise refused(message, "GRAPHQL_VALIDATION_FAILED", errorId=str(key))
+
+    def _keep(self, text: str, prepared: Prepared) -> None:
+        self._held[text] = prepared
+        self._tokens += prepared.tokens
+        while len(self._held) > DOCUMENTS_MAX or self._tokens > DOCUMENT_TOKENS_MAX:
+            _, gone = self._held.popitem(last=False)
+            self._tokens -= gone.tokens
+
+
+def _root_fields(outline: Outline, definition: Definition) -> frozenset[str]:
+    found: set[str] = set()
+
+    def visit(selection: Selection, depth: int) -> None:
+        if depth == 1 and selection.name:
+            found.add(selection.name)
+
+    opened(definition.below, outline.fragments, visit)
+    return frozenset(found)
+
+
+def require_known_caller(operation: Operation) -> None:
+    """Nobody unknown is told anything but that somebody is there."""
+    if operation.root_fields - {"__typename"}:
+        raise refused("Sign in first: send a token as `Authorization: Bearer …`.", "UNAUTHENTICATED")
+
+
+def refused(message: str, code: str, **extensions: object) -> RequestRefused:
+    """One error that no class of ours stands for."""
+    return RequestRefused([GraphQLError(message, extensions={"code": code, **extensions})])
+
+
+def refused_by(error: GuildhallError) -> RequestRefused:
+    """One refusal of ours."""
+    return RequestRefused([GraphQLError(error.message, original_error=error)])
+
+
+def coded(error: GraphQLError, code: str) -> GraphQLError:
+    """An error of graphql-core under a code of ours."""
+    return GraphQLError(
+        error.message, nodes=error.nodes, source=error.source, positions=error.positions, extensions={"code": code}
+    )
+
+
+def _parse(text: str) -> DocumentNode:
+    try:
+        return parse(text)
+    except GraphQLSyntaxError as error:
+        raise RequestRefused([coded(error, "GRAPHQL_PARSE_FAILED")]) from error

@@ -1,0 +1,71 @@
+"""The price of a document is an upper bound of its rows."""
+
+from typing import Any
+
+import pytest
+
+from guildhall.graphql.compose import compose
+from guildhall.graphql.cost import Cost, Costing, QueryTooCostly, page_size
+from guildhall.graphql.outline import outline_of
+from tests.guildhall.graphql import example
+
+COMPOSED = compose(example.TYPES, partial=True)
+COSTING = Costing(COMPOSED.schema, COMPOSED.catalogue, page_max=100)
+
+
+def cost(text: str) -> Cost:
+    outline = outline_of(text, 1_000)
+    return COSTING.of(outline, outline.operations[0])
+
+
+class TestRows:
+    @pytest.mark.parametrize(
+        ("document", "rows"),
+        [
+            ("{ __typename }", 0),
+            ("{ nothing { at { all } } }", 0),
+            ("{ houses(first: 10) { nodes { id } } }", 10),
+            ("{ houses(first: 10) { edges { node { id } } pageInfo { hasNextPage } totalCount } }", 10),
+            ("{ houses(first: 10) { nodes { rooms(first: 5) { nodes { id } } } } }", 60),
+            ("{ houses(first: 10) { edges { node { rooms(first: 5) { nodes { house { id } } } } } } }", 110),
+            ("{ houses(first: 5) { nodes { id } } again: houses(first: 6) { nodes { id } } }", 11),
+            ("{ houses { totalCount } }", 1),
+            ("{ houses(first: 0) { nodes { id } } }", 1),
+            ("{ houses(first: -5) { nodes { id } } }", 1),
+            ("{ houses(first: 99999) { nodes { id } } }", 100),
+            ("{ ...F ... on Query { ...F } } fragment F on Query { houses(first: 3) { nodes { id } } }", 6),
+            ("{ ...F } fragment F on Query { houses(first: 3) { nodes { id } } ...F ...G }", 3),
+            ('{ node(id: "x") { ... on House { rooms(first: 4) { nodes { id } } } } }', 5),
+            ("{ houses(first: 2) { nodes { guests { id } favourites { house { id } } hours { rooms { id }} } } }", 828),
+            ("{ houses(first: 2) { nodes { doors { colour } weather { days bestRoom { id } } } } }", 6),
+            ("query($n: Int = 3) { houses(first: $n) { nodes { rooms(first: $n) { nodes { id } } } } }", 12),
+        ],
+    )
+    def test_lists_within_lists_multiply_and_those_beside_each_other_add_up(self, document: str, rows: int) -> None:
+        assert cost(document).rows({}) == rows
+
+    @pytest.mark.parametrize(
+        ("given", "rows"),
+        [
+            ({"n": 7}, 7),
+            ({}, 3),
+            ({"n": None}, 1),
+            ({"n": -7}, 1),
+            ({"n": 10**9}, 100),
+            ({"n": "x"}, 1),
+            ({"n": 8.0}, 8),
+        ],
+    )
+    def test_variables_and_their_defaults(self, given: dict[str, Any], rows: int) -> None:
+        assert cost("query($n: Int = 3) { houses(first: $n) { nodes { id } } }").rows(given) == rows
+
+    def test_above_the_maximum_it_is_refused(self) -> None:
+        price = cost("query($n: Int!) { houses(first: $n) { nodes { rooms(first: 100) { nodes { id } } } } }")
+        assert price.require({"n": 50}, 5_050) == 5_050
+        with pytest.raises(QueryTooCostly, match="could come to 5151 rows, and 5050 is the most"):
+            price.require({"n": 51}, 5_050)
+
+
+class TestPageSize:
+    def test_infinity_is_a_large_page(self) -> None:
+        assert page_size(float("inf"), 100) == 100
