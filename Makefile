@@ -110,6 +110,17 @@ coverage-floor: install ## Does each package reach its floor? (reads what `make 
 test-long: install ## The long lane of the property tests, and the tests marked long
 	$(RUN) pytest $(DISTRIBUTE) -m "" --hypothesis-profile=long $(TESTS)
 
+##@ Measure (ratios against a peer or a limit in the same run; the figures go to benchmarks/out)
+# More arguments: make bench-graphql BENCH="--models 1000000"
+BENCH ?=
+
+.PHONY: bench
+bench: bench-graphql ## All of the benchmarks below
+
+.PHONY: bench-graphql
+bench-graphql: install ## Pages and documents against one hand-written statement, Strawberry and PostGraphile 5
+	$(RUN) benchmarks.graphql.main $(BENCH)
+
 .PHONY: help
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} \

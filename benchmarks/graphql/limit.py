@@ -1,0 +1,141 @@
+"""The limit: each question as one statement written by hand, behind a bare ASGI app with prepared statements.
+
+Shape, cursors and the viewer's predicate are those of our answers. Who calls is not looked up and the document is not
+read: that is what it costs us to be a product, and what the ratio shows.
+"""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import os
+import re
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+from granian.constants import Interfaces
+from granian.server.embed import Server
+from sqlalchemy.engine import make_url
+
+from guildhall.db.engine import SERVICE_ROLE, server_settings
+
+CONNECTIONS = 8
+STATEMENTS = dict(
+    re.findall(
+        r"-- name: (\w+)\n(.*?)(?=\n-- name:|\Z)", Path(__file__).with_name("limit.sql").read_text("utf-8"), re.DOTALL
+    )
+)
+BINDING = b"\0" * 32
+_BLOCK = 64
+
+Message = MutableMapping[str, Any]
+
+
+class Limit:
+    """The ASGI app. `viewer` and `teams` are what the token of the others says."""
+
+    def __init__(self, url: str, key: bytes, teams: Sequence[UUID]) -> None:
+        self._url = url
+        self._teams = list(teams)
+        padded = key.ljust(_BLOCK, b"\0")
+        self._key = key
+        self._inner, self._outer = (bytes(byte ^ pad for byte in padded) for pad in (0x36, 0x5C))
+        self._free: asyncio.LifoQueue[dict[str, Any]] = asyncio.LifoQueue()
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Connections whose statements stay prepared for as long as they live."""
+        url = make_url(self._url)
+        connections = []
+        for _ in range(CONNECTIONS):
+            connection = await asyncpg.connect(
+                host=str(url.query["host"]),
+                user=url.username,
+                password=url.password,
+                database=url.database,
+                server_settings=server_settings(url, statement_seconds=30, role=SERVICE_ROLE),
+            )
+            connections.append(connection)
+            self._free.put_nowait({name: await connection.prepare(text) for name, text in statements().items()})
+        try:
+            yield
+        finally:
+            for connection in connections:
+                await connection.close()
+
+    async def __call__(
+        self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
+    ) -> None:
+        """Answer a POST of {query, variables}; the document's first word after `query` says which."""
+        if scope["type"] != "http":
+            return
+        body = b""
+        while True:
+            message = await receive()
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+        asked = msgspec.json.decode(body)
+        name, binds = self._binds(asked["query"][5:20], asked["variables"])
+        prepared = await self._free.get()
+        try:
+            text = await prepared[name].fetchval(*binds)
+        finally:
+            self._free.put_nowait(prepared)
+        content = text.encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+    def _binds(self, begin: str, variables: dict[str, Any]) -> tuple[str, list[Any]]:
+        if begin.startswith(" Page"):
+            given = [variables["first"], self._teams, self._inner, self._outer, BINDING]
+            after = variables.get("after")
+            return ("page", given) if after is None else ("page_after", [*given, *self._opened(after)])
+        if begin.startswith(" ModelPage"):
+            return "model_page", [variables["team"], variables["name"], self._teams]
+        return "search", [variables["text"], variables["first"], self._teams]
+
+    def _opened(self, cursor: str) -> tuple[datetime, UUID]:
+        raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        message = len(BINDING).to_bytes(4, "big") + BINDING + raw[16:]
+        assert hmac.compare_digest(raw[:16], hmac.digest(self._key, message, "sha256")[:16]), "not our cursor"
+        (_, at), (_, key) = json.loads(raw[16:])
+        return datetime.fromisoformat(at), UUID(key)
+
+
+def statements() -> dict[str, str]:
+    """The statements by name, the page with and without the row that it comes after."""
+    found = dict(STATEMENTS)
+    page = found.pop("page")
+    found["page"] = page.replace("{after}", "true")
+    found["page_after"] = page.replace("{after}", "(created_at, id) < ($6::timestamptz, $7::uuid)")
+    return found
+
+
+async def serve(url: str, key: bytes, teams: Sequence[UUID], port: int) -> None:
+    """Until the process is ended."""
+    app = Limit(url, hashlib.sha256(key).digest(), teams)
+    async with app.opened():
+        await Server(
+            app, address="127.0.0.1", port=port, interface=Interfaces.ASGI, websockets=False, log_enabled=False
+        ).serve()
+
+
+if __name__ == "__main__":
+    asyncio.run(
+        serve(
+            os.environ["LIMIT_DATABASE_URL"],
+            Path(os.environ["LIMIT_KEY_FILE"]).read_bytes(),
+            [UUID(each) for each in os.environ["LIMIT_TEAMS"].split(",")],
+            int(sys.argv[1]),
+        )
+    )

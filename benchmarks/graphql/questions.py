@@ -1,0 +1,32 @@
+"""What is asked: one document for each question, the same on our side and on the limit's."""
+
+from pathlib import Path
+
+from graphql import OperationDefinitionNode, parse, print_ast
+
+CONTRACT = Path(__file__).parents[2] / "tests" / "documents" / "DOCUMENTS.graphql"
+
+PAGE = """query Page($first: Int!, $after: String) {
+  models(first: $first, after: $after) {
+    nodes {
+      id name task description createdAt
+      team { name }
+      versions(first: 5) { nodes { id number status createdAt } }
+    }
+    pageInfo { hasNextPage endCursor }
+  }
+}"""
+PAGE_SIZES = (1, 20, 50, 100, 1_000)
+
+
+def contract_document(name: str) -> str:
+    """A document of the contract with clients, as written."""
+    definitions = parse(CONTRACT.read_text(encoding="utf-8")).definitions
+    (found,) = [
+        definition
+        for definition in definitions
+        if isinstance(definition, OperationDefinitionNode)
+        and definition.name is not None
+        and definition.name.value == name
+    ]
+    return print_ast(found)

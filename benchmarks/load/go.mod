@@ -1,0 +1,3 @@
+module guildhall/benchmarks/load
+
+go 1.22
