@@ -172,6 +172,17 @@ class Settings:
         1_000_000, 100, 100_000_000, "The most rows that one GraphQL document may come to, all of its lists full."
     )
     graphql_seconds_max: int = _number(30, 1, 600, "How long a GraphQL query may take, in seconds.")
+    graphql_slow_milliseconds: int = _number(
+        1_000, 1, 600_000, "From when on a GraphQL document is logged as slow, with its hash and its SQL."
+    )
+    graphql_working_max: int = _number(50, 1, 10_000, "How many GraphQL requests one process works on at once.")
+    graphql_waiting_max: int = _number(
+        250, 0, 100_000, "How many more may wait for that; whoever comes after them is told to come again (503)."
+    )
+    graphql_trusted_only: bool = _variable(
+        False, _switch, right="true or false",
+        text="Whether only the documents of guildhall/trusted_documents.json are run.",
+    )  # fmt: skip
     upload_part_bytes: int = _number(
         8 * 1024 * 1024, 64 * 1024, 1024**3, "The size of the parts in which files are uploaded, in bytes."
     )
