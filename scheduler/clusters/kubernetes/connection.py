@@ -7,7 +7,7 @@
         async for page in api.list_pages(PODS, label_selector="app.kubernetes.io/managed-by=guildhall"):
             for pod in page.items: …
         await api.delete(JOBS, "train-1", namespace="team-vision")     # and its pods with it
-    except ClusterFailure as failure:                           # the tree atop `failures`; ObjectExists, ObjectMissing, …
+    except ClusterFailure as failure:                           # the tree atop `failures`: ObjectExists, …
         … failure.code, failure.message
     finally:
         await api.close()
@@ -16,13 +16,13 @@ Typed models are never used, because they drop what they do not know. Nothing is
 the server sends without having done anything: after a `ClusterUnreachable` the caller asks or repeats by name.
 """
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 
@@ -277,7 +277,13 @@ class KubernetesApi:
                 yield line
 
     async def _call(
-        self, method: str, path: str, query: dict[str, str], *, body: Any = None, content_type: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        *,
+        body: object = None,
+        content_type: str = "application/json",
     ) -> KubernetesObject:
         answer, _ = await self._transport.call(method, path, query, body=body, content_type=content_type)
         return answer
@@ -291,3 +297,8 @@ class KubernetesApi:
         except (msgspec.DecodeError, KeyError, TypeError, ValueError):
             raise ClusterUnreachable(f"{self.server} sent an event that is none of Kubernetes.") from None
         raise failure_of_answer(item.get("code", 500), item, server=self.server, retry_after=None)
+
+
+def _selected(label_selector: str | None, field_selector: str | None) -> dict[str, str]:
+    selectors = {"labelSelector": label_selector, "fieldSelector": field_selector}
+    return {key: selector for key, selector in selectors.items() if selector is not None}

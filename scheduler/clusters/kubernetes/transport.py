@@ -84,7 +84,7 @@ class Transport:
 
     async def call(
         self, method: str, path: str, query: Query, *, body: object = None, content_type: str = "application/json"
-    ) -> tuple[Any, Mapping[str, str]]:
+    ) -> tuple[dict[str, Any], Mapping[str, str]]:
         """Send once and read the whole answer: its JSON and its headers. Raises a `ClusterFailure`."""
         timeout = aiohttp.ClientTimeout(total=self._timeouts.answer, sock_connect=self._timeouts.connect)
         async with self._answer(method, path, query, timeout, body=body, content_type=content_type) as response:
@@ -126,7 +126,7 @@ class Transport:
         method: str,
         path: str,
         query: Query,
-        timeout: aiohttp.ClientTimeout,
+        limits: aiohttp.ClientTimeout,
         *,
         body: object = None,
         content_type: str = "application/json",
@@ -138,7 +138,7 @@ class Transport:
             with self._one_sentence():
                 async with self._pace.place(), asyncio.timeout(self._timeouts.answer):
                     headers = await self._headers(content_type)
-                    answered = await self._rest.request(method, url, headers, body, _request_timeout=timeout)
+                    answered = await self._rest.request(method, url, headers, body, _request_timeout=limits)
                 response: aiohttp.ClientResponse = answered.response
                 async with response:
                     if response.ok:
@@ -183,7 +183,7 @@ class Transport:
                 raise ClusterUnreachable(f"{self.server} answered with more than {bytes_max} bytes.")
         return bytes(content)
 
-    def _decoded(self, content: bytes) -> Any:  # noqa: ANN401 - JSON of the server
+    def _decoded(self, content: bytes) -> dict[str, Any]:
         try:
             decoded = msgspec.json.decode(content)
         except (msgspec.DecodeError, UnicodeDecodeError):
