@@ -27,7 +27,7 @@ from typing import Self
 import msgspec
 
 from scheduler.clusters.kubernetes.credentials import ClusterCredentials
-from scheduler.clusters.kubernetes.failures import ClusterUnreachable, failure_of_answer
+from scheduler.clusters.kubernetes.failures import AnswerUnintelligible, failure_of_answer
 from scheduler.clusters.kubernetes.pacing import Pace
 from scheduler.clusters.kubernetes.resources import PODS, KubernetesObject, Resource
 from scheduler.clusters.kubernetes.transport import IN_FLIGHT_MAX, Timeouts, Transport
@@ -115,7 +115,7 @@ class KubernetesApi:
         answer, headers = await self._transport.call("GET", "/version", {})
         git_version = answer.get("gitVersion")
         if not isinstance(git_version, str):
-            raise ClusterUnreachable(f"{self.server} does not answer as an API server of Kubernetes does.")
+            raise AnswerUnintelligible(f"{self.server} does not answer as an API server of Kubernetes does.")
         date = headers.get("Date")
         return ClusterVersion(git_version, parsedate_to_datetime(date) if date else None)
 
@@ -208,7 +208,7 @@ class KubernetesApi:
             if not about.get("continue"):
                 return
             query["continue"] = about["continue"]
-        raise ClusterUnreachable(f"{self.server} sent a list of more than {PAGES_MAX} pages.")
+        raise AnswerUnintelligible(f"{self.server} sent a list of more than {PAGES_MAX} pages.")
 
     async def watch(
         self,
@@ -293,9 +293,10 @@ class KubernetesApi:
             event = msgspec.json.decode(line)
             kind, item = event["type"], event["object"]
             if kind != "ERROR":
+                int(item["metadata"]["resourceVersion"])
                 return WatchEvent(EventKind(kind), item)
         except (msgspec.DecodeError, KeyError, TypeError, ValueError):
-            raise ClusterUnreachable(f"{self.server} sent an event that is none of Kubernetes.") from None
+            raise AnswerUnintelligible(f"{self.server} sent an event that is none of Kubernetes.") from None
         raise failure_of_answer(item.get("code", 500), item, server=self.server, retry_after=None)
 
 

@@ -2,7 +2,9 @@
 
     ClusterFailure
     ├── ClusterUnreachable          CLUSTER_UNREACHABLE    no answer, or none that a Kubernetes API server gives
-    │   └── ClusterUntrusted        CLUSTER_UNTRUSTED      its certificate is not one that the credentials vouch for
+    │   ├── ClusterUntrusted        CLUSTER_UNTRUSTED      its certificate is not one that the credentials vouch for
+    │   ├── ClusterSilent           CLUSTER_SILENT         nothing came in time; it may be frozen, or its network gone
+    │   └── AnswerUnintelligible    CLUSTER_UNINTELLIGIBLE something answers, but not as Kubernetes does
     ├── ClusterRefusedCredentials   CREDENTIALS_REFUSED    401: expired, revoked, or of another cluster
     ├── ClusterForbade              CLUSTER_FORBADE        403: the account lacks a right; names verb and resource
     ├── AdmissionRefused            ADMISSION_REFUSED      the right is there, but a quota, policy or webhook says no
@@ -48,6 +50,18 @@ class ClusterUntrusted(ClusterUnreachable):
     """The server's certificate does not hold before the credentials' authority; nothing was sent."""
 
     code = "CLUSTER_UNTRUSTED"
+
+
+class ClusterSilent(ClusterUnreachable):
+    """Nothing came in time; the server may be frozen, or its network gone."""
+
+    code = "CLUSTER_SILENT"
+
+
+class AnswerUnintelligible(ClusterUnreachable):
+    """Something answers there, but not as an API server of Kubernetes does."""
+
+    code = "CLUSTER_UNINTELLIGIBLE"
 
 
 class ClusterRefusedCredentials(ClusterFailure):

@@ -21,9 +21,11 @@ from kubernetes.aio.config.incluster_config import InClusterConfigLoader
 
 from scheduler.clusters.kubernetes.credentials import ClusterCredentials, CredentialsRefused, parse_kubeconfig
 from scheduler.clusters.kubernetes.failures import (
+    AnswerUnintelligible,
     ClusterBusy,
     ClusterFailure,
     ClusterRefusedCredentials,
+    ClusterSilent,
     ClusterUnreachable,
     ClusterUntrusted,
     failure_of_answer,
@@ -180,7 +182,7 @@ class Transport:
         async for chunk in response.content.iter_any():
             content += chunk
             if len(content) > bytes_max:
-                raise ClusterUnreachable(f"{self.server} answered with more than {bytes_max} bytes.")
+                raise AnswerUnintelligible(f"{self.server} answered with more than {bytes_max} bytes.")
         return bytes(content)
 
     def _decoded(self, content: bytes) -> dict[str, Any]:
@@ -189,7 +191,7 @@ class Transport:
         except (msgspec.DecodeError, UnicodeDecodeError):
             decoded = None
         if not isinstance(decoded, dict):
-            raise ClusterUnreachable(f"{self.server} does not answer as an API server of Kubernetes does.")
+            raise AnswerUnintelligible(f"{self.server} does not answer as an API server of Kubernetes does.")
         return decoded
 
     @contextmanager
@@ -208,7 +210,7 @@ class Transport:
             why = error.os_error.strerror or error.os_error
             raise ClusterUnreachable(f"{self.server} cannot be connected to: {why}.") from error
         except TimeoutError as error:
-            raise ClusterUnreachable(f"{self.server} does not answer in time.") from error
+            raise ClusterSilent(f"{self.server} does not answer in time.") from error
         except (aiohttp.ClientError, OSError) as error:
             raise ClusterUnreachable(f"The connection to {self.server} broke: {type(error).__name__}.") from error
 
@@ -240,7 +242,7 @@ async def _without_redirects(request: aiohttp.ClientRequest, handler: Callable[.
     response: aiohttp.ClientResponse = await handler(request)
     if 300 <= response.status < 400:
         response.close()
-        raise ClusterUnreachable(
+        raise AnswerUnintelligible(
             f"{request.url.authority} redirects elsewhere ({response.status}); name the API server itself."
         )
     return response
