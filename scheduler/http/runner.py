@@ -17,12 +17,14 @@ from guildhall.auth.authorize import Refused
 from guildhall.errors import GuildhallError
 from registry.artifacts.files import FileSpec
 from registry.artifacts.planning import Upload
-from registry.http.answers import send_json, send_refusal
+from registry.http.answers import send_json, send_refusal, send_start
 from registry.http.routing import raw_route
 from registry.models.reported import Metric
+from scheduler.clusters.runner_archive import runner_archive
 from scheduler.http.bodies import OutputBody, ReportBody, ResultBody, RunnerGone, StartedBody, read_body
 from scheduler.http.desk import RunnerDesk, desk_of
 from scheduler.jobs.spec import InputSpec
+from scheduler.runs.live import read_live
 from scheduler.runs.outputs import Announced, announce_output, complete_output
 from scheduler.runs.reporting import Report, take_report, take_result, take_started
 from scheduler.runs.staging import Assignment, open_input, read_assignment
@@ -48,6 +50,26 @@ def route(method: HttpMethod, path: str) -> Callable[[Answer], HTTPRouteHandler]
         return raw_route(f"/runner/v1/{path}", method)(handle)
 
     return declare
+
+
+@raw_route("/runner/v1/archive", HttpMethod.GET)
+async def archive_route(scope: HTTPScope, _receive: Receive, send: Send) -> None:
+    """The runner itself, for pods, which begin without one."""
+    desk = desk_of(scope)
+    try:
+        actor = await desk.identify(scope)
+        async with desk.database.read() as session:
+            await read_live(session, actor)
+    except Refused as refusal:
+        await record_refusal(desk.database, actor, refusal, at=desk.clock.now(), new_id=desk.new_id)
+        await send_refusal(send, refusal)
+    except GuildhallError as error:
+        await send_refusal(send, error)
+    else:
+        archive = runner_archive()
+        about = [("content-type", "application/zip"), ("content-length", str(len(archive)))]
+        await send_start(send, 200, about)
+        await send({"type": "http.response.body", "body": archive, "more_body": False})
 
 
 async def _recorded(
@@ -169,7 +191,8 @@ async def result_route(desk: RunnerDesk, actor: Actor, _scope: HTTPScope, receiv
 
 
 ROUTES: list[HTTPRouteHandler] = [
-    assignment_route, open_route, started_route, reports_route, outputs_route, complete_route, result_route,
+    archive_route, assignment_route, open_route, started_route, reports_route, outputs_route, complete_route,
+    result_route,
 ]  # fmt: skip
 """What the application mounts; it puts a `RunnerDesk` into its state under `scheduler.http.desk.STATE_KEY`."""
 

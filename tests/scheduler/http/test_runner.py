@@ -16,6 +16,7 @@ from registry.artifacts.tables import Artifact
 from registry.lineage.tables import LineageEdge
 from registry.models.tables import ModelMetric, ModelVersion
 from scheduler.clusters.fake import FakeRun
+from scheduler.clusters.runner_archive import runner_archive
 from scheduler.http.bodies import BODY_BYTES_MAX
 from scheduler.jobs.tables import AttemptReport, InputOpening, JobEvent, JobMetric, JobOutput
 from scheduler.runs import reporting
@@ -53,6 +54,22 @@ async def runner(site: Site, job_id: UUID) -> Runner:
 def output(content: bytes = MODEL, **given: Any) -> dict[str, Any]:
     file = {"path": "model.bin", "sizeBytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     return {"files": [file], "metrics": [], "parameters": {}, "card": {}, **given}
+
+
+class TestArchive:
+    async def test_is_the_runner_for_who_runs(self, site: Site, runner: Runner) -> None:
+        answer = await site.client.get("/runner/v1/archive", headers=runner.headers)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "application/zip")
+        assert answer.content == runner_archive()
+
+    async def test_is_nobody_elses(self, site: Site, job_id: UUID, runner: Runner) -> None:
+        person = Runner(site.client, site.tokens["anna"])
+        answer = await person.client.get("/runner/v1/archive", headers=person.headers)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "PERMISSION_REFUSED")
+        assert (await site.client.get("/runner/v1/archive")).status_code == 401
+        await site.yard.cancel(job_id)
+        await site.yard.cycle(20, times=2)
+        assert (await site.client.get("/runner/v1/archive", headers=runner.headers)).status_code == 401
 
 
 class TestAssignment:
