@@ -107,7 +107,8 @@ def parse_kubeconfig(text: str) -> ClusterAccess:
         context=context_name,
         server=_server(cluster),
         server_name=_optional_text(cluster, "tls-server-name", of="cluster"),
-        certificate_authority=authority.decode("ascii", errors="replace") if authority is not None else None,
+        # Beside its certificates a PEM file may hold remarks in any language; OpenSSL takes ASCII.
+        certificate_authority=authority.decode("ascii", errors="replace").replace("\ufffd", "?") if authority else None,
         token=_token(user),
         client_certificate=_decoded(user, "client-certificate-data"),
         client_key=_decoded(user, "client-key-data"),
