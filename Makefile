@@ -53,6 +53,10 @@ format-fix: install ## Format the code and apply the safe fixes of the linter
 schema: install ## Write guildhall/schema.graphql from the code
 	$(RUN) tools.schema_file write
 
+.PHONY: trusted-documents
+trusted-documents: install ## Write guildhall/trusted_documents.json from what our clients send
+	$(RUN) tools.trusted_documents write
+
 .PHONY: clean
 clean: ## Remove what the checks and tests leave behind (not .venv, not your data folder)
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* coverage.json htmlcov
@@ -63,7 +67,7 @@ clean: ## Remove what the checks and tests leave behind (not .venv, not your dat
 check: static test coverage-floor ## All of the checks below and the tests
 
 .PHONY: static
-static: format lint types contracts sizes shape dead-code schema-check ## The checks that run no product code
+static: format lint types contracts sizes shape dead-code schema-check trusted-check ## The checks that run no product code
 
 .PHONY: format
 format: install ## Is everything formatted?
@@ -97,6 +101,10 @@ dead-code: install ## vulture: code that nothing reaches
 schema-check: install ## Is guildhall/schema.graphql what the code says?
 	$(RUN) tools.schema_file check
 
+.PHONY: trusted-check
+trusted-check: install ## Is guildhall/trusted_documents.json what our clients send?
+	$(RUN) tools.trusted_documents check
+
 .PHONY: test
 test: install ## The tests, with branch coverage
 	$(RUN) pytest $(DISTRIBUTE) --cov --cov-report= $(TESTS)
@@ -125,4 +133,4 @@ bench-graphql: install ## Pages and documents against one hand-written statement
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} \
 		/^##@ / {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -17,10 +17,14 @@ from guildhall.db.transaction import Database
 from guildhall.graphql.context import Services
 from guildhall.graphql.cursors import CursorSigner
 from guildhall.graphql.execution import Executor
+from guildhall.graphql.trusted import load_trusted_documents
 from guildhall.http import failures, graphql, health
+from guildhall.http.door import Door
 from guildhall.http.graphiql_page import asset_route
+from guildhall.http.hot_path import HotPath
 from guildhall.http.identity import Identity
 from guildhall.http.landing import landing_route
+from guildhall.http.requests import RequestReader
 from guildhall.http.watching import Metrics, Watch
 from guildhall.keys import load_key
 from guildhall.schema.root import composed_schema
@@ -34,11 +38,11 @@ from scheduler.http.runner import ROUTES as RUNNER_ROUTES
 from scheduler.runs.staging import JOB_INPUTS
 
 OWN_ROUTES = [
-    graphql.graphql_route, asset_route, landing_route, health.healthz_route, health.readyz_route, health.metrics_route,
+    asset_route, landing_route, health.healthz_route, health.readyz_route, health.metrics_route,
 ]  # fmt: skip
 
 
-def create_app(settings: Settings, database: Database, clock: Clock, *, new_id: IdSource = fresh_id) -> Litestar:
+def create_app(settings: Settings, database: Database, clock: Clock, *, new_id: IdSource = fresh_id) -> ASGIApp:
     """An application on an open database, which the caller closes after it. Holds no state that another could miss."""
     key = load_key(settings.secret_key_file)
     policies = Policies(database)
@@ -47,9 +51,19 @@ def create_app(settings: Settings, database: Database, clock: Clock, *, new_id: 
     tickets = UploadTickets(key)
     services = Services().add(ArtifactStore, store).add(UploadTickets, tickets)
     metrics = Metrics()
-
-    def watched(app: ASGIApp) -> ASGIApp:
-        return Watch(app, metrics, new_id)
+    desk = graphql.GraphQLDesk(
+        database=database,
+        identity=identity,
+        executor=Executor(composed_schema(), settings),
+        reader=RequestReader(settings, load_trusted_documents(only=settings.graphql_trusted_only)),
+        door=Door(working_max=settings.graphql_working_max, waiting_max=settings.graphql_waiting_max),
+        settings=settings,
+        clock=clock,
+        new_id=new_id,
+        services=services,
+        signer=CursorSigner(key),
+        metrics=metrics,
+    )
 
     @asynccontextmanager
     async def policy_watch(_: Litestar) -> AsyncIterator[None]:
@@ -65,17 +79,6 @@ def create_app(settings: Settings, database: Database, clock: Clock, *, new_id: 
         {
             health.DATABASE_KEY: database,
             health.METRICS_KEY: metrics,
-            graphql.STATE_KEY: graphql.GraphQLDesk(
-                database=database,
-                identity=identity,
-                executor=Executor(composed_schema(), settings),
-                settings=settings,
-                clock=clock,
-                new_id=new_id,
-                services=services,
-                signer=CursorSigner(key),
-                metrics=metrics,
-            ),
             artifact_desk.STATE_KEY: artifact_desk.ArtifactDesk(
                 database=database,
                 store=store,
@@ -97,12 +100,12 @@ def create_app(settings: Settings, database: Database, clock: Clock, *, new_id: 
             ),
         }
     )
-    return Litestar(
+    others = Litestar(
         route_handlers=[*OWN_ROUTES, *ARTIFACT_ROUTES, *RUNNER_ROUTES],
-        middleware=[watched],
         exception_handlers={HTTPException: failures.refuse, Exception: failures.mask},
         lifespan=[policy_watch],
         state=state,
         openapi_config=None,
         logging_config=None,  # the program sets up logging; Litestar would replace its handlers
     )
+    return Watch(HotPath(graphql.GraphQLEndpoint(desk), others), metrics, new_id)

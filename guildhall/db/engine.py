@@ -4,6 +4,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from guildhall.db.timing import time_statements
+
 SERVICE_ROLE = "guildhall_service"
 OWNER_ROLE = "guildhall_owner"
 APPLICATION_NAME = "guildhall"
@@ -31,7 +33,7 @@ def server_settings(url: URL, *, statement_seconds: int, role: str | None = SERV
 def create_service_engine(url: str, *, pool_size: int = 10, statement_seconds: int = 30) -> AsyncEngine:
     """An engine whose every connection acts as `guildhall_service`, whoever logged in."""
     parsed = make_url(url)
-    return create_async_engine(
+    engine = create_async_engine(
         parsed,
         pool_size=pool_size,
         pool_timeout=POOL_WAIT_SECONDS_MAX,
@@ -42,6 +44,8 @@ def create_service_engine(url: str, *, pool_size: int = 10, statement_seconds: i
             "server_settings": server_settings(parsed, statement_seconds=statement_seconds),
         },
     )
+    time_statements(engine)
+    return engine
 
 
 def create_owner_engine(url: str) -> AsyncEngine:

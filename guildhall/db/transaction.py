@@ -17,7 +17,8 @@ AUDIT_KEY = "audit_key"
 
 _STATES_AWAY = ("08", "57P", "53")  # connection lost, server stopping or starting, out of connections or memory
 _STATES_TEXT = ("22021", "22P05")  # a null character in a text, or in a text within JSON
-_STATES_BUSY = ("55P03", "57014", "40P01", "40001")  # lock or statement timed out, deadlock, serialisation
+_STATES_BUSY = ("55P03", "40P01", "40001")  # lock timed out, deadlock, serialisation
+_STATE_CANCELLED = "57014"  # the statement's own budget, or an operator
 
 
 class DatabaseUnavailable(Unavailable):
@@ -30,9 +31,15 @@ class DatabaseUnavailable(Unavailable):
 
 
 class DatabaseBusy(Unavailable):
-    """The database ended the transaction because it waited, ran or circled too long. Nothing was changed."""
+    """The database ended the transaction because it waited or circled too long. Nothing was changed."""
 
     code = "DATABASE_BUSY"
+
+
+class StatementTimeout(DatabaseBusy):
+    """A statement ran longer than any may, and was ended. Nothing was changed; the same again would end the same."""
+
+    code = "STATEMENT_TIMEOUT"
 
 
 class UnstorableText(Invalid):
@@ -129,6 +136,8 @@ def _translated(error: DBAPIError) -> Exception:
     state = str(getattr(error.orig, "sqlstate", None) or "")
     if state in _STATES_BUSY:
         return DatabaseBusy("The database was too busy for this; nothing was changed. Try again in a moment.")
+    if state == _STATE_CANCELLED:
+        return StatementTimeout("The database took too long for this and was stopped; nothing was changed.")
     if state in _STATES_TEXT:
         return UnstorableText("A text holds a null character, which cannot be stored.")
     if error.connection_invalidated or state.startswith(_STATES_AWAY):

@@ -14,6 +14,8 @@ from typing import Any
 from graphql import (
     DocumentNode,
     GraphQLError,
+    GraphQLObjectType,
+    GraphQLSchema,
     GraphQLSyntaxError,
     NoSchemaIntrospectionCustomRule,
     OperationDefinitionNode,
@@ -24,6 +26,7 @@ from graphql import (
 
 from guildhall.clock import IdSource
 from guildhall.errors import GuildhallError, LimitExceeded
+from guildhall.graphql.catalogue import Catalogue
 from guildhall.graphql.compose import Composed
 from guildhall.graphql.cost import Cost, Costing
 from guildhall.graphql.limits import check_outline
@@ -83,29 +86,38 @@ class Prepared:
         raise RequestRefused([GraphQLError(told, extensions={"code": "OPERATION_RESOLUTION_FAILURE"})])
 
 
-class Documents:
-    """Makes documents ready against one schema, and holds those that were asked for last."""
+EMPTY_WORLD = GraphQLSchema(GraphQLObjectType("Query", {}), assume_valid=True)
+"""What there is for a caller who is not known: that it is GraphQL."""
 
-    def __init__(self, composed: Composed, settings: Settings, new_id: IdSource) -> None:
-        self._schema = composed.schema
+_STRANGERS_FIELDS = frozenset({"__typename", "__schema", "__type"})
+
+
+class Documents:
+    """Makes documents ready against one schema, and holds those that were asked for last.
+
+    Without `composed` they are those of callers who are not known, in an empty world: whoever asks for more is not
+    told whether there is more.
+    """
+
+    def __init__(self, composed: Composed | None, settings: Settings, new_id: IdSource) -> None:
+        self.schema = EMPTY_WORLD if composed is None else composed.schema
+        self._for_strangers = composed is None
         self._settings = settings
         self._new_id = new_id
-        self._costing = Costing(composed.schema, composed.catalogue, settings.graphql_page_max)
+        catalogue = Catalogue([], []) if composed is None else composed.catalogue
+        self._costing = Costing(self.schema, catalogue, settings.graphql_page_max)
         self._held: OrderedDict[str, Prepared] = OrderedDict()
         self._tokens = 0
         introspection = [] if settings.graphql_introspection else [NoSchemaIntrospectionCustomRule]
         self._rules = [*specified_rules, *introspection]
 
     def prepare(
-        self, text: str, operation_name: str | None, variables: Mapping[str, Any], *, anonymous: bool
+        self, text: str, operation_name: str | None, variables: Mapping[str, Any]
     ) -> tuple[Prepared, Operation]:
-        """The document and its operation; raises RequestRefused with all that is wrong.
-
-        To a caller who is not known, the schema is one field: whoever asks for more is not told whether there is more.
-        """
+        """The document and its operation; raises RequestRefused with all that is wrong."""
         held = self._held.get(text)
         if held is None:
-            held = self._make(text, operation_name, variables, anonymous=anonymous)
+            held = self._make(text, operation_name, variables)
             self._keep(text, held)
         else:
             self._held.move_to_end(text)
@@ -113,9 +125,7 @@ class Documents:
         self._require_price(operation.cost, variables)
         return held, operation
 
-    def _make(
-        self, text: str, operation_name: str | None, variables: Mapping[str, Any], *, anonymous: bool
-    ) -> Prepared:
+    def _make(self, text: str, operation_name: str | None, variables: Mapping[str, Any]) -> Prepared:
         outline = self._outline(text)
         costs = [] if outline is None else [self._costing.of(outline, each) for each in outline.operations]
         for definition, cost in zip(() if outline is None else outline.operations, costs, strict=True):
@@ -129,9 +139,8 @@ class Documents:
             Operation(definition.kind, definition.name or None, _root_fields(outline, definition), cost, node)
             for definition, cost, node in zip(outline.operations, costs, nodes, strict=True)
         )
-        if anonymous:
-            for operation in operations:
-                require_known_caller(operation)
+        if self._for_strangers and any(operation.root_fields - _STRANGERS_FIELDS for operation in operations):
+            raise refused("Sign in first: send a token as `Authorization: Bearer …`.", "UNAUTHENTICATED")
         self._validate(document)
         return Prepared(hashlib.sha256(text.encode()).hexdigest(), document, operations, outline.tokens)
 
@@ -154,7 +163,7 @@ class Documents:
     def _validate(self, document: DocumentNode) -> None:
         told = self._settings.graphql_suggestions
         errors = validate(
-            self._schema,
+            self.schema,
             document,
             self._rules,
             max_errors=_VALIDATION_ERRORS_MAX if told else 1,
@@ -185,12 +194,6 @@ def _root_fields(outline: Outline, definition: Definition) -> frozenset[str]:
 
     opened(definition.below, outline.fragments, visit)
     return frozenset(found)
-
-
-def require_known_caller(operation: Operation) -> None:
-    """Nobody unknown is told anything but that somebody is there."""
-    if operation.root_fields - {"__typename"}:
-        raise refused("Sign in first: send a token as `Authorization: Bearer …`.", "UNAUTHENTICATED")
 
 
 def refused(message: str, code: str, **extensions: object) -> RequestRefused:

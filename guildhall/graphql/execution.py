@@ -1,6 +1,8 @@
 """From the text of a document to its answer: make it ready, ask who may run it, execute, format."""
 
 import asyncio
+import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from inspect import isawaitable
@@ -9,7 +11,8 @@ from typing import Any
 from graphql import DocumentNode, ExecutionResult, GraphQLError, OperationDefinitionNode, execute
 
 from guildhall.clock import new_id
-from guildhall.errors import GuildhallError, Invalid, Unavailable
+from guildhall.db.timing import StatementTimes, statements_timed
+from guildhall.errors import GuildhallError, Invalid, LimitExceeded
 from guildhall.graphql.answers import format_error
 from guildhall.graphql.compose import Composed
 from guildhall.graphql.context import Context
@@ -21,13 +24,16 @@ from guildhall.graphql.documents import (
     coded,
     refused,
     refused_by,
-    require_known_caller,
 )
 from guildhall.graphql.loaders import Loaders
 from guildhall.settings import Settings
 
+_SLOWEST_TOLD = 5
 
-class QueryTimeout(Unavailable):
+logger = logging.getLogger(__name__)
+
+
+class QueryTimeout(LimitExceeded):
     """A query took longer than any may. What it had read so far is not told."""
 
     code = "QUERY_TIMEOUT"
@@ -73,8 +79,10 @@ class Executor:
 
     def __init__(self, composed: Composed, settings: Settings) -> None:
         self.composed = composed
-        self.documents = Documents(composed, settings, new_id)
+        self._documents = Documents(composed, settings, new_id)
+        self._strangers_documents = Documents(None, settings, new_id)
         self._settings = settings
+        self._running: set[asyncio.Task[list[Answer]]] = set()
 
     async def run(self, request: Request, context: Context, *, queries_only: bool = False) -> Answer:
         """The answer to one request. `queries_only` is for GET, which must not change anything."""
@@ -84,16 +92,35 @@ class Executor:
                 raise refused_by(NotFollowed("A subscription is followed over a WebSocket or as server-sent events."))
         except RequestRefused as refusal:
             return refusal_of(refusal, context)
-        # A mutation is one transaction, whose statements have their own budgets: it is not left between two of them.
-        seconds_max = self._settings.graphql_seconds_max if operation.kind == "query" else None
-        try:
-            async with asyncio.timeout(seconds_max):
-                (answer,) = await self.answers(prepared.document, request, context, [None])
-        except TimeoutError:
-            answer = _failed(QueryTimeout(f"A query has {seconds_max} seconds at most: ask for less at once."), context)
+        began = time.perf_counter()
+        with statements_timed() as times:
+            if operation.kind == "query":
+                answer = await self._query(prepared, request, context)
+            else:
+                answer = await self._mutation(prepared, request, context)
+        milliseconds = (time.perf_counter() - began) * 1000
+        if milliseconds >= self._settings.graphql_slow_milliseconds:
+            _tell_slow(prepared, operation, context, milliseconds, times)
         if request.wants_cost:
             rows = operation.cost.rows(request.variables or {})
             return replace(answer, extensions={"cost": {"rows": rows, "rowsMax": self._settings.graphql_rows_max}})
+        return answer
+
+    async def _query(self, prepared: Prepared, request: Request, context: Context) -> Answer:
+        seconds_max = self._settings.graphql_seconds_max
+        try:
+            async with asyncio.timeout(seconds_max):
+                (answer,) = await self.answers(prepared.document, request, context, [None])
+                return answer
+        except TimeoutError:
+            return _failed(QueryTimeout(f"A query has {seconds_max} seconds at most: ask for less at once."), context)
+
+    async def _mutation(self, prepared: Prepared, request: Request, context: Context) -> Answer:
+        """Goes on to its end when the caller leaves: what is half done is what nobody can make sense of."""
+        running = asyncio.create_task(self.answers(prepared.document, request, context, [None]))
+        self._running.add(running)  # the event loop alone would forget it
+        running.add_done_callback(self._running.discard)
+        (answer,) = await asyncio.shield(running)
         return answer
 
     def admit(self, request: Request, context: Context) -> tuple[DocumentNode, OperationDefinitionNode]:
@@ -102,15 +129,15 @@ class Executor:
         return prepared.document, operation.node
 
     def _admit(self, request: Request, context: Context, *, queries_only: bool) -> tuple[Prepared, Operation]:
-        anonymous = context.actor_or_none is None
-        prepared, operation = self.documents.prepare(
-            request.document, request.operation_name, request.variables or {}, anonymous=anonymous
+        prepared, operation = self._documents_for(context).prepare(
+            request.document, request.operation_name, request.variables or {}
         )
         if queries_only and operation.kind != "query":
             raise refused("A GET runs queries only.", "METHOD_NOT_ALLOWED")
-        if anonymous:
-            require_known_caller(operation)
         return prepared, operation
+
+    def _documents_for(self, context: Context) -> Documents:
+        return self._strangers_documents if context.actor_or_none is None else self._documents
 
     async def answers(
         self, document: DocumentNode, request: Request, context: Context, roots: Sequence[object]
@@ -129,7 +156,7 @@ class Executor:
         self, document: DocumentNode, request: Request, context: Context, root: object
     ) -> ExecutionResult:
         result = execute(
-            self.composed.schema,
+            self._documents_for(context).schema,
             document,
             root_value=root,
             context_value=context,
@@ -158,6 +185,18 @@ def _answer(result: ExecutionResult, context: Context) -> Answer:
     executed = result.data is not None or not result.errors or any(error.path for error in result.errors)
     errors = [_with_code(error, executed=executed) for error in result.errors or ()]
     return Answer([format_error(error, new_id=context.new_id) for error in errors], result.data, executed)
+
+
+def _tell_slow(
+    prepared: Prepared, operation: Operation, context: Context, milliseconds: float, times: StatementTimes
+) -> None:
+    """One line of the log: which document, and what it asked the database, without any value."""
+    slowest = sorted(times.found, reverse=True)[:_SLOWEST_TOLD]
+    told = "; ".join(f"{seconds * 1000:.0f} ms: {' '.join(sql.split())}" for seconds, sql in slowest)
+    line = "slow document %s (%s %s) took %.0f ms in request %s, %s statements, the slowest: %s"
+    count = len(times.found) + times.more
+    name = operation.name or "without a name"
+    logger.warning(line, prepared.sha256, operation.kind, name, milliseconds, context.request_id, count, told)
 
 
 def _failed(error: GuildhallError, context: Context) -> Answer:

@@ -1,12 +1,14 @@
 """Plain ASGI answers and bounded bodies, for routes that need no more of a framework than its routing."""
 
-from collections.abc import Iterable
-from typing import Any
+import asyncio
+from collections.abc import Callable, Iterable
 
-import msgspec
 from litestar.types import Receive, Send
 
 from guildhall.errors import GuildhallError, LimitExceeded
+
+BODY_SECONDS_MAX = 20
+"""How long a client may take to send a body: it holds a place as long."""
 
 Headers = Iterable[tuple[str, str]]
 
@@ -17,44 +19,50 @@ class BodyTooLarge(LimitExceeded):
     code = "BODY_TOO_LARGE"
 
 
+class BodyTooSlow(LimitExceeded):
+    """A body that does not come to its end."""
+
+    code = "BODY_TOO_SLOW"
+
+
 class ClientGone(GuildhallError):
-    """The connection ended before the body did; nobody is left to read this."""
+    """The connection ended before the body did, or before the answer was there; nobody is left to read this."""
 
     code = "CLIENT_GONE"
 
 
-async def read_body(receive: Receive, bytes_max: int) -> bytes:
-    """The whole body; raises BodyTooLarge as soon as it is, without reading on."""
+async def read_body(receive: Receive, bytes_max: int, *, hold: Callable[[int], None]) -> bytes:
+    """The whole body; raises BodyTooLarge or BodyTooSlow as soon as it is, without reading on.
+
+    `hold` is told of the bytes as they come and may refuse them; those of a body that is not returned are let go of.
+    """
     chunks: list[bytes] = []
     size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone("The connection ended before the request did.")
-        assert message["type"] == "http.request"
-        chunks.append(message["body"])
-        size += len(message["body"])
-        if size > bytes_max:
-            raise BodyTooLarge(f"The body of a request has {bytes_max} bytes at most.")
-        if not message["more_body"]:
-            return b"".join(chunks)
+    try:
+        async with asyncio.timeout(BODY_SECONDS_MAX):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGone("The connection ended before the request did.")
+                assert message["type"] == "http.request"
+                chunks.append(message["body"])
+                size += len(message["body"])
+                hold(len(message["body"]))
+                if size > bytes_max:
+                    raise BodyTooLarge(f"The body of a request has {bytes_max} bytes at most.")
+                if not message["more_body"]:
+                    return b"".join(chunks)
+    except TimeoutError as error:
+        hold(-size)
+        raise BodyTooSlow(f"The body of a request is sent within {BODY_SECONDS_MAX} seconds.") from error
+    except GuildhallError:
+        hold(-size)
+        raise
 
 
-async def send_bytes(send: Send, status: int, body: bytes, content_type: str, headers: Headers = ()) -> None:
-    """A whole answer."""
-    about = [("content-type", content_type), ("content-length", str(len(body))), *headers]
-    encoded = [(name.encode("ascii"), value.encode("latin-1")) for name, value in about]
+async def send_bytes(send: Send, status: int, body: bytes, content_type: str | None, headers: Headers = ()) -> None:
+    """A whole answer; one without a content type has no body either."""
+    about = [] if content_type is None else [("content-type", content_type), ("content-length", str(len(body)))]
+    encoded = [(name.encode("ascii"), value.encode("latin-1")) for name, value in (*about, *headers)]
     await send({"type": "http.response.start", "status": status, "headers": encoded})
     await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-async def send_json(
-    send: Send,
-    status: int,
-    value: Any,  # noqa: ANN401 -- any JSON
-    *,
-    content_type: str = "application/json; charset=utf-8",
-    headers: Headers = (),
-) -> None:
-    """A whole answer in JSON that nobody may keep."""
-    await send_bytes(send, status, msgspec.json.encode(value), content_type, [("cache-control", "no-store"), *headers])

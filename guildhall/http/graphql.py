@@ -3,55 +3,54 @@
 POST takes a JSON body, GET runs queries only. The answer's media type decides what the status means, as the
 specification of GraphQL over HTTP says: under `application/graphql-response+json` a request that was not executed is
 a 4xx; under `application/json`, which intermediaries may answer too, it is 200 wherever the request was well formed.
+A page elsewhere can make a browser send neither our bearer token nor a JSON body, so it can ask nothing.
 """
 
+import hashlib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs
 
 import msgspec
-from litestar import asgi
-from litestar.datastructures import Headers
-from litestar.enums import ScopeType
-from litestar.types import HTTPScope, Receive, Scope, Send
+from litestar.types import HTTPScope, Receive, Send
 
 from guildhall.clock import Clock, IdSource
 from guildhall.db.transaction import Database
-from guildhall.errors import GuildhallError, Invalid, LimitExceeded, Unauthenticated, Unavailable
+from guildhall.errors import GuildhallError, Unauthenticated, Unavailable
 from guildhall.graphql.answers import refusal_extensions
 from guildhall.graphql.context import Context, Services
 from guildhall.graphql.cursors import CursorSigner
 from guildhall.graphql.execution import Answer, Executor, Request
 from guildhall.graphql.limits import DocumentTooLarge, VariablesTooLarge
-from guildhall.http.exchange import BodyTooLarge, ClientGone, read_body, send_bytes, send_json
-from guildhall.http.exchange import Headers as AnswerHeaders
+from guildhall.graphql.trusted import UnknownDocument, UntrustedDocument
+from guildhall.http.compression import BYTES_MIN, compressed, takes_gzip
+from guildhall.http.door import Door
+from guildhall.http.exchange import BodyTooLarge, BodyTooSlow, ClientGone, read_body, send_bytes
 from guildhall.http.graphiql_page import graphiql_page
 from guildhall.http.identity import Identity, request_id
+from guildhall.http.leaving import while_connected
 from guildhall.http.negotiation import GRAPHQL_JSON, HTML, PLAIN_JSON, accepted
+from guildhall.http.requests import MalformedRequest, RequestReader
 from guildhall.http.watching import Metrics
 from guildhall.settings import Settings
 
-STATE_KEY = "graphql_desk"
-BODY_BYTES_BESIDES = 16_384
-"""What a body may have beyond the document and the variables: the rest of its JSON, and escapes."""
-
 RETRY_SECONDS = 5
+_TOO_LARGE = (BodyTooLarge, DocumentTooLarge, VariablesTooLarge)
+_AWAY = frozenset({"DATABASE_UNAVAILABLE", "DATABASE_BUSY"})
 
-
-class MalformedRequest(Invalid):
-    """A request that is not GraphQL over HTTP."""
-
-    code = "BAD_REQUEST"
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class GraphQLDesk:
-    """What the route needs of the process."""
+    """What the endpoint needs of the process."""
 
     database: Database
     identity: Identity
     executor: Executor
+    reader: RequestReader
+    door: Door
     settings: Settings
     clock: Clock
     new_id: IdSource
@@ -61,102 +60,141 @@ class GraphQLDesk:
 
 
 @dataclass(frozen=True)
-class _Refusal:
-    """An answer to a request that is not executed: its status, and the errors."""
+class _Call:
+    """One exchange: what the client sent beside the body, and what it takes in return."""
 
-    status: int
-    error: GuildhallError
-    headers: tuple[tuple[str, str], ...] = ()
+    scope: HTTPScope
+    receive: Receive
+    send: Send
+    headers: Mapping[bytes, bytes]
+    media_type: str
+
+    def header(self, name: bytes) -> str:
+        """The text of a header, empty where it is absent."""
+        return self.headers.get(name, b"").decode("latin-1")
 
 
-@asgi("/graphql", copy_scope=True)
-async def graphql_route(scope: Scope, receive: Receive, send: Send) -> None:
-    """One address for both methods."""
-    assert scope["type"] == ScopeType.HTTP
-    desk = scope["litestar_app"].state[STATE_KEY]
-    assert isinstance(desk, GraphQLDesk)
-    headers = Headers.from_scope(scope)
-    accept = headers.get("accept", "")
-    may_be_page = scope["method"] == "GET" and not scope["query_string"] and desk.settings.graphql_graphiql
-    if may_be_page and accepted(accept, (PLAIN_JSON, GRAPHQL_JSON, HTML)) == HTML:
-        page, policy = graphiql_page()
-        await send_bytes(send, 200, page, "text/html; charset=utf-8", policy)
-        return
-    media_type = accepted(accept, (PLAIN_JSON, GRAPHQL_JSON))
-    if media_type is None:
-        refusal = MalformedRequest(
-            f"The answer can be {GRAPHQL_JSON} or {PLAIN_JSON}; the Accept header allows neither."
-        )
-        await _send_refusal(send, _Refusal(406, refusal), PLAIN_JSON)
-        return
-    try:
-        asked = await _read(desk, scope, headers, receive)
-        if isinstance(asked, _Refusal):
-            await _send_refusal(send, asked, media_type)
+class GraphQLEndpoint:
+    """A bare ASGI application for one address."""
+
+    def __init__(self, desk: GraphQLDesk) -> None:
+        self._desk = desk
+
+    async def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        """One exchange, whatever it asks."""
+        headers = dict(scope["headers"])
+        accept = headers.get(b"accept", b"").decode("latin-1")
+        may_be_page = scope["method"] == "GET" and not scope["query_string"] and self._desk.settings.graphql_graphiql
+        if may_be_page and accepted(accept, (PLAIN_JSON, GRAPHQL_JSON, HTML)) == HTML:
+            page, policy = graphiql_page()
+            await send_bytes(send, 200, page, "text/html; charset=utf-8", policy)
             return
-        await _answer(desk, scope, asked, media_type, send)
-    except ClientGone:
-        return
+        media_type = accepted(accept, (PLAIN_JSON, GRAPHQL_JSON))
+        call = _Call(scope, receive, send, headers, media_type or PLAIN_JSON)
+        try:
+            if media_type is None:
+                told = f"The answer can be {GRAPHQL_JSON} or {PLAIN_JSON}; the Accept header allows neither."
+                await _refuse(call, MalformedRequest(told), 406)
+            else:
+                await self._exchange(call)
+        except ClientGone:
+            return
+        except Exception:
+            key = request_id(scope)
+            logger.exception("request %s failed", key)
+            told = f"Something went wrong on our side; it is in the log as {key}."
+            extensions = {"code": "INTERNAL_ERROR", "errorId": key}
+            await _send(call, 500, {"errors": [{"message": told, "extensions": extensions}]})
+
+    async def _exchange(self, call: _Call) -> None:
+        try:
+            async with self._desk.door.inside():
+                body = await self._body(call)
+                try:
+                    await self._serve(call, self._read(call, body))
+                finally:
+                    self._desk.door.hold(-len(body))
+        except _Refused as refused:
+            await _refuse(call, refused.error, refused.status)
+        except Unauthenticated as error:
+            await _refuse(call, error, 401)
+        except Unavailable as error:
+            await _refuse(call, error, 503)
+
+    async def _body(self, call: _Call) -> bytes:
+        """All of it; the door holds its bytes from here on."""
+        method = call.scope["method"]
+        if method == "GET":
+            return b""
+        if method != "POST":
+            raise _Refused(405, MalformedRequest("GraphQL is asked by POST or GET."))
+        content_type, _, parameters = call.header(b"content-type").partition(";")
+        if (
+            content_type.strip().lower() != PLAIN_JSON
+            or not _is_utf8(parameters)
+            or b"content-encoding" in call.headers
+        ):
+            raise _Refused(415, MalformedRequest(f"A request is sent as {PLAIN_JSON} in UTF-8, not compressed."))
+        try:
+            return await read_body(call.receive, self._desk.reader.body_bytes_max, hold=self._desk.door.hold)
+        except BodyTooLarge as error:
+            raise _Refused(413, error) from error
+        except BodyTooSlow as error:
+            raise _Refused(408, error) from error
+
+    def _read(self, call: _Call, body: bytes) -> Request:
+        reader = self._desk.reader
+        try:
+            if call.scope["method"] == "GET":
+                return reader.from_query_string(call.scope["query_string"])
+            return reader.from_body(body)
+        except _TOO_LARGE as error:
+            raise _Refused(413, error) from error
+        except (UnknownDocument, UntrustedDocument) as error:  # well formed: as a document that does not validate
+            raise _Refused(400 if call.media_type == GRAPHQL_JSON else 200, error) from error
+        except GuildhallError as error:
+            raise _Refused(400, error) from error
+
+    async def _serve(self, call: _Call, asked: Request) -> None:
+        desk = self._desk
+        async with desk.door.working(), while_connected(call.receive):
+            context = Context(
+                database=desk.database,
+                actor_or_none=await desk.identity.actor_or_none(call.scope),
+                clock=desk.clock,
+                new_id=desk.new_id,
+                settings=desk.settings,
+                services=desk.services,
+                signer=desk.signer,
+                at=desk.clock.now(),
+                request_id=request_id(call.scope),
+            )
+            answer = await desk.executor.run(asked, context, queries_only=call.scope["method"] == "GET")
+        for told in answer.errors:
+            desk.metrics.graphql_errors.labels(told["extensions"]["code"]).inc()
+        await _send(call, _status(answer, call.media_type), answer.body())
 
 
-async def _answer(desk: GraphQLDesk, scope: HTTPScope, asked: Request, media_type: str, send: Send) -> None:
-    try:
-        actor = await desk.identity.actor_or_none(scope)
-    except Unauthenticated as error:
-        await _send_refusal(send, _Refusal(401, error, (("www-authenticate", 'Bearer realm="Guildhall"'),)), media_type)
-        return
-    except Unavailable as error:
-        await _send_refusal(send, _Refusal(503, error, (("retry-after", str(RETRY_SECONDS)),)), media_type)
-        return
-    context = Context(
-        database=desk.database,
-        actor_or_none=actor,
-        clock=desk.clock,
-        new_id=desk.new_id,
-        settings=desk.settings,
-        services=desk.services,
-        signer=desk.signer,
-        at=desk.clock.now(),
-        request_id=request_id(scope),
-    )
-    answer = await desk.executor.run(asked, context, queries_only=scope["method"] == "GET")
-    for told in answer.errors:
-        desk.metrics.graphql_errors.labels(told["extensions"]["code"]).inc()
-    status, headers = _status(answer, media_type)
-    await send_json(send, status, answer.body(), content_type=f"{media_type}; charset=utf-8", headers=headers)
+class _Refused(Exception):
+    """A request that is not read, or not run."""
+
+    def __init__(self, status: int, error: GuildhallError) -> None:
+        super().__init__(error.message)
+        self.status = status
+        self.error = error
 
 
-def _status(answer: Answer, media_type: str) -> tuple[int, AnswerHeaders]:
-    codes = {error["extensions"]["code"] for error in answer.errors}
+def _status(answer: Answer, media_type: str) -> int:
     if answer.executed:
-        return 200, ()
+        return 200
+    codes = {error["extensions"]["code"] for error in answer.errors}
     if "METHOD_NOT_ALLOWED" in codes:
-        return 405, [("allow", "POST")]
+        return 405
     if "UNAUTHENTICATED" in codes:
-        return 401, [("www-authenticate", 'Bearer realm="Guildhall"')]
-    return (400 if media_type == GRAPHQL_JSON else 200), ()
-
-
-async def _read(desk: GraphQLDesk, scope: HTTPScope, headers: Headers, receive: Receive) -> Request | _Refusal:
-    """The request as the client meant it, or why it is none."""
-    settings = desk.settings
-    try:
-        if scope["method"] == "GET":
-            return _from_query(scope["query_string"], settings)
-        if scope["method"] != "POST":
-            return _Refusal(405, MalformedRequest("GraphQL is asked by POST or GET."), (("allow", "GET, POST"),))
-        content_type, _, parameters = headers.get("content-type", "").partition(";")
-        if content_type.strip().lower() != PLAIN_JSON or not _is_utf8(parameters):
-            return _Refusal(415, MalformedRequest(f"A request is sent as {PLAIN_JSON} in UTF-8."))
-        bytes_max = (
-            2 * (settings.graphql_document_bytes_max + settings.graphql_variables_bytes_max) + BODY_BYTES_BESIDES
-        )
-        body = await read_body(receive, bytes_max)
-        return _from_values(_decode(body, "The body"), settings)
-    except (BodyTooLarge, DocumentTooLarge, VariablesTooLarge) as error:
-        return _Refusal(413, error)
-    except (Invalid, LimitExceeded) as error:
-        return _Refusal(400, error)
+        return 401
+    if codes & _AWAY:
+        return 503
+    return 400 if media_type == GRAPHQL_JSON else 200
 
 
 def _is_utf8(parameters: str) -> bool:
@@ -167,50 +205,33 @@ def _is_utf8(parameters: str) -> bool:
     return True
 
 
-def _from_query(query_string: bytes, settings: Settings) -> Request:
-    try:
-        values = parse_qs(query_string.decode("ascii"), keep_blank_values=True, max_num_fields=20, errors="strict")
-    except ValueError as error:
-        raise MalformedRequest("The query string cannot be read.") from error
-    given: dict[str, Any] = {name: found[0] for name, found in values.items()}
-    for name in ("variables", "extensions"):
-        if given.get(name):
-            given[name] = _decode(given[name].encode(), f"`{name}`")
-        else:
-            given.pop(name, None)
-    return _from_values(given, settings)
+async def _refuse(call: _Call, error: GuildhallError, status: int) -> None:
+    await _send(call, status, {"errors": [{"message": error.message, "extensions": refusal_extensions(error)}]})
 
 
-def _from_values(values: object, settings: Settings) -> Request:
-    if not isinstance(values, Mapping):
-        raise MalformedRequest("A request is one JSON object with `query`; batches are not taken.")
-    document, variables, operation = values.get("query"), values.get("variables"), values.get("operationName")
-    if not isinstance(document, str) or not document:
-        raise MalformedRequest("`query` is missing: the text of a document.")
-    if variables is not None and not isinstance(variables, Mapping):
-        raise MalformedRequest("`variables` must be an object.")
-    if operation is not None and not isinstance(operation, str):
-        raise MalformedRequest("`operationName` must be a string.")
-    if values.get("extensions") is not None and not isinstance(values["extensions"], Mapping):
-        raise MalformedRequest("`extensions` must be an object.")
-    if len(document.encode("utf-8", "surrogatepass")) > settings.graphql_document_bytes_max:
-        raise DocumentTooLarge(f"A document has {settings.graphql_document_bytes_max} bytes at most.")
-    if variables and len(msgspec.json.encode(variables)) > settings.graphql_variables_bytes_max:
-        raise VariablesTooLarge(f"Variables have {settings.graphql_variables_bytes_max} bytes at most.")
-    return Request(document, variables, operation)
+async def _send(call: _Call, status: int, answer: Mapping[str, Any]) -> None:
+    """The answer as bytes, smaller or left out where the client has said that it can do with that."""
+    body = msgspec.json.encode(answer)
+    headers = list(_ABOUT.get(status, ()))
+    if status == 405:
+        headers.append(("allow", "POST" if call.scope["method"] == "GET" else "GET, POST"))
+    if call.scope["method"] == "GET":
+        headers.append(("vary", "accept, accept-encoding, authorization"))
+    if call.scope["method"] == "GET" and status == 200 and "errors" not in answer:
+        tag = f'W/"{hashlib.sha256(body).hexdigest()[:32]}"'
+        headers += [("etag", tag), ("cache-control", "private, no-cache")]
+        if tag in call.header(b"if-none-match"):
+            await send_bytes(call.send, 304, b"", None, headers)
+            return
+    else:
+        headers.append(("cache-control", "no-store"))
+    if len(body) >= BYTES_MIN and takes_gzip(call.header(b"accept-encoding")):
+        body = await compressed(body)
+        headers.append(("content-encoding", "gzip"))
+    await send_bytes(call.send, status, body, f"{call.media_type}; charset=utf-8", headers)
 
 
-def _decode(text: bytes, what: str) -> Any:  # noqa: ANN401 -- any JSON
-    try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MalformedRequest(f"{what} is not JSON: {error}.") from error
-    except RecursionError as error:
-        raise MalformedRequest(f"{what} is nested too deeply.") from error
-
-
-async def _send_refusal(send: Send, refusal: _Refusal, media_type: str) -> None:
-    errors = [{"message": refusal.error.message, "extensions": refusal_extensions(refusal.error)}]
-    await send_json(
-        send, refusal.status, {"errors": errors}, content_type=f"{media_type}; charset=utf-8", headers=refusal.headers
-    )
+_ABOUT: Mapping[int, tuple[tuple[str, str], ...]] = {
+    401: (("www-authenticate", 'Bearer realm="Guildhall"'),),
+    503: (("retry-after", str(RETRY_SECONDS)),),
+}

@@ -4,6 +4,9 @@ GRAPHQL_JSON = "application/graphql-response+json"
 PLAIN_JSON = "application/json"
 HTML = "text/html"
 
+RANGES_MAX = 20
+"""How many ranges of an Accept header are read; browsers send eight."""
+
 
 def accepted(header: str, offered: tuple[str, ...]) -> str | None:
     """The offered type that the header likes best; ties go to the more specific, then to the first offered."""
@@ -23,7 +26,7 @@ def _quality(header: str, offer: str) -> tuple[float, int]:
     """The weight of the most specific range that covers the offer."""
     found = (0.0, -1)
     kind = offer.split("/", 1)[0]
-    for part in header.split(","):
+    for part in header.split(",", RANGES_MAX)[:RANGES_MAX]:
         name, *parameters = [piece.strip().lower() for piece in part.split(";")]
         specific = {offer: 2, f"{kind}/*": 1, "*/*": 0}.get(name, -1)
         if specific <= found[1]:

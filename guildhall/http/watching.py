@@ -1,4 +1,4 @@
-"""Around every request: its id in and out, its place in the metrics, one line in the log."""
+"""Around every request: its id and its trace in and out, its place in the metrics, one line in the log."""
 
 import logging
 import re
@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from guildhall.clock import IdSource
 from guildhall.http.identity import REQUEST_ID
+from guildhall.http.trace_context import trace_of
 
 logger = logging.getLogger("guildhall.requests")
 
@@ -48,8 +49,11 @@ class Watch:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        given = Headers.from_scope(scope).get("x-request-id", "")
-        key = given if _GIVEN_ID.fullmatch(given) else str(self._new_id())
+        headers = Headers.from_scope(scope)
+        given, fresh = headers.get("x-request-id", ""), self._new_id()
+        key = given if _GIVEN_ID.fullmatch(given) else str(fresh)
+        trace = trace_of(headers.get("traceparent", ""), fresh)
+        about = [(b"x-request-id", key.encode("ascii")), (b"traceresponse", trace.header().encode("ascii"))]
         scope.setdefault("state", {})[REQUEST_ID] = key
         status = 500
         started = time.perf_counter()
@@ -58,7 +62,7 @@ class Watch:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", key.encode("ascii"))]
+                message["headers"] = [*message["headers"], *about]
             await send(message)
 
         try:
@@ -68,4 +72,5 @@ class Watch:
             route = scope.get("path_template") or "other"
             self._metrics.requests.labels(scope["method"], route, str(status)).inc()
             self._metrics.seconds.labels(scope["method"], route).observe(seconds)
-            logger.info("%s %s %s %.1f ms request=%s", scope["method"], scope["path"], status, seconds * 1000, key)
+            line = "%s %s %s %.1f ms request=%s trace=%s"
+            logger.info(line, scope["method"], scope["path"], status, seconds * 1000, key, trace.trace_id)

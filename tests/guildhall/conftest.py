@@ -8,7 +8,7 @@ from uuid import UUID
 
 import httpx
 import pytest
-from litestar import Litestar
+from litestar.types import ASGIApp
 
 from guildhall.app import create_app
 from guildhall.auth.actor import system_actor
@@ -61,13 +61,13 @@ def app_settings(database: Database, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="module")
-def app(database: Database, app_settings: Settings, module_clock: SimulatedClock) -> Litestar:
+def app(database: Database, app_settings: Settings, module_clock: SimulatedClock) -> ASGIApp:
     return create_app(app_settings, database, module_clock)
 
 
 @pytest.fixture
-async def client(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # litestar types its own scopes
+async def client(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # litestar has scopes of its own
     async with httpx.AsyncClient(transport=transport, base_url="http://guildhall.example") as opened:
         yield opened
 

@@ -95,8 +95,10 @@ class TestTrouble:
         async with database.read() as session:
             assert (await session.execute(text("SELECT 1"))).scalar_one() == 1
 
-    @pytest.mark.parametrize("setting", ["statement_timeout", "lock_timeout"])
-    async def test_a_wait_too_long(self, database: Database, setting: str) -> None:
+    @pytest.mark.parametrize(
+        ("setting", "code"), [("statement_timeout", "STATEMENT_TIMEOUT"), ("lock_timeout", "DATABASE_BUSY")]
+    )
+    async def test_a_wait_too_long(self, database: Database, setting: str, code: str) -> None:
         async def wait() -> None:
             async with database.transaction() as session:
                 await session.execute(text(f"SET LOCAL {setting} = 20"))
@@ -104,8 +106,9 @@ class TestTrouble:
 
         async with database.transaction() as rival:
             await rival.execute(text("SELECT pg_advisory_xact_lock(1)"))
-            with pytest.raises(DatabaseBusy, match="nothing was changed"):
+            with pytest.raises(DatabaseBusy, match="nothing was changed") as refused:
                 await wait()
+            assert refused.value.code == code
 
     async def test_a_circle(self, database: Database) -> None:
         first_has_one = asyncio.Event()

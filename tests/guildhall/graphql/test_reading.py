@@ -125,7 +125,6 @@ class TestPermissions:
     async def test_an_anonymous_caller_gets_typename_and_nothing_else(self, run: Run) -> None:
         assert await run(None, "{ __typename }") == {"data": {"__typename": "Query"}}
         for document in (
-            "{ __schema { queryType { name } } }",
             '{ node(id: "x") { id } }',
             "{ ...f } fragment f on Query { houses { totalCount } }",
         ):

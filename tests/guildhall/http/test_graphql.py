@@ -211,7 +211,7 @@ class TestLimits:
 
 class TestCallers:
     @pytest.mark.parametrize(
-        "query", ["{ viewer { permissions } }", "{ nothing { at { all } } }", "{ __schema { types { name } } }"]
+        "query", ["{ viewer { permissions } }", "{ nothing { at { all } } }", "{ __typename team }", "mutation { a }"]
     )
     async def test_without_a_token_there_is_a_typename_and_nothing_else(
         self, client: httpx.AsyncClient, query: str
@@ -227,6 +227,11 @@ class TestCallers:
                 }
             ]
         }
+
+    async def test_without_a_token_the_schema_is_an_empty_world(self, client: httpx.AsyncClient) -> None:
+        query = '{ __typename team: __type(name: "Team") { name } query: __type(name: "Query") { fields { name } } }'
+        answer = await client.post("/graphql", json={"query": query})
+        assert answer.json() == {"data": {"__typename": "Query", "team": None, "query": {"fields": []}}}
 
     @pytest.mark.parametrize("header", ["Bearer", "Bearer ", "Bearer nonsense", "Basic YTpi", "Bearer ghu_" + "a" * 38])
     async def test_a_token_that_does_not_count_is_refused_not_ignored(

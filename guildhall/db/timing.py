@@ -1,0 +1,57 @@
+"""What a piece of work asked the database and how long each statement took, so that what is slow can be told."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+STATEMENTS_MAX = 50
+"""How many are kept of one piece of work, the slowest first to be told."""
+
+_noted: ContextVar["StatementTimes | None"] = ContextVar("statement_times", default=None)
+
+
+@dataclass
+class StatementTimes:
+    """(seconds, SQL without its values) of the statements so far, and how many were not kept."""
+
+    found: list[tuple[float, str]] = field(default_factory=list)
+    more: int = 0
+
+    def add(self, seconds: float, statement: str) -> None:
+        """One statement has ended."""
+        if len(self.found) < STATEMENTS_MAX:
+            self.found.append((seconds, statement))
+        else:
+            self.more += 1
+
+
+@contextmanager
+def statements_timed() -> Iterator[StatementTimes]:
+    """Note every statement of the block, also of the tasks that it starts."""
+    times = StatementTimes()
+    token = _noted.set(times)
+    try:
+        yield times
+    finally:
+        _noted.reset(token)
+
+
+def time_statements(engine: AsyncEngine) -> None:
+    """Have the engine's statements noted where somebody asks for it."""
+
+    def before(_connection: Any, _cursor: Any, _statement: str, _values: Any, context: Any, _many: bool) -> None:  # noqa: ANN401
+        context.guildhall_began = time.perf_counter()
+
+    def after(_connection: Any, _cursor: Any, statement: str, _values: Any, context: Any, _many: bool) -> None:  # noqa: ANN401
+        times = _noted.get()
+        if times is not None:
+            times.add(time.perf_counter() - context.guildhall_began, statement)
+
+    event.listen(engine.sync_engine, "before_cursor_execute", before)
+    event.listen(engine.sync_engine, "after_cursor_execute", after)

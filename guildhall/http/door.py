@@ -1,0 +1,88 @@
+"""How much comes in at once: beyond that a caller is told to come again, before memory or the event loop give way."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from guildhall.errors import Unavailable
+
+BODY_BYTES_HELD_MAX = 64 << 20
+"""The bytes of all bodies that are being read or worked on, of one process."""
+
+WAIT_SECONDS_MAX = 5.0
+"""Who has waited so long for a place goes; the caller has most likely gone before."""
+
+
+class Overloaded(Unavailable):
+    """Too many requests at once; the caller may come again in a moment."""
+
+    code = "OVERLOADED"
+
+
+class Door:
+    """Lets `working_max` requests work at once and `waiting_max` wait for it, in the order in which they came."""
+
+    def __init__(self, *, working_max: int, waiting_max: int) -> None:
+        self._working_max = working_max
+        self._inside_max = working_max + waiting_max
+        self._inside = 0
+        self._working = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._bytes_held = 0
+
+    @asynccontextmanager
+    async def inside(self) -> AsyncIterator[None]:
+        """From the first byte to the last; raises Overloaded."""
+        if self._inside >= self._inside_max:
+            raise Overloaded("Too many requests at once; come again in a moment.")
+        self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """While there is work to be done for a request that has been read; raises Overloaded after a wait."""
+        if self._working < self._working_max and not self._waiting:
+            self._working += 1
+        else:
+            await self._wait()
+        try:
+            yield
+        finally:
+            self._leave()
+
+    def hold(self, size: int) -> None:
+        """Bytes of a body have come in; raises Overloaded. What was held is let go of with a negative size."""
+        self._bytes_held += size
+        if size > 0 and self._bytes_held > BODY_BYTES_HELD_MAX:
+            raise Overloaded("Too much is being sent at once; come again in a moment.")
+
+    async def _wait(self) -> None:
+        place = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        try:
+            async with asyncio.timeout(WAIT_SECONDS_MAX):
+                await place
+        except TimeoutError as error:
+            self._give_up(place)
+            raise Overloaded("Too many requests at once; come again in a moment.") from error
+        except asyncio.CancelledError:
+            self._give_up(place)
+            raise
+
+    def _give_up(self, place: "asyncio.Future[None]") -> None:
+        if place.done() and not place.cancelled():
+            self._leave()  # the place came in the same moment: the next one takes it
+        elif place in self._waiting:
+            self._waiting.remove(place)
+
+    def _leave(self) -> None:
+        while self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(None)  # the place is handed on, so that nobody who comes now takes it
+                return
+        self._working -= 1

@@ -1,0 +1,40 @@
+"""Write `guildhall/trusted_documents.json` from the documents that our own clients send, or say that it is not that.
+
+With `GUILDHALL_GRAPHQL_TRUSTED_ONLY` a server runs these and no others, so the file is committed and read in review.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from guildhall.graphql.trusted import MANIFEST, digest_of
+from guildhall_client import documents
+
+ACTIONS = ("write", "check")
+ALIVE = "{ __typename }"
+"""What a probe asks that has no token."""
+
+
+def main() -> None:
+    """Do what the one argument says, `write` or `check`; a difference exits 1."""
+    if sys.argv[1:] not in [[action] for action in ACTIONS]:
+        sys.exit(f"one of {', '.join(ACTIONS)}, please")
+    wanted = manifest()
+    if sys.argv[1] == "write":
+        MANIFEST.write_text(wanted, encoding="utf-8")
+        print(f"{MANIFEST.name} written")
+    elif not MANIFEST.exists() or MANIFEST.read_text(encoding="utf-8") != wanted:
+        sys.exit(f"{MANIFEST.name} is not what the clients send; run `make trusted-documents` and review the change")
+    else:
+        print(f"{MANIFEST.name} is what the clients send")
+
+
+def manifest() -> str:
+    """The file's text: documents by hash, in the order of their text."""
+    texts = sorted({ALIVE, *(text for name, text in vars(documents).items() if name.isupper() and name[0] != "_")})
+    return json.dumps({digest_of(text): text for text in texts}, indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    main()
