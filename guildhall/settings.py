@@ -179,6 +179,12 @@ class Settings:
     graphql_waiting_max: int = _number(
         250, 0, 100_000, "How many more may wait for that; whoever comes after them is told to come again (503)."
     )
+    graphql_subscriptions_max: int = _number(1_000, 1, 100_000, "How many things callers may follow in one process.")
+    graphql_subscriptions_per_caller_max: int = _number(50, 1, 10_000, "How many things one caller may follow at once.")
+    graphql_keepalive_seconds: int = _number(15, 1, 600, "How often a silent stream shows that it is alive, in seconds.")
+    graphql_stream_patience_seconds: int = _number(
+        20, 1, 600, "How long a stream waits for a client that takes nothing, in seconds."
+    )
     graphql_trusted_only: bool = _variable(
         False, _switch, right="true or false",
         text="Whether only the documents of guildhall/trusted_documents.json are run.",
@@ -190,6 +196,12 @@ class Settings:
     runner_grace_seconds: int = _number(10, 1, 600, "The time between asking a job to end and ending it, in seconds.")
     worker_lease_seconds: int = _number(30, 2, 3_600, "How long a worker may hold a row without renewing, in seconds.")
     worker_poll_milliseconds: int = _number(250, 10, 60_000, "How often an idle worker looks for work.")
+    worker_patience_milliseconds: int = _number(
+        1_000, 10, 60_000, "How long a worker's cycle waits for one slow cluster before it goes on with the others."
+    )
+    cluster_answer_seconds: int = _number(
+        20, 1, 600, "How long a cluster may take to answer one question before it counts as unreachable."
+    )
     local_disk_bytes: int = _number(
         16 * 1024**3, 1024**2, 1024**5, "What a local job that states no limit may keep in its folder, in bytes."
     )

@@ -14,17 +14,19 @@ from guildhall.audit.tables import Outcome
 from guildhall.auth.actor import system_actor
 from guildhall.auth.resources import ResourceRef
 from guildhall.db.locks import lock_rows
+from guildhall.db.transaction import WriteSession
 from guildhall.outbox.tables import OutboxRow
 from registry.access.reading import AccessRefused
-from scheduler.capacity import free_slots
+from scheduler.capacity import free_slots, read_pools
 from scheduler.clusters.executor import Reason
-from scheduler.clusters.tables import Pool, SlotUse
+from scheduler.clusters.tables import Cluster, Pool, SlotUse
 from scheduler.context import SchedulerContext
 from scheduler.job_access import ACCESS_ENDED, refusal_of_job, submitter
+from scheduler.jobs.following import job_changed
 from scheduler.jobs.moving import move, tell
 from scheduler.jobs.states import AttemptState, JobState
 from scheduler.jobs.tables import Attempt, Job
-from scheduler.plan import Decision
+from scheduler.plan import Decision, fit_now
 
 SETTLE = "scheduler:job:settle"
 PREDICTION_SECONDS_MIN = 30
@@ -47,6 +49,10 @@ async def admit(context: SchedulerContext, decision: Decision) -> None:
     assert decision.pool_id is not None, "who is admitted has a pool"
     at = context.clock.now()
     async with context.database.transaction() as session:
+        # Machines may belong to several pools: who gives out accelerators of a cluster does so alone.
+        cluster_id = await session.scalar(select(Pool.cluster_id).where(Pool.id == decision.pool_id))
+        assert cluster_id is not None, "pools are never taken away"
+        await lock_rows(session, Cluster, [cluster_id])
         (pool,) = await lock_rows(session, Pool, [decision.pool_id])
         (job,) = await lock_rows(session, Job, [decision.job_id])
         if job.state != JobState.QUEUED or job.start_by <= at:
@@ -57,9 +63,10 @@ async def admit(context: SchedulerContext, decision: Decision) -> None:
             return
         used = await session.scalars(select(SlotUse.slot).where(SlotUse.pool_id == pool.id))
         slots = free_slots(pool.slots, used, job.slots)
-        if slots is None:
+        machines = await _machines_now(session, context, pool, job, decision, at=at)
+        if slots is None or machines is None:
             return
-        attempt_id = await _add_attempt(session, job, pool, slots, context=context, at=at)
+        attempt_id = await _add_attempt(session, job, pool, slots, machines, context=context, at=at)
         job.pool_id = pool.id
         job.admitted_at = at
         job.predicted_start = at
@@ -80,13 +87,33 @@ async def admit(context: SchedulerContext, decision: Decision) -> None:
         )
 
 
+async def _machines_now(
+    session: WriteSession, context: SchedulerContext, pool: Pool, job: Job, decision: Decision, *, at: datetime
+) -> tuple[str, ...] | None:
+    """Where the job's nodes go, if they still fit and the cluster still admits: as planned, or beside it."""
+    grace = context.settings.runner_grace_seconds
+    states = await read_pools(session, at=at, grace_seconds=grace, cluster_id=pool.cluster_id)
+    state = next(state for state in states if state.id == pool.id)
+    if state.closed is not None:
+        return None
+    nodes: int = job.spec["nodes"]
+    return fit_now(state, nodes, job.slots // nodes, decision.machines)
+
+
 def launch_name(job_id: UUID, number: int) -> str:
     """The name on the cluster; it derives from job and attempt, so that launching twice is launching once."""
     return f"gh-{job_id.hex}-{number}"
 
 
 async def _add_attempt(
-    session: AsyncSession, job: Job, pool: Pool, slots: tuple[int, ...], *, context: SchedulerContext, at: datetime
+    session: AsyncSession,
+    job: Job,
+    pool: Pool,
+    slots: tuple[int, ...],
+    machines: tuple[str, ...],
+    *,
+    context: SchedulerContext,
+    at: datetime,
 ) -> UUID:
     earlier = await session.scalar(select(func.count()).select_from(Attempt).where(Attempt.job_id == job.id))
     number = (earlier or 0) + 1
@@ -97,6 +124,7 @@ async def _add_attempt(
         name=launch_name(job.id, number),
         pool_id=pool.id,
         slot_indexes=list(slots),
+        machines=list(machines),
         spec_hash=_launch_hash(job, pool, slots),
         state=AttemptState.ADMITTED.value,
         created_at=at,
@@ -171,5 +199,6 @@ async def _wait(
     job.state_code, job.state_message = reason.code, reason.message
     job.waiting_until = until
     job.predicted_start = until
+    job_changed(session, job.id)
     if another:
         await tell(session, job, reason, at=at, new_id=context.new_id)

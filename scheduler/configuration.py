@@ -1,7 +1,6 @@
 """The scheduler's share of the configuration: clusters and pools. What is named is made or changed, nothing else."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -14,18 +13,13 @@ from guildhall.auth.resources import ResourceRef
 from guildhall.changes import Change, ChangeAction
 from guildhall.clock import IdSource
 from guildhall.db.transaction import ReadSession, WriteSession
-from guildhall.errors import Conflict, InvalidInput, Problem
-from guildhall.slugs import require_slug
-from scheduler.clusters.tables import SLOTS_MAX, Cluster, ClusterKind, Pool, SlotUse
-from scheduler.quoting.checks import WALLTIME_SECONDS_MAX
+from guildhall.errors import Conflict, Invalid, InvalidInput, Problem
+from scheduler.clusters.pool_settings import PoolSetting, check_settings, kind_problems
+from scheduler.clusters.tables import Cluster, ClusterKind, ClusterState, Pool, SlotUse
+from scheduler.machines import derive_pools
 from scheduler.waking import wake_workers
 
 PERMISSION = "scheduler:pool:change"
-POOLS_MAX = 1_000
-TEXT_CHARACTERS_MAX = 100
-WATTS_MAX = 100_000
-CARBON_GRAMS_PER_KWH_MAX = 10_000
-WALLTIME_SECONDS_DEFAULT = 24 * 3_600
 
 
 class PoolInUse(Conflict):
@@ -34,25 +28,10 @@ class PoolInUse(Conflict):
     code = "POOL_IN_USE"
 
 
-@dataclass(frozen=True, kw_only=True)
-class PoolSetting:
-    """A pool as the configuration says it should be; its cluster is made where there is none of this name.
+class UnknownCluster(Invalid):
+    """A pool names a cluster that was not registered."""
 
-    `slots` are all accelerators of the pool, spread evenly over `nodes`. Region, kind and carbon are the cluster's.
-    """
-
-    name: str
-    cluster: str
-    region: str
-    accelerator: str
-    slots: int
-    carbon_grams_per_kwh: int | None = None
-    kind: ClusterKind = ClusterKind.LOCAL
-    nodes: int = 1
-    watts_per_accelerator: int = 0
-    walltime_seconds_max: int = WALLTIME_SECONDS_DEFAULT
-    cpu_per_node: int | None = None
-    memory_bytes_per_node: int | None = None
+    code = "UNKNOWN_CLUSTER"
 
 
 async def apply_pools(
@@ -62,17 +41,30 @@ async def apply_pools(
     if not items:
         return []
     require(actor, PERMISSION, team_id=None)
-    _check(items)
-    clusters = {item.cluster: item for item in items}
+    check_settings(items)
     changes = []
-    ids: dict[str, UUID] = {}
-    for name, item in clusters.items():
-        change, ids[name] = await _apply_cluster(session, actor, item, at=at, new_id=new_id)
-        changes.append(change)
+    clusters: dict[str, Cluster] = {}
+    for index, item in enumerate(items):
+        if item.cluster not in clusters:
+            place = f"pools[{index}].cluster"
+            change, clusters[item.cluster] = await _apply_cluster(session, actor, item, place, at=at, new_id=new_id)
+            changes.append(change)
+    problems = [
+        problem
+        for index, item in enumerate(items)
+        for problem in kind_problems(item, ClusterKind(clusters[item.cluster].kind), f"pools[{index}]")
+    ]
+    if problems:
+        raise InvalidInput(problems)
     for index, item in enumerate(items):
         changes.append(
-            await _apply_pool(session, actor, item, ids[item.cluster], field=f"pools[{index}]", at=at, new_id=new_id)
+            await _apply_pool(
+                session, actor, item, clusters[item.cluster], field=f"pools[{index}]", at=at, new_id=new_id
+            )
         )
+    for cluster in clusters.values():
+        if cluster.kind == ClusterKind.KUBERNETES:
+            await derive_pools(session, cluster.id)
     wake_workers(session)
     return changes
 
@@ -82,99 +74,59 @@ async def pools_by_name(session: ReadSession) -> dict[str, UUID]:
     return dict((await session.execute(select(Pool.name, Pool.id))).all())
 
 
-def _check(items: Sequence[PoolSetting]) -> None:
-    problems: list[Problem] = []
-    names: set[str] = set()
-    clusters: dict[str, PoolSetting] = {}
-    for index, item in enumerate(items):
-        field = f"pools[{index}]"
-        require_slug(item.name, f"{field}.name")
-        require_slug(item.cluster, f"{field}.cluster")
-        if item.name in names:
-            problems.append(Problem("NAMED_TWICE", f"The pool {item.name} is named twice.", f"{field}.name"))
-        names.add(item.name)
-        first = clusters.setdefault(item.cluster, item)
-        if _cluster_values(first) != _cluster_values(item):
-            message = f"The cluster {item.cluster} has one region, kind and carbon intensity; its pools state others."
-            problems.append(Problem("CLUSTER_AMBIGUOUS", message, f"{field}.cluster"))
-        problems += _numbers(item, field)
-    if len(items) > POOLS_MAX:
-        problems.append(Problem("TOO_MANY_POOLS", f"A configuration has at most {POOLS_MAX} pools.", "pools"))
-    if problems:
-        raise InvalidInput(problems)
-
-
-def _numbers(item: PoolSetting, field: str) -> list[Problem]:
-    texts = {"region": item.region, "accelerator": item.accelerator}
-    problems = [
-        Problem("INVALID_INPUT", f"Say the {name}, in 1 to {TEXT_CHARACTERS_MAX} characters.", f"{field}.{name}")
-        for name, text in texts.items()
-        if not text.strip() or len(text) > TEXT_CHARACTERS_MAX or not text.isprintable()
-    ]
-    numbers = {
-        "slots": (item.slots, 0, SLOTS_MAX),
-        "nodes": (item.nodes, 1, SLOTS_MAX),
-        "wattsPerAccelerator": (item.watts_per_accelerator, 0, WATTS_MAX),
-        "carbonGramsPerKwh": (item.carbon_grams_per_kwh or 0, 0, CARBON_GRAMS_PER_KWH_MAX),
-        "walltimeSecondsMax": (item.walltime_seconds_max, 1, WALLTIME_SECONDS_MAX),
-        "cpuPerNode": (1 if item.cpu_per_node is None else item.cpu_per_node, 1, 2**31 - 1),
-        "memoryBytesPerNode": (1 if item.memory_bytes_per_node is None else item.memory_bytes_per_node, 1, 2**62),
-    }
-    problems += [
-        Problem("OUT_OF_RANGE", f"{name} is a whole number from {least} to {most}.", f"{field}.{name}")
-        for name, (value, least, most) in numbers.items()
-        if not least <= value <= most
-    ]
-    return problems
-
-
 async def _apply_cluster(
-    session: WriteSession, actor: Actor, item: PoolSetting, *, at: datetime, new_id: IdSource
-) -> tuple[Change, UUID]:
+    session: WriteSession, actor: Actor, item: PoolSetting, field: str, *, at: datetime, new_id: IdSource
+) -> tuple[Change, Cluster]:
+    """Make or change a LOCAL cluster; of a registered one only what is stated of region and carbon."""
     cluster = await session.scalar(select(Cluster).where(Cluster.name == item.cluster).with_for_update(key_share=True))
-    wanted = _cluster_values(item)
+    kind = item.kind or (ClusterKind.LOCAL if cluster is None else ClusterKind(cluster.kind))
+    known = cluster is not None and cluster.kind == kind and cluster.state != ClusterState.UNREGISTERED
+    if kind is ClusterKind.KUBERNETES and not known:
+        raise UnknownCluster(
+            f"There is no Kubernetes cluster named {item.cluster}: connect it with registerCluster first.", field=field
+        )
+    if cluster is not None and cluster.kind != kind:
+        raise UnknownCluster(
+            f"{item.cluster} is a registered Kubernetes cluster: leave its kind out, or choose another name.",
+            field=field,
+        )
+    if cluster is None and item.region is None:
+        message = f"Say the region of the cluster {item.cluster}: where its machines stand."
+        raise InvalidInput([Problem("INVALID_INPUT", message, field.replace(".cluster", ".region"))])
+    wanted: dict[str, object] = {"region": item.region, "carbon_grams_per_kwh": item.carbon_grams_per_kwh}
+    if kind is ClusterKind.KUBERNETES or item.region is None:
+        wanted = {name: value for name, value in wanted.items() if value is not None}
     before = None if cluster is None else {name: getattr(cluster, name) for name in wanted}
     if cluster is None:
-        cluster = Cluster(id=new_id(), name=item.cluster, created_at=at, **wanted)
+        cluster = Cluster(id=new_id(), name=item.cluster, kind=kind.value, created_at=at, **wanted)
         session.add(cluster)
     for name, value in wanted.items():
         setattr(cluster, name, value)
     await session.flush()
     action = await _recorded(session, actor, ResourceRef("Cluster", cluster.id), before, wanted, at=at, new_id=new_id)
-    return Change("Cluster", item.cluster, action), cluster.id
-
-
-def _cluster_values(item: PoolSetting) -> dict[str, object]:
-    """What a pool's setting says of its cluster."""
-    return {"region": item.region, "kind": item.kind.value, "carbon_grams_per_kwh": item.carbon_grams_per_kwh}
+    return Change("Cluster", item.cluster, action), cluster
 
 
 async def _apply_pool(
     session: WriteSession,
     actor: Actor,
     item: PoolSetting,
-    cluster_id: UUID,
+    cluster: Cluster,
     *,
     field: str,
     at: datetime,
     new_id: IdSource,
 ) -> Change:
     pool = await session.scalar(select(Pool).where(Pool.name == item.name).with_for_update(key_share=True))
-    wanted = {
-        "cluster_id": cluster_id,
-        "accelerator": item.accelerator,
-        "slots": item.slots,
-        "nodes": item.nodes,
-        "watts_per_accelerator": item.watts_per_accelerator,
-        "walltime_seconds_max": item.walltime_seconds_max,
-        "cpu_per_node": item.cpu_per_node,
-        "memory_bytes_per_node": item.memory_bytes_per_node,
-    }
+    wanted = {"cluster_id": cluster.id, **item.columns(ClusterKind(cluster.kind))}
     before = None if pool is None else {name: getattr(pool, name) for name in wanted}
     if pool is None:
-        pool = Pool(id=new_id(), name=item.name, created_at=at, **wanted)
+        # Of a Kubernetes pool nothing is there until its cluster's machines have been looked at, later in here.
+        pool = Pool(
+            id=new_id(), name=item.name, created_at=at, **{"slots": 0, "nodes": 0, "slots_per_node": 0} | wanted
+        )
         session.add(pool)
-    elif pool.cluster_id != cluster_id and await _in_use(session, pool.id):
+    elif pool.cluster_id != cluster.id and await _in_use(session, pool.id):
         raise PoolInUse(
             f"Jobs run on the pool {item.name}: it cannot move to another cluster.", field=f"{field}.cluster"
         )

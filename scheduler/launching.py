@@ -4,10 +4,10 @@ A claim may come again after a worker died anywhere in between. The launch is th
 the executor answers with success; tokens that earlier rounds made stay good, because one of them is what runs.
 """
 
-import asyncio
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 from sqlalchemy import delete, select, update
@@ -20,7 +20,8 @@ from guildhall.db.locks import lock_rows
 from guildhall.organisation.tokens import issue_token
 from guildhall.outbox.outbox import Claim, claim, complete, fail
 from guildhall.outbox.tables import OutboxRow
-from scheduler.clusters.executor import Executor, Launch, LaunchConflict, LaunchRefused, Reason
+from scheduler.capacity import closed_reason
+from scheduler.clusters.executor import Executor, Launch, LaunchConflict, LaunchRefused, Placement, Reason, Toleration
 from scheduler.clusters.tables import Cluster, Pool, SlotUse
 from scheduler.context import SchedulerContext
 from scheduler.jobs.moving import move, tell
@@ -50,16 +51,19 @@ class _Admitted:
 
 async def launch_admitted(context: SchedulerContext) -> None:
     """Launch what was admitted, several at once; one that fails waits and is tried again, and stops no other."""
+    limit = LAUNCHES_AT_ONCE_MAX - context.lanes.busy()
+    if limit <= 0:
+        return
     claims = await claim(
         context.database,
         [LAUNCH_TOPIC],
         owner=context.owner,
         clock=context.clock,
         lease_seconds=context.settings.worker_lease_seconds,
-        limit=LAUNCHES_AT_ONCE_MAX,
+        limit=limit,
         new_id=context.new_id,
     )
-    await asyncio.gather(*(_launch(context, claimed) for claimed in claims))
+    await context.visit({claimed.id: partial(_launch, context, claimed) for claimed in claims})
 
 
 async def retire_launch(session: AsyncSession, job: Job, *, at: datetime) -> None:
@@ -124,6 +128,10 @@ async def _launch(context: SchedulerContext, claimed: Claim) -> None:
     if executor is None:
         await _put_back(context, claimed, FOR_ANOTHER_WORKER)
         return
+    closed = closed_reason(found.cluster)
+    if closed is not None:
+        await _put_back(context, claimed, UNTIL_LISTED, job_id=found.job.id, told=closed)
+        return
     if found.job.state == JobState.ADMITTED and found.job.start_by <= context.clock.now():
         # Too late to start it. Whether an earlier round did, the cluster's next list says: see `stop_unstarted`.
         await _put_back(context, claimed, UNTIL_LISTED)
@@ -162,33 +170,47 @@ async def _start(context: SchedulerContext, claimed: Claim, found: _Admitted, ex
             new_id=context.new_id,
         )
     context.reach("launch.token-issued")
-    await executor.launch(
-        Launch(
-            name=found.attempt.name,
-            spec_hash=found.attempt.spec_hash,
-            job_id=found.job.id,
-            attempt_id=found.attempt.id,
-            pool=found.pool.name,
-            accelerator_slots=found.job.slots,
-            slot_indexes=tuple(found.attempt.slot_indexes),
-            cpu=spec.per_node.cpu,
-            memory_bytes=spec.per_node.memory_bytes,
-            walltime_seconds=spec.walltime_seconds,
-            environment={},
-            token=issued.text,
-            api_url=context.settings.public_url,
-            grace_seconds=grace,
-            team=found.team,
-            disk_bytes=spec.per_node.disk_bytes,
-            sensitive=found.job.sensitive,
-            image=spec.image,
-            nodes=spec.nodes,
-            accelerators_per_node=spec.per_node.accelerator_count,
+    await context.ask(
+        executor.launch(
+            Launch(
+                name=found.attempt.name,
+                spec_hash=found.attempt.spec_hash,
+                job_id=found.job.id,
+                attempt_id=found.attempt.id,
+                pool=found.pool.name,
+                accelerator_slots=found.job.slots,
+                slot_indexes=tuple(found.attempt.slot_indexes),
+                cpu=spec.per_node.cpu,
+                memory_bytes=spec.per_node.memory_bytes,
+                walltime_seconds=spec.walltime_seconds,
+                environment={},
+                token=issued.text,
+                api_url=context.settings.public_url,
+                grace_seconds=grace,
+                team=found.team,
+                disk_bytes=spec.per_node.disk_bytes,
+                sensitive=found.job.sensitive,
+                image=spec.image,
+                nodes=spec.nodes,
+                accelerators_per_node=spec.per_node.accelerator_count,
+                placement=_placement(found.pool),
+                machines=tuple(found.attempt.machines),
+            )
         )
     )
     context.reach("launch.launched")
     await _launched(context, claimed, found)
     context.reach("launch.recorded")
+
+
+def _placement(pool: Pool) -> Placement:
+    return Placement(
+        node_selector=pool.node_selector,
+        tolerations=tuple(Toleration(**each) for each in pool.tolerations),
+        accelerator_resource=pool.accelerator_resource,
+        default_image=pool.image,
+        writable_root=pool.writable_root,
+    )
 
 
 async def _launched(context: SchedulerContext, claimed: Claim, found: _Admitted) -> None:
@@ -208,7 +230,7 @@ async def _launched(context: SchedulerContext, claimed: Claim, found: _Admitted)
 
 async def _not_to_start(context: SchedulerContext, claimed: Claim, found: _Admitted, executor: Executor) -> None:
     """The job was told to end before its launch was known. An earlier round may have launched it: the cluster says."""
-    known = await executor.knows(found.attempt.name)
+    known = await context.ask(executor.knows(found.attempt.name))
     at = context.clock.now()
     async with context.database.transaction() as session:
         await _lock_job(session, found)
@@ -263,10 +285,25 @@ async def _lock_job(session: AsyncSession, found: _Admitted) -> Job:
     return job
 
 
-async def _put_back(context: SchedulerContext, claimed: Claim, wait: timedelta) -> None:
-    """Nothing to launch yet, or not by this worker: the row waits on, and its attempts do not count up."""
+async def _put_back(
+    context: SchedulerContext,
+    claimed: Claim,
+    wait: timedelta,
+    *,
+    job_id: UUID | None = None,
+    told: Reason | None = None,
+) -> None:
+    """Nothing to launch yet, or not by this worker, or nowhere: the row waits on, and its attempts do not count up.
+
+    An admitted job is told why, once.
+    """
     at = context.clock.now()
     async with context.database.transaction() as session:
+        if told is not None and job_id is not None:
+            (job,) = await lock_rows(session, Job, [job_id])
+            if job.state == JobState.ADMITTED and job.state_code != told.code:
+                job.state_code, job.state_message = told.code, told.message
+                await tell(session, job, told, at=at, new_id=context.new_id)
         await session.execute(
             update(OutboxRow)
             .where(OutboxRow.id == claimed.id, OutboxRow.lease_token == claimed.token)

@@ -1,6 +1,5 @@
 """Leases on rows: whoever holds the token works without a session, and applies only where the token still matches."""
 
-from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
@@ -36,9 +35,7 @@ async def holds_lease(session: AsyncSession, table: type[Leased], row_id: UUID, 
     return await session.scalar(statement) is not None
 
 
-async def return_lease(
-    session: AsyncSession, table: type[Leased], row_id: UUID, token: UUID, **values: datetime
-) -> bool:
+async def return_lease(session: AsyncSession, table: type[Leased], row_id: UUID, token: UUID, **values: object) -> bool:
     """Give the row back, with what was found out, if the token still matches."""
     returned = await session.scalar(
         update(table)

@@ -42,6 +42,7 @@ async def read_waiting(session: ReadSession, *, at: datetime, grace_seconds: int
                 job_id=job.id,
                 job_name=job.name,
                 slots=job.slots,
+                nodes=job.spec["nodes"],
                 seconds=job.walltime_seconds + grace_seconds,
                 start_by=job.start_by,
                 pool_ids=tuple(pool_ids),

@@ -5,24 +5,30 @@ is dropped. What the platform does not list any more, although it took the launc
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 from sqlalchemy import delete, select
 
 from guildhall.db.locks import lock_rows
 from guildhall.db.transaction import WriteSession
-from scheduler.clusters.executor import Executor, Observation, Phase, Reason
-from scheduler.clusters.tables import Cluster, Pool, SlotUse
+from scheduler.clusters.executor import ClusterAway, ClusterRefuses, Executor, Observation, Phase, Reason
+from scheduler.clusters.tables import Cluster, ClusterState, Pool, SlotUse
+from scheduler.clusters.trouble import Trouble, trouble_of
 from scheduler.context import SchedulerContext
 from scheduler.jobs.moving import move, tell
 from scheduler.jobs.states import LIVE_ATTEMPT_STATES, AttemptState, JobState
 from scheduler.jobs.tables import Attempt, Job
+from scheduler.lanes import Visit
 from scheduler.leases import holds_lease, return_lease, take_lease
+from scheduler.machines import store_machines
 from scheduler.metering import record_interval
 
+MACHINES_EVERY = timedelta(seconds=5)
+"""How often the machines of a cluster are read."""
 MISSING_AFTER = timedelta(seconds=15)
 """How long after its launch a name may be missing from a full list before the attempt counts as lost."""
 FORGOTTEN_AFTER = timedelta(seconds=30)
@@ -50,36 +56,64 @@ class _Watched:
 
 
 async def observe_clusters(context: SchedulerContext) -> None:
-    """Compare each cluster that this worker serves; one that does not answer is told of and asked again next time."""
+    """Compare each cluster that this worker serves, side by side. One that does not answer is closed until it does."""
     async with context.database.read() as session:
-        clusters = (await session.scalars(select(Cluster).order_by(Cluster.id))).all()
+        registered = select(Cluster).where(Cluster.state != ClusterState.UNREGISTERED).order_by(Cluster.id)
+        clusters = (await session.scalars(registered)).all()
+    visits: dict[Hashable, Visit] = {}
     for cluster in clusters:
         executor = context.executor(cluster.name, cluster.kind)
-        if executor is None:
-            continue
-        token = await take_lease(context, Cluster, cluster.id)
-        if token is None:
-            continue
-        context.reach("observe.leased")
-        try:
-            await _observe(context, cluster, executor, token)
-        except Exception:
-            logger.exception("Cluster %s could not be compared; it will be tried again.", cluster.name)
+        if executor is not None:
+            visits[cluster.id] = partial(_visit, context, cluster, executor)
+    await context.visit(visits)
+
+
+async def _visit(context: SchedulerContext, cluster: Cluster, executor: Executor) -> None:
+    token = await take_lease(context, Cluster, cluster.id)
+    if token is None:
+        return
+    context.reach("observe.leased")
+    try:
+        await _observe(context, cluster, executor, token)
+    except (ClusterAway, ClusterRefuses) as trouble:
+        await _close(context, cluster, token, trouble_of(cluster, trouble))
+    except Exception:
+        logger.exception("Cluster %s could not be compared; it will be tried again.", cluster.name)
+        async with context.database.transaction() as session:
+            await return_lease(session, Cluster, cluster.id, token)
+
+
+async def _close(context: SchedulerContext, cluster: Cluster, token: UUID, trouble: Trouble) -> None:
+    """Nothing starts there until it answers again; what runs there stays as it is, unless its rule says otherwise."""
+    if cluster.state != trouble.state:
+        logger.warning("Nothing starts at cluster %s: %s.", cluster.name, trouble.message)
+    at = context.clock.now()
+    after = cluster.jobs_lost_after_seconds
+    if after is not None and (cluster.seen_at or cluster.created_at) + timedelta(seconds=after) <= at:
+        reason = Reason("CLUSTER_LOST", f"its cluster {cluster.name} has not answered for {after} seconds")
+        for attempt in await _watched(context, cluster.id):
             async with context.database.transaction() as session:
-                await return_lease(session, Cluster, cluster.id, token)
+                if not await holds_lease(session, Cluster, cluster.id, token):
+                    return
+                await _apply(session, attempt, None, lost=reason, context=context)
+    async with context.database.transaction() as session:
+        await return_lease(session, Cluster, cluster.id, token, **trouble.columns())
 
 
 async def _observe(context: SchedulerContext, cluster: Cluster, executor: Executor, token: UUID) -> None:
     watched = await _watched(context, cluster.id)
     asked_at = context.clock.now()
-    found = {observation.name: observation for observation in await executor.observe()}
+    found = {observation.name: observation for observation in await context.ask(executor.observe())}
     context.reach("observe.observed")
     for attempt in watched:
         observation = found.get(attempt.name)
         if observation is not None and observation.spec_hash != attempt.spec_hash:
             logger.error("Incident: %s runs on %s with another spec than ours.", attempt.name, cluster.name)
             observation = None
-        if observation is None and (not _overdue(attempt, asked_at) or await _just_unlisted(attempt, found, executor)):
+        if observation is None and not _overdue(attempt, asked_at):
+            continue
+        if observation is None and attempt.name not in found and await context.ask(executor.knows(attempt.name)):
+            # The list lags behind a cluster that has it. Asked for each by itself: a loss ends a job.
             continue
         if _says_something_new(attempt, observation, asked_at):
             async with context.database.transaction() as session:
@@ -88,8 +122,29 @@ async def _observe(context: SchedulerContext, cluster: Cluster, executor: Execut
                 await _apply(session, attempt, observation, context=context)
             context.reach("observe.recorded")
     await _clear_revenants(context, executor, found, asked_at=asked_at)
+    counted = await _count_machines(context, cluster, executor, token)
+    if cluster.state != ClusterState.READY:
+        logger.info("Cluster %s answers again.", cluster.name)
     async with context.database.transaction() as session:
-        await return_lease(session, Cluster, cluster.id, token, observed_at=asked_at)
+        ready = {"state": ClusterState.READY.value, "state_code": None, "state_message": None}
+        values = {**ready, **counted, "observed_at": asked_at, "seen_at": context.clock.now()}
+        await return_lease(session, Cluster, cluster.id, token, **values)
+
+
+async def _count_machines(
+    context: SchedulerContext, cluster: Cluster, executor: Executor, token: UUID
+) -> dict[str, object]:
+    """Keep what machines there are, every MACHINES_EVERY; what the cluster's row is to say of it."""
+    at = context.clock.now()
+    if cluster.machines_at is not None and at < cluster.machines_at + MACHINES_EVERY:
+        return {}
+    machines = await context.ask(executor.machines())
+    version = await context.ask(executor.version())
+    if machines is not None:
+        async with context.database.transaction() as session:
+            if await holds_lease(session, Cluster, cluster.id, token):
+                await store_machines(session, cluster.id, machines, new_id=context.new_id)
+    return {"machines_at": at, "version": version}
 
 
 async def _clear_revenants(
@@ -105,9 +160,9 @@ async def _clear_revenants(
     for name in names:
         logger.error("Incident: %s runs again after it was removed; it is ended.", name)
         if found[name].phase in {Phase.ENDED, Phase.LOST}:
-            await executor.remove(name)
+            await context.ask(executor.remove(name))
         else:
-            await executor.stop(name, grace_seconds=0, reason=REVENANT)
+            await context.ask(executor.stop(name, grace_seconds=0, reason=REVENANT))
 
 
 async def _watched(context: SchedulerContext, cluster_id: UUID) -> list[_Watched]:
@@ -137,11 +192,6 @@ def _overdue(attempt: _Watched, asked_at: datetime) -> bool:
     return attempt.launched_at is not None and attempt.launched_at + MISSING_AFTER <= asked_at
 
 
-async def _just_unlisted(attempt: _Watched, found: Mapping[str, Observation], executor: Executor) -> bool:
-    """Whether the list lags behind a cluster that has it. Asked for each by itself: a loss ends a job."""
-    return attempt.name not in found and await executor.knows(attempt.name)
-
-
 def _says_something_new(attempt: _Watched, observation: Observation | None, asked_at: datetime) -> bool:
     if observation is None or attempt.state.value != observation.phase.value:
         return True
@@ -149,7 +199,12 @@ def _says_something_new(attempt: _Watched, observation: Observation | None, aske
 
 
 async def _apply(
-    session: WriteSession, watched: _Watched, observation: Observation | None, *, context: SchedulerContext
+    session: WriteSession,
+    watched: _Watched,
+    observation: Observation | None,
+    *,
+    context: SchedulerContext,
+    lost: Reason = LOST,
 ) -> None:
     at = context.clock.now()
     (job,) = await lock_rows(session, Job, [watched.job_id])
@@ -158,7 +213,7 @@ async def _apply(
         return
     attempt.launched_at = attempt.launched_at or at
     if observation is None:
-        await _end(session, attempt, AttemptState.LOST, attempt.seen_at or attempt.started_at or at, None, LOST)
+        await _end(session, attempt, AttemptState.LOST, attempt.seen_at or attempt.started_at or at, None, lost)
         return
     for run in observation.runs:
         await record_interval(session, attempt.id, run, new_id=context.new_id)

@@ -5,8 +5,9 @@ hold's one resolution and the ledger's key each refuse a second time.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 from sqlalchemy import delete, select, update
@@ -20,6 +21,7 @@ from guildhall.db.locks import lock_rows
 from guildhall.db.transaction import WriteSession
 from guildhall.organisation.tokens import revoke_tokens_of
 from marketplace import ledger
+from marketplace.following import wallet_changed
 from marketplace.tables import Quote
 from registry.artifacts.completing import discard_uploads
 from registry.artifacts.owners import OwnerRef
@@ -27,15 +29,18 @@ from registry.artifacts.tables import OwnerKind
 from registry.models.tables import ModelVersion, ModelVersionStatus
 from scheduler.apply import SETTLE
 from scheduler.clusters.executor import Executor, Reason
-from scheduler.clusters.tables import Cluster, Pool, SlotUse
+from scheduler.clusters.tables import Cluster, ClusterState, Pool, SlotUse
 from scheduler.context import SchedulerContext
+from scheduler.jobs.following import job_changed
 from scheduler.jobs.moving import move
 from scheduler.jobs.outcome import conclude
-from scheduler.jobs.states import ENDED_STATES, LIVE_ATTEMPT_STATES, ON_CLUSTER_STATES, JobState
+from scheduler.jobs.states import ENDED_STATES, LIVE_ATTEMPT_STATES, ON_CLUSTER_STATES, AttemptState, JobState
 from scheduler.jobs.tables import Attempt, AttemptReport, Job, JobOutput
+from scheduler.lanes import Visit, one_by_one
 from scheduler.launching import retire_launch
 from scheduler.leases import return_lease, take_lease
 from scheduler.metering import close_intervals, price_runs, read_intervals
+from scheduler.reconcile import REVENANT
 from scheduler.runs.logs import mask_tokens
 
 PLATFORM_LINES_MAX = 1_000
@@ -66,19 +71,23 @@ async def settle_ended(context: SchedulerContext) -> None:
 async def remove_settled(context: SchedulerContext) -> None:
     """Let the clusters forget what is settled, after what the runner itself printed was kept."""
     statement = (
-        select(Attempt.id, Attempt.name, Cluster.name, Cluster.kind)
+        select(Attempt.id, Attempt.name, Attempt.state, Cluster)
         .join(Job, Job.id == Attempt.job_id)
         .join(Pool, Pool.id == Attempt.pool_id)
         .join(Cluster, Cluster.id == Pool.cluster_id)
         .where(Attempt.removed_at.is_(None), Attempt.ended_at.is_not(None), Job.settled_at.is_not(None))
+        .where(Cluster.state == ClusterState.READY)
         .order_by(Attempt.id)
     )
     async with context.database.read() as session:
         rows = (await session.execute(statement)).all()
-    for attempt_id, name, cluster_name, cluster_kind in rows:
-        executor = context.executor(cluster_name, cluster_kind)
+    tasks: dict[Hashable, list[Visit]] = {}
+    for attempt_id, name, state, cluster in rows:
+        executor = context.executor(cluster.name, cluster.kind)
         if executor is not None:
-            await _remove(context, attempt_id, name, executor)
+            lost = state == AttemptState.LOST
+            tasks.setdefault(cluster.id, []).append(partial(_remove, context, attempt_id, name, executor, lost=lost))
+    await context.visit({cluster_id: partial(one_by_one, removals) for cluster_id, removals in tasks.items()})
 
 
 async def _settle(context: SchedulerContext, job_id: UUID) -> None:
@@ -132,6 +141,7 @@ async def _charge(
     """Resolve the hold: a charge where something ran, otherwise, or where it ran too late, nothing but its release."""
     intervals = await read_intervals(session, attempt.id)
     key = f"settle {job.id}"
+    wallet_changed(session, job.team_id)
     if not intervals or state is JobState.EXPIRED:
         settled = await ledger.void_hold(
             session, hold_id=job.hold_id, at=at, key=key, reason=f"Not run: {reason.code}.", new_id=context.new_id
@@ -178,7 +188,8 @@ async def _abandon_drafts(session: WriteSession, job_id: UUID, *, context: Sched
         await discard_uploads(session, owner=owner, at=at, new_id=context.new_id)
 
 
-async def _remove(context: SchedulerContext, attempt_id: UUID, name: str, executor: Executor) -> None:
+async def _remove(context: SchedulerContext, attempt_id: UUID, name: str, executor: Executor, *, lost: bool) -> None:
+    """`lost`: it counts as ended, but may run on at a cluster that has come back."""
     token = await take_lease(context, Attempt, attempt_id)
     if token is None:
         return
@@ -186,15 +197,21 @@ async def _remove(context: SchedulerContext, attempt_id: UUID, name: str, execut
     values: dict[str, datetime] = {}
     lines: Sequence[str] = ()
     try:
-        lines = [line.text for line in await executor.logs(name, after=0, limit=PLATFORM_LINES_MAX)]
+        answer = await context.ask(executor.logs(name, after=0, limit=PLATFORM_LINES_MAX))
+        lines = [line.text for line in answer]
         await _keep_platform_lines(context, attempt_id, lines)
-        await executor.remove(name)
+        if lost:
+            await context.ask(executor.stop(name, grace_seconds=0, reason=REVENANT))
+        await context.ask(executor.remove(name))
         values["removed_at"] = context.clock.now()
     except Exception:
         logger.exception("Removing %s failed; it will be tried again.", name)
     context.reach("remove.removed")
     async with context.database.transaction() as session:
         await return_lease(session, Attempt, attempt_id, token, **values)
+        job_id = await session.scalar(select(Attempt.job_id).where(Attempt.id == attempt_id))
+        assert job_id is not None, "attempts are never taken away"
+        job_changed(session, job_id)
     context.reach("remove.recorded")
 
 

@@ -1,7 +1,9 @@
 """Ending what has to end: jobs over their walltime or not started in time, and attempts whose job was told to stop."""
 
 import logging
+from collections.abc import Hashable
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 from sqlalchemy import func, or_, select
@@ -12,12 +14,13 @@ from guildhall.db.locks import lock_rows
 from guildhall.db.transaction import WriteSession
 from scheduler.apply import SETTLE
 from scheduler.clusters.executor import Executor, Reason
-from scheduler.clusters.tables import Cluster, Pool
+from scheduler.clusters.tables import Cluster, ClusterState, Pool
 from scheduler.context import SchedulerContext
 from scheduler.jobs.moving import move
 from scheduler.jobs.outcome import NOT_STARTED_IN_TIME, WALLTIME_REACHED
 from scheduler.jobs.states import AttemptState, JobState
 from scheduler.jobs.tables import Attempt, Job
+from scheduler.lanes import Visit, one_by_one
 from scheduler.launching import hasten_launch
 from scheduler.leases import return_lease, take_lease
 
@@ -102,21 +105,25 @@ async def stop_attempts(context: SchedulerContext) -> None:
     """Ask the clusters to end what belongs to stopping jobs; asked again after a while, as stops are idempotent."""
     at = context.clock.now()
     statement = (
-        select(Attempt.id, Attempt.name, Cluster.name, Cluster.kind, Job.stop_code, Job.stop_message)
+        select(Attempt.id, Attempt.name, Cluster, Job.stop_code, Job.stop_message)
         .join(Job, Job.id == Attempt.job_id)
         .join(Pool, Pool.id == Attempt.pool_id)
         .join(Cluster, Cluster.id == Pool.cluster_id)
         .where(Job.state == JobState.STOPPING, Attempt.state.in_([AttemptState.STARTING, AttemptState.RUNNING]))
         .where(Attempt.stopped_at.is_(None) | (Attempt.stopped_at <= at - STOP_AGAIN_AFTER))
+        .where(Cluster.state == ClusterState.READY)
         .order_by(Attempt.id)
     )
     async with context.database.read() as session:
         rows = (await session.execute(statement)).all()
-    for attempt_id, name, cluster_name, cluster_kind, code, message in rows:
-        executor = context.executor(cluster_name, cluster_kind)
+    tasks: dict[Hashable, list[Visit]] = {}
+    for attempt_id, name, cluster, code, message in rows:
+        executor = context.executor(cluster.name, cluster.kind)
         if executor is not None:
             assert code is not None, "who is stopping was told why"
-            await _stop(context, attempt_id, name, executor, Reason(code, message or code))
+            stop = partial(_stop, context, attempt_id, name, executor, Reason(code, message or code))
+            tasks.setdefault(cluster.id, []).append(stop)
+    await context.visit({cluster_id: partial(one_by_one, stops) for cluster_id, stops in tasks.items()})
 
 
 async def _stop(context: SchedulerContext, attempt_id: UUID, name: str, executor: Executor, reason: Reason) -> None:
@@ -126,7 +133,7 @@ async def _stop(context: SchedulerContext, attempt_id: UUID, name: str, executor
     context.reach("stop.leased")
     values: dict[str, datetime] = {}
     try:
-        await executor.stop(name, grace_seconds=context.settings.runner_grace_seconds, reason=reason)
+        await context.ask(executor.stop(name, grace_seconds=context.settings.runner_grace_seconds, reason=reason))
         values["stopped_at"] = context.clock.now()
     except Exception:
         logger.exception("Stopping %s failed; it will be tried again.", name)

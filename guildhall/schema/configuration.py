@@ -30,8 +30,10 @@ from marketplace.graphql.configuration import (
 )
 from marketplace.price_configuration import apply_price_lists
 from registry.purposes.configuration import PurposeSpec, apply_purposes
+from scheduler.clusters.executor import Toleration
+from scheduler.clusters.pool_settings import WALLTIME_SECONDS_DEFAULT, PoolSetting
 from scheduler.clusters.tables import ClusterKind
-from scheduler.configuration import WALLTIME_SECONDS_DEFAULT, PoolSetting, apply_pools, pools_by_name
+from scheduler.configuration import apply_pools, pools_by_name
 
 PERMISSION = "guildhall:configuration:apply"
 ITEMS_MAX = 1_000
@@ -80,21 +82,47 @@ class PurposeInput:
 
 
 @input_type
+class LabelInput:
+    """A label of a node."""
+
+    name: str
+    value: str
+
+
+@input_type
+class TolerationInput:
+    """A taint that jobs of the pool may stand on; without a value every value of its key, without a key every taint."""
+
+    key: str | None = None
+    value: str | None = None
+    effect: str | None = None
+
+
+@input_type
 class PoolInput:
-    """One kind of accelerator at one cluster, which is made where there is none of its name."""
+    """One kind of accelerator at one cluster.
+
+    A LOCAL cluster is made where there is none of its name, and its pools state slots. A Kubernetes cluster has been
+    registered; its pools state a nodeSelector, and how much there is follows from the nodes.
+    """
 
     name: str
     cluster: str
-    region: str
     accelerator: str
-    slots: int
-    kind: ClusterKind = ClusterKind.LOCAL
-    nodes: int = 1
+    region: str | None = None
+    slots: int | None = None
+    kind: ClusterKind | None = None
+    nodes: int | None = None
     watts_per_accelerator: int = 0
     carbon_grams_per_kwh: int | None = None
     walltime_seconds_max: int = WALLTIME_SECONDS_DEFAULT
     cpu_per_node: int | None = None
     memory_bytes_per_node: BigInt | None = None
+    node_selector: list[LabelInput] | None = None
+    tolerations: list[TolerationInput] | None = None
+    accelerator_resource: str | None = None
+    image: str | None = None
+    writable_root: bool = False
 
 
 @input_type
@@ -189,7 +217,9 @@ async def _apply_all(call: Call, given: ApplyConfigurationInput) -> list[Change]
 
 
 def _pool(given: PoolInput) -> PoolSetting:
-    return PoolSetting(**vars(given))
+    selector = {label.name: label.value for label in given.node_selector or ()}
+    tolerations = tuple(Toleration(**vars(each)) for each in given.tolerations or ())
+    return PoolSetting(**{**vars(given), "node_selector": selector, "tolerations": tolerations})
 
 
 def _check_lengths(given: ApplyConfigurationInput) -> None:

@@ -32,6 +32,14 @@ class Reason:
     message: str
 
 
+class ClusterAway(Exception):
+    """The cluster does not answer, or not in time; the message is one sentence. What runs there is not lost."""
+
+
+class ClusterRefuses(Exception):
+    """The cluster answers, but does not let us do what we must: an expired token, a right that is missing."""
+
+
 class LaunchRefused(Exception):
     """The cluster cannot start this launch, now or later; the job fails with code and sentence, and pays nothing."""
 
@@ -78,7 +86,8 @@ class Placement:
 class Launch:
     """One attempt to start. The token is outside ``spec_hash``: it is made anew when a launch is repeated.
 
-    ``accelerator_slots`` are those of all nodes, ``accelerators_per_node``, cpu, memory and disk of each.
+    ``accelerator_slots`` are those of all nodes, ``accelerators_per_node``, cpu, memory and disk of each. ``machines``,
+    one for each node, are those that the plan counted on: a preference, not a demand.
     """
 
     name: str
@@ -102,6 +111,7 @@ class Launch:
     nodes: int = 1
     accelerators_per_node: int = 0
     placement: Placement = field(default_factory=Placement)
+    machines: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Names are ours, so a long one is a mistake."""
@@ -147,8 +157,51 @@ class LogLine:
     text: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Taint:
+    """What keeps pods off a machine unless they tolerate it."""
+
+    key: str
+    effect: str
+    value: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineUse:
+    """The accelerators, by resource, that one pod on a machine has. `launch` is ours; None: it is somebody else's."""
+
+    launch: str | None
+    accelerators: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """One node of a cluster: what pods may have of it in all, and what they have.
+
+    ``unschedulable`` says why it takes nothing new (cordoned, not ready); None: it does.
+    """
+
+    name: str
+    labels: Mapping[str, str]
+    accelerators: Mapping[str, int]
+    cpu_millis: int
+    memory_bytes: int
+    taints: tuple[Taint, ...] = ()
+    uses: tuple[MachineUse, ...] = ()
+    unschedulable: str | None = None
+
+
 class Executor(Protocol):
-    """One cluster."""
+    """One cluster. Any call may raise ClusterAway or ClusterRefuses; anything else counts as the first of the two."""
+
+    async def machines(self) -> Sequence[Machine] | None:
+        """Every machine as it is now. None: this cluster has none that could be counted, what is typed in holds."""
+
+    async def version(self) -> str | None:
+        """What it calls its own version."""
+
+    async def close(self) -> None:
+        """Let go of connections; what runs goes on."""
 
     async def launch(self, launch: Launch) -> None:
         """Start it, once. Same name and hash: success. Raises LaunchConflict or LaunchRefused."""

@@ -11,11 +11,14 @@ from datetime import datetime, timedelta
 
 from guildhall.clock import Clock
 from scheduler.clusters.executor import (
+    ClusterAway,
     ContainerRun,
     Launch,
     LaunchConflict,
     LaunchRefused,
     LogLine,
+    Machine,
+    MachineUse,
     Observation,
     Phase,
     Reason,
@@ -34,10 +37,6 @@ class FakeRun:
     stop_seconds: float = 1
     refusal: LaunchRefused | None = None
     lost_after_seconds: float | None = None
-
-
-class ClusterAway(Exception):
-    """The cluster does not answer."""
 
 
 @dataclass
@@ -94,6 +93,7 @@ class FakeCluster:
     """``script`` says what each launch will do.
 
     ``on_end`` is awaited once for each that ended by itself, as a runner reports its result before its end is seen.
+    While ``away`` it answers nothing, and never what it is ``deaf_to``.
     """
 
     clock: Clock
@@ -104,8 +104,34 @@ class FakeCluster:
     starts: Counter[str] = field(default_factory=Counter)
     removed: set[str] = field(default_factory=set)
     away: bool = False
+    deaf_to: frozenset[str] = frozenset()
+    inventory: list[Machine] | None = None
+    moved: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    closed: bool = False
     slots_in_use_max: Counter[str] = field(default_factory=Counter)
     _processes: dict[str, _Process] = field(default_factory=dict)
+
+    async def machines(self) -> Sequence[Machine] | None:
+        """The `inventory` that the test gave it, with what runs where: as the launch wished, or as `moved` says."""
+        self._called("machines")
+        if self.inventory is None:
+            return None
+        uses: dict[str, list[MachineUse]] = {}
+        for launch in self._alive():
+            for name in self.moved.get(launch.name, launch.machines):
+                resource = launch.placement.accelerator_resource or ""
+                use = MachineUse(launch=launch.name, accelerators={resource: launch.accelerators_per_node})
+                uses.setdefault(name, []).append(use)
+        return [replace(each, uses=(*each.uses, *uses.get(each.name, ()))) for each in self.inventory]
+
+    async def version(self) -> str | None:
+        """Always the same."""
+        self._called("version")
+        return "v0.0.0-fake"
+
+    async def close(self) -> None:
+        """Remember it."""
+        self.closed = True
 
     async def launch(self, launch: Launch) -> None:
         """Start it, once for each name."""
@@ -173,17 +199,19 @@ class FakeCluster:
 
     def _called(self, what: str) -> None:
         self.calls[what] += 1
-        if self.away:
+        if self.away or what in self.deaf_to:
             raise ClusterAway("connection refused")
 
     def _count_slots(self, pool: str) -> None:
         """The most accelerators of a pool that ran at once, and that none was given out twice."""
-        at = self.clock.now()
-        alive = [
-            process.launch
-            for process in self._processes.values()
-            if process.launch.pool == pool and process.observation(at).phase in {Phase.STARTING, Phase.RUNNING}
-        ]
-        indexes = [index for launch in alive for index in launch.slot_indexes]
+        indexes = [index for launch in self._alive() if launch.pool == pool for index in launch.slot_indexes]
         assert len(indexes) == len(set(indexes)), f"an accelerator of {pool} was given out twice"
         self.slots_in_use_max[pool] = max(self.slots_in_use_max[pool], len(indexes))
+
+    def _alive(self) -> list[Launch]:
+        at = self.clock.now()
+        return [
+            process.launch
+            for process in self._processes.values()
+            if process.observation(at).phase in {Phase.STARTING, Phase.RUNNING}
+        ]

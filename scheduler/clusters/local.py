@@ -25,6 +25,7 @@ from scheduler.clusters.executor import (
     LaunchConflict,
     LaunchRefused,
     LogLine,
+    Machine,
     Observation,
     Phase,
     Reason,
@@ -77,6 +78,17 @@ class LocalExecutor:
     async def observe(self) -> Sequence[Observation]:
         """Every job whose folder is there, ended ones until `remove`."""
         return await asyncio.to_thread(self._observe)
+
+    async def machines(self) -> Sequence[Machine] | None:
+        """None: this machine's accelerators are what its pools say."""
+        return None
+
+    async def version(self) -> str | None:
+        """None: this machine is no cluster software."""
+        return None
+
+    async def close(self) -> None:
+        """Nothing is held open."""
 
     async def knows(self, name: str) -> bool:
         """Whether the job's folder is there."""

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, CheckConstraint, Double, ForeignKey, Index, Integer, UniqueConstraint, text
+from sqlalchemy import ARRAY, CheckConstraint, Double, ForeignKey, Index, Integer, String, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -123,7 +123,8 @@ class JobEvent(Base):
 class Attempt(Base):
     """One launch of a job on a pool. `exit_code` and its reason are the platform's; `result` is what the runner said.
 
-    `stopped_at` is when the platform was last asked to end it, `removed_at` when the platform has forgotten it. The
+    `machines` names that of each of its nodes: as planned, and then as the cluster says; none where a pool has no
+    machines. `stopped_at` is when the platform was last asked to end it, `removed_at` when it has forgotten it. The
     lease is held by the worker that stops or removes it.
     """
 
@@ -147,6 +148,7 @@ class Attempt(Base):
     name: Mapped[str]
     pool_id: Mapped[UUID] = mapped_column(ForeignKey("pools.id"))
     slot_indexes: Mapped[list[int]] = mapped_column(ARRAY(Integer))
+    machines: Mapped[list[str]] = mapped_column(ARRAY(String))
     spec_hash: Mapped[str]
     state: Mapped[str]
     created_at: Mapped[Timestamp]

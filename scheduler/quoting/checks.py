@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 
 from guildhall.errors import Problem
+from scheduler.images import image_problem
 from scheduler.jobs.spec import InputSpec, JobSpec
 
 NAME_CHARACTERS_MAX = 200
 COMMAND_ARGUMENTS_MAX = 200
 ARGUMENT_CHARACTERS_MAX = 8_192
-IMAGE_CHARACTERS_MAX = 500
 INPUTS_MAX = 50
 PATH_CHARACTERS_MAX = 500
 NODES_MAX = 1_000
@@ -55,8 +55,9 @@ def _name_and_command(spec: JobSpec) -> Iterator[Problem]:
 
 
 def _source(spec: JobSpec) -> Iterator[Problem]:
-    if spec.image is not None and (not re.fullmatch(r"[!-~]+", spec.image) or len(spec.image) > IMAGE_CHARACTERS_MAX):
-        yield _invalid("source.image", f"An image's name is 1 to {IMAGE_CHARACTERS_MAX} characters without spaces.")
+    problem = None if spec.image is None else image_problem(spec.image)
+    if problem is not None:
+        yield Problem("INVALID_IMAGE", problem, "job.source.image")
 
 
 def _paths(spec: JobSpec) -> Iterator[Problem]:

@@ -28,6 +28,7 @@ async def predict_start(
         job_id=job_id,
         job_name=spec.name,
         slots=spec.slots,
+        nodes=spec.nodes,
         seconds=spec.walltime_seconds + grace_seconds,
         start_by=spec.start_by,
         pool_ids=pool_ids,

@@ -10,10 +10,12 @@ from guildhall.changes import Change, ChangeAction
 from guildhall.clock import new_id
 from guildhall.errors import InvalidInput
 from guildhall.slugs import InvalidSlug
+from scheduler.clusters.executor import Toleration
 from scheduler.clusters.fake import FakeRun
+from scheduler.clusters.pool_settings import PoolSetting
 from scheduler.clusters.tables import Cluster, ClusterKind, Pool
-from scheduler.configuration import PoolInUse, PoolSetting, apply_pools
-from tests.scheduler.yard import POOLS, Yard
+from scheduler.configuration import PoolInUse, UnknownCluster, apply_pools
+from tests.scheduler.yard import POOLS, Yard, machine
 
 NEW = PoolSetting(name="new", cluster="there", region="us", accelerator="a10", slots=8, nodes=2)
 
@@ -42,21 +44,22 @@ class TestApplyPools:
         assert len(await yard.events("scheduler:pool:change")) == events
 
     async def test_changes_what_is_named_and_nothing_else(self, yard: Yard) -> None:
-        changes = await apply(yard, replace(POOLS[0], slots=5))
-        assert changes[1] == Change("Pool", "small", ChangeAction.UPDATED)
+        await apply(yard, NEW)
+        changes = await apply(yard, replace(NEW, slots=5))
+        assert changes[1] == Change("Pool", "new", ChangeAction.UPDATED)
         slots = {pool.name: pool.slots for pool in await yard.rows(Pool)}
-        assert slots == {"small": 5, "big": 4}
+        assert slots == {"small": 2, "big": 4, "new": 5}
         event = (await yard.events("scheduler:pool:change"))[-1]
         assert event.before is not None
         assert event.after is not None
-        assert (event.before["slots"], event.after["slots"]) == (2, 5)
+        assert (event.before["slots"], event.after["slots"]) == (8, 5)
 
     async def test_a_pool_in_use_stays_at_its_cluster(self, yard: Yard) -> None:
         yard.cluster.script = lambda _: FakeRun(run_seconds=500)
         await yard.submit()
         await yard.cycle()
         with pytest.raises(PoolInUse):
-            await apply(yard, replace(POOLS[0], cluster="there", region="us"))
+            await apply(yard, replace(NEW, name="small"))
         assert await yard.count(Cluster) == 1
 
     async def test_more_accelerators_admit_who_waits(self, yard: Yard) -> None:
@@ -65,8 +68,8 @@ class TestApplyPools:
         second = await yard.submit(yard.spec("second"))
         await yard.cycle()
         assert (await yard.job(second)).state == "QUEUED"
-        await apply(yard, replace(POOLS[0], slots=3))
-        await yard.cycle(1)
+        yard.cluster.inventory = [machine("small", 2), machine("small", 1, number=2)]
+        await yard.cycle(5)
         assert (await yard.job(second)).state == "STARTING"
         assert (await yard.attempt(second)).slot_indexes == [2]
 
@@ -74,9 +77,9 @@ class TestApplyPools:
         yard.cluster.script = lambda _: FakeRun(run_seconds=500)
         first = await yard.submit(yard.spec("first", accelerator_count=2))
         await yard.cycle()
-        await apply(yard, replace(POOLS[0], slots=1))
+        yard.cluster.inventory = [machine("small", 1)]
         second = await yard.submit(yard.spec("second"))
-        await yard.cycle(1)
+        await yard.cycle(5)
         assert (await yard.job(first)).state == "RUNNING"
         assert (await yard.job(second)).state == "QUEUED"
 
@@ -111,4 +114,73 @@ class TestApplyPools:
     async def test_only_who_governs_pools(self, yard: Yard) -> None:
         with pytest.raises(PermissionRefused):
             await apply(yard, NEW, by="anna")
+        assert await yard.count(Pool) == 2
+
+
+GPUS = PoolSetting(name="gpus", cluster="here", accelerator="a100", node_selector={"kind": "a100"})
+
+
+class TestPoolsOfKubernetes:
+    async def test_is_the_machines_that_its_selector_finds(self, yard: Yard) -> None:
+        changes = await apply(yard, replace(GPUS, node_selector={"pool": "big"}))
+        assert changes == [
+            Change("Cluster", "here", ChangeAction.UNCHANGED),
+            Change("Pool", "gpus", ChangeAction.CREATED),
+        ]
+        (pool,) = await yard.rows(Pool, Pool.name == "gpus")
+        assert (pool.slots, pool.nodes, pool.slots_per_node) == (4, 1, 4)
+        assert (pool.cpu_per_node, pool.memory_bytes_per_node) == (64, 256 << 30)
+        assert pool.accelerator_resource == "nvidia.com/gpu"
+        await apply(yard, GPUS)
+        (pool,) = await yard.rows(Pool, Pool.name == "gpus")
+        assert (pool.slots, pool.nodes, pool.slots_per_node) == (0, 0, 0)
+
+    async def test_keeps_the_region_of_its_cluster_unless_told(self, yard: Yard) -> None:
+        await apply(yard, GPUS)
+        assert [cluster.region for cluster in await yard.rows(Cluster)] == ["eu"]
+        changes = await apply(yard, replace(GPUS, region="us", carbon_grams_per_kwh=40))
+        assert changes[0] == Change("Cluster", "here", ChangeAction.UPDATED)
+        (cluster,) = await yard.rows(Cluster)
+        assert (cluster.region, cluster.carbon_grams_per_kwh) == ("us", 40)
+
+    @pytest.mark.parametrize("given", [{"slots": 8}, {"nodes": 2}, {"cpu_per_node": 8}, {"memory_bytes_per_node": 1}])
+    async def test_nothing_is_counted_by_hand(self, yard: Yard, given: dict[str, Any]) -> None:
+        with pytest.raises(InvalidInput, match="follows from the nodes of the cluster here") as caught:
+            await apply(yard, replace(GPUS, **given))
+        assert [problem.code for problem in caught.value.problems] == ["CAPACITY_FOLLOWS"]
+        assert await yard.count(Pool) == 2
+
+    @pytest.mark.parametrize(
+        ("given", "code", "field"),
+        [
+            ({"node_selector": {"no label": "x"}}, "INVALID_LABEL", "nodeSelector"),
+            ({"node_selector": {"kind": "not a value"}}, "INVALID_LABEL", "nodeSelector"),
+            ({"tolerations": (Toleration(effect="NoWay"),)}, "INVALID_TOLERATION", "tolerations[0]"),
+            ({"tolerations": (Toleration(value="gpu"),)}, "INVALID_TOLERATION", "tolerations[0]"),
+            ({"accelerator_resource": "gpu"}, "INVALID_RESOURCE", "acceleratorResource"),
+            ({"image": "No Image"}, "INVALID_IMAGE", "image"),
+            ({"node_selector": {f"l{number}": "x" for number in range(21)}}, "TOO_MANY", "nodeSelector"),
+        ],
+    )
+    async def test_mistakes_name_the_field(self, yard: Yard, given: dict[str, Any], code: str, field: str) -> None:
+        with pytest.raises(InvalidInput) as caught:
+            await apply(yard, replace(GPUS, **given))
+        assert [(problem.code, problem.field) for problem in caught.value.problems] == [(code, f"pools[0].{field}")]
+        assert await yard.count(Pool) == 2
+
+    async def test_its_cluster_has_been_registered(self, yard: Yard) -> None:
+        with pytest.raises(UnknownCluster, match="connect it with registerCluster first"):
+            await apply(yard, replace(GPUS, cluster="new", kind=ClusterKind.KUBERNETES))
+        with pytest.raises(UnknownCluster, match="leave its kind out"):
+            await apply(yard, replace(NEW, cluster="here", kind=ClusterKind.LOCAL))
+        with pytest.raises(InvalidInput, match="Say the region of the cluster there"):
+            await apply(yard, replace(NEW, region=None))
+        assert (await yard.count(Pool), await yard.count(Cluster)) == (2, 1)
+
+    async def test_what_is_for_kubernetes_is_not_for_a_local_cluster(self, yard: Yard) -> None:
+        with pytest.raises(InvalidInput) as caught:
+            await apply(yard, replace(NEW, slots=None, node_selector={"kind": "a100"}, image="train:1"))
+        assert [problem.field for problem in caught.value.problems] == [
+            "pools[0].nodeSelector", "pools[0].image", "pools[0].slots",
+        ]  # fmt: skip
         assert await yard.count(Pool) == 2

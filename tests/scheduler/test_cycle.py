@@ -138,24 +138,24 @@ class TestFailure:
 
     async def test_a_cluster_that_is_away_is_asked_again(self, yard: Yard) -> None:
         yard.cluster.on_end = yard.succeed
-        yard.cluster.away = True
+        yard.cluster.deaf_to = frozenset({"launch"})
         job_id = await yard.submit()
         await yard.cycle()
         job = await yard.job(job_id)
         assert (job.state, job.state_code) == ("ADMITTED", "LAUNCH_DELAYED")
-        yard.cluster.away = False
+        yard.cluster.deaf_to = frozenset()
         await yard.cycle(5)
         assert (await yard.job(job_id)).state == "STARTING"
         await yard.cycle(100)
         assert (await yard.job(job_id)).state == "SUCCEEDED"
         await yard.assert_clean()
 
-    async def test_a_cluster_that_stays_away_is_given_up_on(self, yard: Yard) -> None:
+    async def test_a_cluster_that_answers_but_takes_no_launch_is_given_up_on(self, yard: Yard) -> None:
         job_id = await yard.submit()
-        yard.cluster.away = True
+        yard.cluster.deaf_to = frozenset({"launch"})
         await yard.cycle(400, times=13)
         assert (await yard.job(job_id)).state == "STOPPING"
-        yard.cluster.away = False
+        yard.cluster.deaf_to = frozenset()
         await yard.cycle(60)
         job = await yard.job(job_id)
         assert (job.state, job.state_code, job.captured) == ("FAILED", "LAUNCH_FAILED", 0)
@@ -226,12 +226,12 @@ class TestCancel:
         assert (await yard.job(job_id)).state == "SUCCEEDED"
 
     async def test_an_admitted_job_is_never_launched(self, yard: Yard) -> None:
-        yard.cluster.away = True
+        yard.cluster.deaf_to = frozenset({"launch"})
         job_id = await yard.submit()
         await yard.cycle()
         assert (await yard.job(job_id)).state == "ADMITTED"
         await yard.cancel(job_id)
-        yard.cluster.away = False
+        yard.cluster.deaf_to = frozenset()
         await yard.cycle(5)
         await yard.cycle(5)
         job = await yard.job(job_id)

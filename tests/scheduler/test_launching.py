@@ -8,8 +8,8 @@ from sqlalchemy import text
 
 from guildhall.db.locks import lock_rows
 from guildhall.outbox.tables import OutboxRow
-from scheduler.clusters.executor import Launch, LaunchConflict, Observation
-from scheduler.clusters.fake import ClusterAway, FakeRun
+from scheduler.clusters.executor import ClusterAway, Launch, LaunchConflict, Observation
+from scheduler.clusters.fake import FakeRun
 from scheduler.context import SchedulerContext
 from scheduler.cycle import run_cycle
 from scheduler.jobs.tables import Job
@@ -157,10 +157,10 @@ class TestCancellationMeanwhile:
         await yard.assert_clean()
 
     async def test_does_not_wait_for_the_next_try(self, yard: Yard) -> None:
-        yard.cluster.away = True
+        yard.cluster.deaf_to = frozenset({"launch"})
         job_id = await yard.submit()
         await yard.cycle(300, times=9)  # by now minutes lie between two tries
-        yard.cluster.away = False
+        yard.cluster.deaf_to = frozenset()
         await yard.cancel(job_id)
         await yard.cycle(1, times=2)
         assert (await yard.job(job_id)).state == "CANCELLED"
@@ -168,9 +168,10 @@ class TestCancellationMeanwhile:
         await yard.assert_clean()
 
     async def test_waits_for_a_cluster_that_is_away(self, yard: Yard) -> None:
-        yard.cluster.away = True
+        yard.cluster.deaf_to = frozenset({"launch"})
         job_id = await yard.submit()
         await yard.cycle()
+        yard.cluster.away = True
         await yard.cancel(job_id)
         await yard.cycle(2, times=2)
         assert (await yard.job(job_id)).state == "STOPPING"

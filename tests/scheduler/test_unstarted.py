@@ -10,9 +10,10 @@ from tests.scheduler.yard import Yard
 
 class TestLatestStart:
     async def test_what_the_cluster_could_not_take_in_time_is_void_and_never_launched(self, yard: Yard) -> None:
-        yard.cluster.away = True
+        yard.cluster.deaf_to = frozenset({"launch"})
         job_id = await yard.submit(yard.spec(start_by=yard.clock.now() + timedelta(seconds=600)))
         await yard.cycle()
+        yard.cluster.away = True
         await yard.cycle(700, times=2)
         assert (await yard.job(job_id)).state == "ADMITTED"  # it may run there: nobody knows yet
         yard.cluster.away = False
@@ -60,9 +61,10 @@ class TestLatestStart:
 
 class TestClusterAway:
     async def test_a_cancelled_job_lets_go_of_all_once_the_cluster_is_back(self, yard: Yard) -> None:
-        yard.cluster.away = True
+        yard.cluster.deaf_to = frozenset({"launch"})
         job_id = await yard.submit()
         await yard.cycle()
+        yard.cluster.away = True
         await yard.cancel(job_id)
         await yard.cycle(400, times=15)
         assert len(await yard.rows(SlotUse)) == 1  # it may run there: nobody knows

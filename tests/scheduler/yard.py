@@ -36,15 +36,17 @@ from registry.datasets.tables import Dataset, DatasetVersion
 from registry.models.registering import register_model
 from registry.models.tables import ModelVersion, RiskTier
 from registry.purposes.tables import Purpose
-from scheduler.clusters.executor import Launch
+from scheduler.clusters.executor import Launch, Machine
 from scheduler.clusters.fake import FakeCluster
-from scheduler.clusters.tables import ClusterKind, Pool, SlotUse
-from scheduler.configuration import PoolSetting, apply_pools, pools_by_name
+from scheduler.clusters.pool_settings import PoolSetting
+from scheduler.clusters.tables import Cluster, ClusterKind, Pool, SlotUse
+from scheduler.configuration import apply_pools, pools_by_name
 from scheduler.context import SchedulerContext, pass_by
 from scheduler.cycle import run_cycle
 from scheduler.jobs.cancelling import cancel_job
 from scheduler.jobs.spec import InputKind, InputSpec, JobSpec, NodeSpec, OutputSpec
 from scheduler.jobs.tables import Attempt, Job, JobEvent, RunInterval
+from scheduler.machines import store_machines
 from scheduler.quoting.accepting import accept_quote
 from scheduler.quoting.requesting import request_quote
 from tests.scheduler.furnishing import CREDIT, Furnishing
@@ -59,14 +61,27 @@ PEOPLE = {
 WEEKDAYS = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
 POOLS = (
     PoolSetting(
-        name="small", cluster="here", region="eu", accelerator="l4", slots=2, kind=ClusterKind.KUBERNETES,
+        name="small", cluster="here", accelerator="l4", node_selector={"pool": "small"},
         watts_per_accelerator=72, walltime_seconds_max=8 * 3600,
     ),
     PoolSetting(
-        name="big", cluster="here", region="eu", accelerator="h100", slots=4, kind=ClusterKind.KUBERNETES,
+        name="big", cluster="here", accelerator="h100", node_selector={"pool": "big"},
         watts_per_accelerator=700, walltime_seconds_max=8 * 3600,
     ),
 )  # fmt: skip
+GPU = "nvidia.com/gpu"
+
+
+def machine(pool: str, slots: int, number: int = 1, **given: Any) -> Machine:
+    """One of the machines of a pool of the yard."""
+    values: dict[str, Any] = {
+        "name": f"{pool}-{number}", "labels": {"pool": pool}, "accelerators": {GPU: slots}, "cpu_millis": 64_000,
+        "memory_bytes": 256 << 30, **given,
+    }  # fmt: skip
+    return Machine(**values)
+
+
+MACHINES = (machine("small", 2), machine("big", 4))
 
 
 class Yard(Furnishing):
@@ -76,7 +91,7 @@ class Yard(Furnishing):
         self.database = database
         self.clock = clock
         self.settings = replace(settings, database_url=database.url, runner_grace_seconds=10)
-        self.cluster = FakeCluster(clock)
+        self.cluster = FakeCluster(clock, inventory=list(MACHINES))
         self.teams = {"maintenance": new_id(), "quality": new_id()}
         self.people = {name: new_id() for name in PEOPLE}
         self.package_id = new_id()
@@ -94,8 +109,9 @@ class Yard(Furnishing):
     def copy(self, database: Database, clock: SimulatedClock, settings: Settings) -> "Yard":
         """The same organisation, with the same ids, in a clone of its database."""
         twin = copy.copy(self)
-        twin.database, twin.clock, twin.cluster = database, clock, FakeCluster(clock)
-        twin.settings = replace(settings, runner_grace_seconds=10)
+        twin.database, twin.clock = database, clock
+        twin.cluster = FakeCluster(clock, inventory=list(MACHINES))
+        twin.settings = replace(settings, runner_grace_seconds=10, worker_patience_milliseconds=60_000)
         return twin
 
     async def build(self, *, pools: Sequence[PoolSetting] = POOLS, credits: int = 10_000 * CREDIT) -> "Yard":
@@ -121,7 +137,13 @@ class Yard(Furnishing):
             ]
             alla = self.actor("alla")
             await apply_programmes(session, alla, programmes, at=at, new_id=new_id)
+            cluster_id = new_id()
+            session.add(
+                Cluster(id=cluster_id, name="here", region="eu", kind=ClusterKind.KUBERNETES.value, created_at=at)
+            )
+            await session.flush()
             await apply_pools(session, self.actor("root"), pools, at=at, new_id=new_id)
+            await store_machines(session, cluster_id, MACHINES, new_id=new_id)
             prices = PriceListSetting(
                 "prices", datetime(2020, 1, 1, tzinfo=UTC), list(_rates([pool.name for pool in pools]))
             )

@@ -190,7 +190,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "a variable twice": ({"environment": (("A", "1"), ("A", "2"))}, "INVALID_INPUT", "job.environment[1].name"),
     "a null in a value": ({"environment": (("A", "\0"),)}, "INVALID_INPUT", "job.environment[0].value"),
-    "an image with a space": ({"package_id": None, "image": "a b"}, "INVALID_INPUT", "job.source.image"),
+    "an image with a space": ({"package_id": None, "image": "a b"}, "INVALID_IMAGE", "job.source.image"),
 }  # fmt: skip
 
 
