@@ -21,19 +21,27 @@ from .reporting import MetricFiles, Reporter
 
 EXIT_FAILED_OUTSIDE_SCRIPT = 70
 EXIT_NOT_CONFIGURED = 78
+EXIT_TERMINATED = 128 + signal.SIGTERM
 GRACE_SECONDS_DEFAULT = 10.0
 FIRST_CONTACT_SECONDS_MAX = 600.0
+SEQUENCE_MAX = 2**31 - 1
 SECRETS = ("GUILDHALL_TOKEN", "GUILDHALL_TOKEN_FILE")
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """What the executor hands to the runner through its environment."""
+    """What the executor hands to the runner through its environment.
+
+    Of several nodes each has a runner. All run the command and report; the first speaks for the job: it tells the
+    environment, the result and the output.
+    """
 
     api_url: str
     token: str
     workspace: Path
     grace_seconds: float
+    node_index: int = 0
+    nodes: int = 1
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Configuration:
@@ -43,11 +51,15 @@ class Configuration:
             token=Path(environ["GUILDHALL_TOKEN_FILE"]).read_text(encoding="ascii").strip(),
             workspace=Path(environ["GUILDHALL_WORKSPACE"]).resolve(),
             grace_seconds=float(environ.get("GUILDHALL_GRACE_SECONDS", GRACE_SECONDS_DEFAULT)),
+            node_index=int(environ.get("GUILDHALL_NODE_INDEX", "0")),
+            nodes=int(environ.get("GUILDHALL_NODES", "1")),
         )
 
 
 def main() -> int:
     """Run the attempt; the exit code is the script's own, ``128 + signal``, or 70 where no script was to blame."""
+    # As a container's first process it would not hear a SIGTERM that nobody handles.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
     try:
         configuration = Configuration.from_environment(os.environ)
     except (KeyError, OSError, ValueError) as error:
@@ -74,7 +86,10 @@ class _Run:
         self._files = MetricFiles(self._workspace / ".guildhall")
         self._environment = self._script_environment()
         self._command = Command(assignment["command"], self._environment, self._workspace)
-        self._reporter = Reporter(api, self._command.stop)
+        self._speaks = configuration.node_index == 0
+        self._reporter = Reporter(
+            api, self._command.stop, sequences=range(configuration.node_index + 1, SEQUENCE_MAX, configuration.nodes)
+        )
 
     def run(self) -> int:
         signal.signal(signal.SIGTERM, lambda *_: self._command.stop("the platform asked the job to end"))
@@ -91,7 +106,8 @@ class _Run:
                 "FAILED", code="WORKSPACE_FAILED", message=f"the workspace cannot be used: {error.strerror}"
             )
         self._reporter.finish()
-        self._api.call("POST", "runner/v1/result", result)
+        if self._speaks:
+            self._api.call("POST", "runner/v1/result", result)
         return _exit_code(result)
 
     def _stages(self) -> dict[str, Any]:
@@ -101,8 +117,9 @@ class _Run:
             self._reporter.progress(0.0, "staging the package")
             staging.stage_package(self._api, assignment["package"], self._workspace)
         staging.stage_inputs(self._api, assignment["inputs"], self._workspace, self._reporter.progress)
-        described = environments.describe(assignment["command"], self._environment, self._workspace)
-        self._api.call("POST", "runner/v1/started", {"environment": described})
+        if self._speaks:
+            described = environments.describe(assignment["command"], self._environment, self._workspace)
+            self._api.call("POST", "runner/v1/started", {"environment": described})
         output = self._output_folder()
         if output is not None:
             output.mkdir(parents=True, exist_ok=True)
@@ -126,7 +143,7 @@ class _Run:
             return _result(
                 "FAILED", exit_code, code="EXIT_CODE", message=f"the command ended with exit code {exit_code}"
             )
-        if output is not None:
+        if output is not None and self._speaks:
             described = {
                 "metrics": [],
                 "parameters": self._files.parameters() or {},

@@ -26,10 +26,11 @@ _METRIC_LINE = re.compile(r"^metric\s+(?P<name>[\w./-]{1,100})=(?P<value>[-+]?[\
 class Reporter:
     """Collects what the script says and sends it from a thread of its own, so that a slow API never stops a script.
 
-    What waits is bounded: the oldest lines give way, and the log says how many did.
+    What waits is bounded: the oldest lines give way, and the log says how many did. ``sequences`` are its batches'
+    numbers, apart from those of the same attempt's other nodes.
     """
 
-    def __init__(self, api: Api, on_stop: Callable[[str], None]) -> None:
+    def __init__(self, api: Api, on_stop: Callable[[str], None], sequences: range = range(1, 2**31 - 1)) -> None:
         self._api = api
         self._on_stop = on_stop
         self._lock = threading.Lock()
@@ -42,7 +43,7 @@ class Reporter:
         self._parameters_sent: dict[str, Any] = {}
         self._line_number = 0
         self._lines_dropped = 0
-        self._sequence = 0
+        self._sequences = iter(sequences)
         self._unsent: dict[str, Any] | None = None
         self._ended = threading.Event()
         self._files: MetricFiles | None = None
@@ -145,9 +146,8 @@ class Reporter:
         return self._number({"logs": logs, "metrics": metrics, "progress": progress, "parameters": parameters})
 
     def _number(self, batch: dict[str, Any]) -> dict[str, Any]:
-        self._sequence += 1
         empty: dict[str, Any] = {"logs": [], "metrics": [], "progress": None, "parameters": {}}
-        return {"sequence": self._sequence, **empty, **batch}
+        return {"sequence": next(self._sequences), **empty, **batch}
 
     def _collect(self) -> None:
         if self._files is None:

@@ -4,7 +4,9 @@ Several installations may share a cluster, so every label selector names the ins
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from scheduler.clusters.executor import Launch
 
@@ -63,3 +65,19 @@ def launch_labels(installation: Installation, launch: Launch) -> dict[str, str]:
         ATTEMPT: str(launch.attempt_id),
         POOL: launch.pool,
     }
+
+
+def launch_of(thing: Mapping[str, Any]) -> str | None:
+    """The launch that an object belongs to."""
+    found: str | None = (thing["metadata"].get("labels") or {}).get(LAUNCH)
+    return found
+
+
+def key_of(thing: Mapping[str, Any]) -> tuple[str, str]:
+    """An object's name and namespace."""
+    return thing["metadata"]["name"], thing["metadata"]["namespace"]
+
+
+def node_index_of(pod: Mapping[str, Any]) -> int:
+    """Which of the launch's nodes a pod is."""
+    return int((pod["metadata"].get("annotations") or {}).get(INDEX, 0))

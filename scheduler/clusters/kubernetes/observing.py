@@ -44,7 +44,7 @@ def observe_launch(seen: Seen, *, at: datetime) -> Observation:
         waits = next((life.waits_for for life in lives if life.waits_for is not None), None)
         return replace(observation, phase=phase, reason=waits if phase is Phase.STARTING else None)
     failed = sorted((life for life in lives if life.exit_code != 0), key=lambda life: life.ended_at or at)
-    stopped = _stop_of(seen.job)
+    stopped = stop_of(seen.job)
     return replace(
         observation,
         phase=Phase.LOST if _is_lost(lives, stopped) else Phase.ENDED,
@@ -56,7 +56,7 @@ def observe_launch(seen: Seen, *, at: datetime) -> Observation:
 
 def overdue(seen: Seen, *, at: datetime, limits: StartLimits) -> Reason | None:
     """Why this launch is to be given up although nothing has ended it: it waits for what will not come."""
-    if seen.job is None or "deletionTimestamp" in seen.job["metadata"] or _stop_of(seen.job) or _finished(seen.job):
+    if seen.job is None or "deletionTimestamp" in seen.job["metadata"] or stop_of(seen.job) or is_finished(seen.job):
         return None
     return why_given_up(seen.job, seen.pods, at=at, limits=limits)
 
@@ -68,9 +68,30 @@ def silent_nodes(pods: Sequence[Manifest], *, at: datetime) -> set[str]:
     }
 
 
+def needs_proof(found: Observation, seen: Seen) -> bool:
+    """Whether it looks like a loss or somebody else's doing, as it also does where one copy lags behind another."""
+    if found.phase in {Phase.STARTING, Phase.RUNNING}:
+        return False
+    by_others = found.reason is not None and found.reason.code == POD_DELETED
+    return found.phase is Phase.LOST or by_others or not seen.pods
+
+
 def is_ours(pod: Manifest) -> bool:
     """Whether the pod is still to be settled; without the finalizer we have let go of it."""
     return naming.SETTLEMENT in pod["metadata"].get("finalizers", ())
+
+
+def is_finished(job: Manifest) -> bool:
+    """Whether the cluster has nothing more to do for it."""
+    conditions = job.get("status", {}).get("conditions") or ()
+    return any(each["type"] in _FINISHED and each["status"] == "True" for each in conditions)
+
+
+def stop_of(job: Manifest | None) -> Reason | None:
+    """Why we told it to end, if we did."""
+    about = {} if job is None else job["metadata"].get("annotations") or {}
+    code = about.get(naming.STOP_CODE)
+    return None if code is None else Reason(code, about.get(naming.STOP_MESSAGE, code))
 
 
 def _is_over(seen: Seen, lives: Sequence[PodLife], nodes: int) -> bool:
@@ -81,12 +102,7 @@ def _is_over(seen: Seen, lives: Sequence[PodLife], nodes: int) -> bool:
 
 
 def _makes_no_more_pods(job: Manifest | None) -> bool:
-    return job is None or "deletionTimestamp" in job["metadata"] or bool(_stop_of(job)) or _finished(job)
-
-
-def _finished(job: Manifest) -> bool:
-    conditions = job.get("status", {}).get("conditions") or ()
-    return any(each["type"] in _FINISHED and each["status"] == "True" for each in conditions)
+    return job is None or "deletionTimestamp" in job["metadata"] or bool(stop_of(job)) or is_finished(job)
 
 
 def _is_lost(lives: Sequence[PodLife], stopped: Reason | None) -> bool:
@@ -108,13 +124,6 @@ def _why_failed(seen: Seen, failed: Sequence[PodLife], stopped: Reason | None) -
     if seen.job is None or "deletionTimestamp" in seen.job["metadata"]:
         return Reason(POD_DELETED, "its Job object was deleted by somebody else")
     return reason
-
-
-def _stop_of(job: Manifest | None) -> Reason | None:
-    """Why we told it to end, if we did."""
-    about = {} if job is None else job["metadata"].get("annotations") or {}
-    code = about.get(naming.STOP_CODE)
-    return None if code is None else Reason(code, about.get(naming.STOP_MESSAGE, code))
 
 
 def _name(seen: Seen) -> str:

@@ -104,6 +104,9 @@ class FakeApi:
         route: Callable[[Any], Answer] = getattr(self, f"_{name.replace('/', '_')}")
         return route(sent)
 
+    def _archive(self, _sent: None) -> Answer:
+        return Answer(200, runner_archive())
+
     def _assignment(self, _sent: None) -> Answer:
         ends_at = SystemClock().now() + timedelta(seconds=self.hold_seconds)
         return _json(
@@ -212,23 +215,24 @@ class Runner:
     def workspace(self) -> Path:
         return self.folder / "workspace"
 
-    def start(self, *, packed: bool = False) -> subprocess.Popen[bytes]:
+    def start(self, *, packed: bool = False, **environment: str) -> subprocess.Popen[bytes]:
         self.workspace.mkdir(exist_ok=True)
         archive = self.folder / "runner.pyz"
         archive.write_bytes(runner_archive())
         program = [str(archive)] if packed else ["-m", "scheduler.runner"]
         token = self.folder / "token"
         token.write_text(TOKEN)
-        environment = {
+        told = {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}",
             "GUILDHALL_API_URL": self.api.url,
             "GUILDHALL_TOKEN_FILE": str(token),
             "GUILDHALL_WORKSPACE": str(self.workspace),
             "GUILDHALL_GRACE_SECONDS": "1",
             **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE")},
+            **environment,
         }
         command = [sys.executable, *program]
-        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+        return subprocess.Popen(command, cwd=ROOT, env=told, stdout=subprocess.DEVNULL)
 
     def run(self) -> int:
         return self.start().wait(timeout=60)

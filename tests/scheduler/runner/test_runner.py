@@ -198,6 +198,22 @@ def start_until_up(api: FakeApi, runner: Runner, script: str) -> subprocess.Pope
     return process
 
 
+class TestSeveralNodes:
+    def test_all_report_and_the_first_speaks_for_the_job(self, api: FakeApi, runner: Runner) -> None:
+        api.output = {"path": "result"}
+        api.add_package({"train.py": "import os; print('node', os.environ['GUILDHALL_NODE_INDEX'])"})
+        api.command = ["python", "train.py"]
+        second = {"GUILDHALL_NODE_INDEX": "1", "GUILDHALL_NODES": "2"}
+        assert runner.start(**second).wait(timeout=60) == 0
+        assert (api.logs("stdout"), api.started, api.result, api.announced) == (["node 1"], None, None, {})
+        assert {number % 2 for number in api.reports} == {0}
+        first = {**second, "GUILDHALL_NODE_INDEX": "0"}
+        assert runner.start(**first).wait(timeout=60) == 70
+        assert api.result is not None
+        assert api.result["code"] == "OUTPUT_MISSING"
+        assert {number % 2 for number in api.reports} == {0, 1}
+
+
 class TestStop:
     def test_the_api_says_stop(self, api: FakeApi, runner: Runner) -> None:
         process = start_until_up(
@@ -217,6 +233,14 @@ class TestStop:
         assert process.wait(timeout=30) == 143
         assert api.result is not None
         assert api.result["code"] == "STOPPED"
+
+    def test_the_platform_says_stop_before_the_api_was_reached(self, api: FakeApi, runner: Runner) -> None:
+        api.faults.append(fail_times(10_000, "GET", "/runner/v1/assignment", Answer(503, b"")))
+        process = runner.start()
+        while not api.requests:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 143
 
     def test_children_of_the_command_die_with_it(self, api: FakeApi, runner: Runner) -> None:
         script = "import subprocess; print(subprocess.Popen(['sleep', '600']).pid)"
