@@ -138,6 +138,7 @@ class _Composer:
             for name, graphql_field in graphql_type.fields.items():
                 field = declared.fields[name]
                 convert = _converter(schema, graphql_field.extensions["strawberry-definition"].arguments, field)
+                graphql_field.extensions["arguments"] = convert
                 if isinstance(field.source, Mutation):
                     graphql_field.resolve = make_mutation(field, convert)
                     continue

@@ -10,6 +10,7 @@ from typing import Any
 from graphql import FieldNode
 from sqlalchemy import ColumnElement, FromClause, select
 
+from guildhall.auth.actor import Actor
 from guildhall.errors import Invalid, LimitExceeded
 from guildhall.graphql import selection, statements
 from guildhall.graphql.catalogue import Catalogue
@@ -139,7 +140,7 @@ class _Page:
             selection.children(info.field_nodes, info, names.connection, "edges"), info, names.edge
         )
         self._edge = sorted(set(self._scope.edge) & _python_names(source.edge, self._wanted_edge))
-        self._given = json.dumps(given, sort_keys=True, default=str)
+        self._given = given_text(given)
         self._where = (coordinate, self._given, tuple(self._labels), tuple(self._edge))
         self._listing = self._make_listing(given)
 
@@ -226,8 +227,7 @@ class _Page:
         return {"edges": edges, "nodes": [edge.values["node"] for edge in edges], "pageInfo": Record("PageInfo", info)}
 
     def _binding(self, key: object) -> bytes:
-        bound = (self._where[0], self._given, str(key), str(self._context.actor.id))
-        return hashlib.sha256("\n".join(bound).encode()).digest()
+        return binding_of(self._where[0], self._given, key, self._context.actor)
 
     def _make_listing(self, given: Mapping[str, Any]) -> Listing:
         source, context, scope = self._source, self._context, self._scope
@@ -251,19 +251,37 @@ class _Page:
         return self._scope.rows
 
     def _orders(self, given: Mapping[str, Any]) -> list[Order]:
-        chosen = given.get("orderBy")
-        if chosen is not None and self._source.orders is not None:
-            field = chosen["field"]
-            expression = self._source.orders.fields[getattr(field, "value", field)]
-            direction = getattr(chosen["direction"], "value", chosen["direction"])
-            orders = [Order(statements.read_order(expression).expression, direction == "DESC")]
-        else:
-            orders = [statements.read_order(order) for order in (self._scope.order_by or self._source.default_order)]
-        key: Any = self._target.key if self._target is not None else self._rows().c.id
-        assert key is not None, f"{self._source.target} has no key to page by"
-        if not any(order.expression is statements.read_order(key).expression for order in orders):
-            orders.append(Order(statements.read_order(key).expression, orders[-1].descending if orders else True))
-        return orders
+        return list_orders(self._source, self._target, self._scope, given.get("orderBy"))
+
+
+def list_orders(
+    source: Connection, target: TypeDeclaration | None, scope: Scope, chosen: Mapping[str, Any] | None
+) -> list[Order]:
+    """How a list is ordered: as `orderBy` says, else by its scope or declaration; the key is always the last order."""
+    if chosen is not None and source.orders is not None:
+        field = chosen["field"]
+        expression = source.orders.fields[getattr(field, "value", field)]
+        direction = getattr(chosen["direction"], "value", chosen["direction"])
+        orders = [Order(statements.read_order(expression).expression, direction == "DESC")]
+    else:
+        orders = [statements.read_order(order) for order in (scope.order_by or source.default_order)]
+    key: Any = target.key if target is not None else None if scope.rows is None else scope.rows.c.id
+    assert key is not None, f"{source.target} has no key to page by"
+    if not any(order.expression is statements.read_order(key).expression for order in orders):
+        orders.append(Order(statements.read_order(key).expression, orders[-1].descending if orders else True))
+    return orders
+
+
+def given_text(arguments: Mapping[str, Any]) -> str:
+    """The arguments that make a list another list, in one way of writing."""
+    given = {name: value for name, value in arguments.items() if name not in {"first", "after"}}
+    return json.dumps(given, sort_keys=True, default=str)
+
+
+def binding_of(coordinate: str, given: str, key: object, viewer: Actor) -> bytes:
+    """What a list's cursors are bound to: the field, its arguments, the object that it belongs to, the viewer."""
+    bound = (coordinate, given, str(key), str(viewer.id))
+    return hashlib.sha256("\n".join(bound).encode()).digest()
 
 
 def node_fields(info: Info, names: Names) -> list[FieldNode]:

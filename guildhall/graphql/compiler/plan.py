@@ -1,0 +1,89 @@
+"""The plan of one document while it is made: levels, slots, and what is asked of each request."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import ColumnElement
+
+from guildhall.auth.permissions import PERMISSIONS
+from guildhall.graphql import statements
+from guildhall.graphql.catalogue import Catalogue
+from guildhall.graphql.compiler.frames import RowFrame
+from guildhall.graphql.compiler.shapes import Level, Link, Object, Slot
+from guildhall.graphql.compiler.slots import Computed, Listing, Source, Visible
+from guildhall.graphql.declarations import TypeDeclaration
+from guildhall.graphql.recording import Recorded
+from guildhall.graphql.sources import Table
+
+
+class NotCompilable(Exception):
+    """No statement answers this document; `path` is the field that only Python can."""
+
+    def __init__(self, reason: str, path: Sequence[str] = ()) -> None:
+        super().__init__(f"{'.'.join(path)}: {reason}" if path else reason)
+        self.reason = reason
+        self.path = tuple(path)
+
+
+@dataclass
+class Plan:
+    """What the statement is made of, and what each request is asked for it.
+
+    `slots` are the fragments that a request makes, `sites` the lists whose cursors are signed, `records` the permission
+    and rule of reads that are recorded, `permissions` those without which the root refuses.
+    """
+
+    catalogue: Catalogue
+    root: Object = field(default_factory=lambda: Object(()))
+    slots: list[Source] = field(default_factory=list)
+    sites: list[Listing] = field(default_factory=list)
+    records: list[tuple[str, Recorded]] = field(default_factory=list)
+    permissions: list[str] = field(default_factory=list)
+    fields: int = 0
+    _names: int = 0
+
+    def alias(self) -> str:
+        """A name for the rows of a level, or for the elements of a list."""
+        self._names += 1
+        return f"r{self._names}"
+
+    def slot(self, source: Source) -> Slot:
+        """The number of a new slot."""
+        self.slots.append(source)
+        return len(self.slots) - 1
+
+    def computed(self, operand: Callable[[Any], ColumnElement[Any]]) -> Slot:
+        """The slot of a column that depends on the request."""
+        return self.slot(Computed(operand))
+
+    def level(
+        self,
+        target: TypeDeclaration,
+        *,
+        link: Link | None = None,
+        through: "tuple[Table, ColumnElement[bool]] | None" = None,
+        told: "tuple[TypeDeclaration, tuple[Any, Any]] | None" = None,
+    ) -> tuple[Level, RowFrame]:
+        """The rows of a type that exist for the caller, and the frame of one of them.
+
+        `told` is the type of the row above with the pair (its expression, ours) that links the two: where the one
+        exists only with the other, it is not asked twice.
+        """
+        assert target.table is not None, f"{target.name} has no table"
+        level = Level(self.alias(), statements.joined(target.table, through), target, link=link)
+        if target.visible is not None or (target.is_node and target.permission in PERMISSIONS):
+            above, pair = (None, None) if told is None else told
+            level.visible = self.slot(Visible(target, above, pair))
+        return level, RowFrame(level, self.computed)
+
+    def recorded(self, target: TypeDeclaration, frame: RowFrame) -> "tuple[int, Any] | None":
+        """Where reads of the type are recorded: the number of the rule, and the keys to record; after all members.
+
+        An object of which nothing was read but that it is there is none that was read.
+        """
+        if target.recorded is None or target.permission is None or not frame.level.columns:
+            return None
+        keys = frame.value(self.catalogue.recorded_label(target), target.recorded.operand)
+        self.records.append((target.permission, target.recorded))
+        return len(self.records) - 1, keys

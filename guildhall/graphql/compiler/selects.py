@@ -1,0 +1,65 @@
+"""One SELECT of SQLAlchemy as text whose values are numbered parameters: what requests give is bound, the rest literal.
+
+A list of values (`IN`) becomes one array, so that its length does not change the statement.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import ARRAY, BindParameter, ClauseElement
+from sqlalchemy.dialects.postgresql.asyncpg import PGCompiler_asyncpg, PGDialect_asyncpg
+from sqlalchemy.types import TypeEngine
+
+Process = Callable[[Any], Any]
+Place = Callable[[BindParameter[Any], "Process | None"], "str | None"]
+"""Gives the `$n` of a value that requests give, with what makes it fit for the driver; None for one that is ours."""
+
+
+def select_text(statement: ClauseElement, place: Place) -> str:
+    """The text of the statement."""
+    return str(_Compiler(place, statement).string)
+
+
+def type_text(type_: TypeEngine[Any]) -> str:
+    """What PostgreSQL calls the type."""
+    return _DIALECT.type_compiler_instance.process(type_)
+
+
+class _Compiler(PGCompiler_asyncpg):
+    def __init__(self, place: Place, statement: ClauseElement) -> None:
+        self._place = place
+        super().__init__(_DIALECT, statement)
+
+    def visit_bindparam(self, bindparam: BindParameter[Any], *_: Any, **options: Any) -> str:  # noqa: ANN401
+        """A parameter where a request gives the value; a literal where the declaration does."""
+        implementation = bindparam.type._unwrapped_dialect_impl(self.dialect)  # noqa: SLF001 -- as `bindparam_string` does
+        processor = bindparam.type._cached_bind_processor(self.dialect)  # noqa: SLF001
+        name = None if bindparam.expanding else self._place(bindparam, processor)
+        if name is None:
+            options["literal_binds"] = True
+            literal: str = super().visit_bindparam(bindparam, **options)  # type: ignore[no-untyped-call]
+            return literal
+        return f"{name}::{type_text(implementation)}" if implementation.render_bind_cast else name
+
+    def visit_in_op_binary(self, binary: Any, operator: Any, **options: Any) -> str:  # noqa: ANN401, ARG002
+        """`= ANY` of an array, which an index serves as it serves IN."""
+        return self._compared(binary, " = ANY ", options) or self._generate_generic_binary(binary, " IN ", **options)
+
+    def visit_not_in_op_binary(self, binary: Any, operator: Any, **options: Any) -> str:  # noqa: ANN401
+        """`<> ALL` of an array."""
+        found = self._compared(binary, " <> ALL ", options)
+        return found or super().visit_not_in_op_binary(binary, operator, **options)  # type: ignore[no-untyped-call]
+
+    def _compared(self, binary: Any, how: str, options: dict[str, Any]) -> str | None:  # noqa: ANN401
+        values = binary.right
+        if not isinstance(values, BindParameter) or not values.expanding:
+            return None
+        processor = values.type._cached_bind_processor(self.dialect)  # noqa: SLF001
+        name = self._place(values, None if processor is None else lambda given: [processor(value) for value in given])
+        if name is None:
+            return None
+        left = self.process(binary.left, **options)
+        return f"{left}{how}({name}::{type_text(ARRAY(values.type))})"
+
+
+_DIALECT: PGDialect_asyncpg = PGDialect_asyncpg(paramstyle="named")  # type: ignore[no-untyped-call]

@@ -1,0 +1,190 @@
+"""What each request makes anew: the rules of what its caller may see, and the clauses that follow from arguments."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import ColumnElement, exists
+
+from guildhall.auth.actor import Actor
+from guildhall.auth.permissions import permission_named
+from guildhall.auth.policy import PolicySnapshot
+from guildhall.graphql import statements
+from guildhall.graphql.compiler.fragments import Fragment, fragment, noted
+from guildhall.graphql.compiler.runs import FallBack, FieldCall, Run
+from guildhall.graphql.cursors import InvalidCursor
+from guildhall.graphql.declarations import TypeDeclaration
+from guildhall.graphql.filters import filter_clauses
+from guildhall.graphql.pages import binding_of, given_text, list_orders
+from guildhall.graphql.sources import Connection, Find, Scope, Where
+
+RULES_MAX = 10_000
+"""How many (caller, type) rules are kept for one version of the policy."""
+
+Source = Callable[[Run], Fragment]
+
+_rules: "WeakKeyDictionary[PolicySnapshot, dict[tuple[object, ...], Fragment]]" = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Visible:
+    """Which rows of a type exist for the caller; nothing to ask where the row above tells it already."""
+
+    target: TypeDeclaration
+    above: TypeDeclaration | None = None
+    link: tuple[Any, Any] | None = None
+
+    def __call__(self, run: Run) -> Fragment:
+        """Kept for each caller, since it follows from who they are and from the policy alone."""
+        actor = run.context.actor
+        rules = _rules.setdefault(actor.policy, {})
+        who = (actor.kind, actor.id, actor.team_id, actor.on_behalf_of, actor.job)
+        key = (self.target.name, None if self.above is None else self.above.name, id(self), *who)
+        found = rules.get(key)
+        if found is None:
+            if len(rules) >= RULES_MAX:
+                rules.clear()
+            found = rules[key] = self._made(run)
+        return found
+
+    def _made(self, run: Run) -> Fragment:
+        made = fragment({"where": statements.visible_clauses(self.target, run.context)})
+        return noted("told by the row above") if self._is_told(run.context.actor, made) else made
+
+    def _is_told(self, actor: Actor, made: Fragment) -> bool:
+        """Whether the rule is no more than that the row above exists, or the rule of that row says that we do."""
+        above, target = self.above, self.target
+        if self.link is None or above is None or above.visible is None or target.visible is None:
+            return False
+        local, remote = self.link
+        ours = fragment({"where": [exists().where(local == remote, above.visible(actor))]})
+        if _same(ours, made):
+            return True
+        theirs = fragment({"where": [exists().where(remote == local, target.visible(actor))]})
+        return _same(theirs, fragment({"where": [above.visible(actor)]}))
+
+
+def _same(one: Fragment, other: Fragment) -> bool:
+    return (one.shape, one.values) == (other.shape, other.values)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The clauses of a field that finds one object by its arguments."""
+
+    source: Find
+    call: FieldCall
+
+    def __call__(self, run: Run) -> Fragment:
+        """Made by the declared function."""
+        return fragment({"where": list(self.source.clauses(**self.call.convert(run.arguments(self.call))))})
+
+
+@dataclass(frozen=True)
+class Known:
+    """A row of which the request has the key."""
+
+    key: Any
+    value: Callable[[Run], Any]
+
+    def __call__(self, run: Run) -> Fragment:
+        """One comparison."""
+        return fragment({"where": [self.key == self.value(run)]})
+
+
+@dataclass(frozen=True)
+class Narrowed:
+    """A declared WHERE that depends on the request."""
+
+    where: Where
+
+    def __call__(self, run: Run) -> Fragment:
+        """Made by the declared function."""
+        return fragment({"where": statements.where_clauses(self.where, run.context)})
+
+
+@dataclass(frozen=True)
+class Computed:
+    """A column that depends on the request."""
+
+    operand: Callable[[Any], ColumnElement[Any]]
+
+    def __call__(self, run: Run) -> Fragment:
+        """Made by the declared function."""
+        return fragment({"column": [self.operand(run.context)]})
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What of a connection follows from arguments: WHERE, ORDER BY, where the page begins, rows that are joined in."""
+
+    source: Connection
+    target: TypeDeclaration | None
+    call: FieldCall
+    has_parent: bool
+
+    def __call__(self, run: Run) -> Fragment:
+        """As `guildhall.graphql.pages` makes the same list."""
+        given, context, source = run.arguments(self.call), run.context, self.source
+        scope = Scope() if source.scope is None else source.scope(context, **self.call.convert(given))
+        where = [*statements.where_clauses(source.where, context), *scope.where]
+        if source.filter is not None:
+            where += filter_clauses(source.filter.__filter__, given.get("filter"), context)
+        orders = list_orders(source, self.target, scope, given.get("orderBy"))
+        parts: dict[str, list[Any]] = {"where": where, "orders": [order.expression for order in orders]}
+        if scope.rows is not None:
+            parts["rows"] = [scope.rows]
+            if source.reference is not None:
+                kind, key, _ = source.reference
+                parts |= {"kind": [scope.rows.c[kind]], "key": [scope.rows.c[key]]}
+        parts |= {f"edge {name}": [value] for name, value in scope.edge.items()}
+        parts |= {f"fact {name}": [value] for name, value in scope.facts.items()}
+        after = given.get("after")
+        if after is not None:
+            place = self._place(run, after)
+            if len(place) != len(orders):
+                raise FallBack  # only where it is somebody else's cursor, which will be refused
+            parts["after"] = [statements.after_clause(orders, place)]
+        return fragment(parts, *(order.descending for order in orders))
+
+    def _place(self, run: Run, after: str) -> list[Any]:
+        """Where the page begins. Whose list below a row the cursor belongs to is asked when the row is known."""
+        signer = run.context.signer
+        try:
+            if self.has_parent:
+                return signer.read(after)
+            return signer.open(self.binding(run, None), after)
+        except InvalidCursor as error:
+            raise FallBack from error
+
+    def binding(self, run: Run, parent: object) -> bytes:
+        """What the list's cursors are bound to."""
+        given = given_text(run.arguments(self.call))
+        return binding_of(self.call.coordinate, given, parent, run.context.actor)
+
+    def first(self, run: Run) -> int:
+        """How many rows; what is missing or too much is for graphql-core to refuse."""
+        first = run.arguments(self.call).get("first")
+        if not isinstance(first, int) or not 0 <= first <= run.context.settings.graphql_page_max:
+            raise FallBack
+        return first
+
+
+@dataclass(frozen=True)
+class Permitted:
+    """Where the caller holds a permission. One that is `asked` about may count in any team of the caller's own."""
+
+    permission: Callable[[Run], str]
+    asked: bool = False
+
+    def __call__(self, run: Run) -> Fragment:
+        """The values: whether the caller may on common ground, and the teams in which they may."""
+        actor, permission = run.context.actor, self.permission(run)
+        common = actor.may(permission, None)
+        teams = actor.teams_where(permission)
+        if self.asked and permission_named(permission).in_own_team:
+            return noted("always" if teams != frozenset() else "never")
+        if teams is None and common:
+            return noted("always")
+        return noted("everywhere" if teams is None else "in teams", values=[common, sorted(teams or ())])

@@ -1,0 +1,82 @@
+"""Documents run both ways: by the compiled statement, and by graphql-core, which is the oracle."""
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from graphql import parse
+
+from guildhall.auth.actor import Actor
+from guildhall.clock import SimulatedClock, new_id
+from guildhall.db.transaction import Database
+from guildhall.graphql.compiler.compile import CompiledDocument, compile_document
+from guildhall.graphql.compose import Composed
+from guildhall.graphql.context import Context, Services
+from guildhall.graphql.cursors import CursorSigner
+from guildhall.graphql.execution import Executor, Request
+from guildhall.settings import Settings
+
+
+def in_order(value: Any) -> Any:
+    """JSON with the order of its keys, which Python's equality of mappings forgets."""
+    if isinstance(value, dict):
+        return [(key, in_order(item)) for key, item in value.items()]
+    return [in_order(item) for item in value] if isinstance(value, list) else value
+
+
+@dataclass
+class Both:
+    """Runs a document both ways; `compiled` keeps what was made of each text."""
+
+    composed: Composed
+    new_context: Callable[[Actor], Context]
+    settings: Settings
+    compiled: dict[str, CompiledDocument]
+
+    async def ours(self, actor: Actor, text: str, **variables: Any) -> Any:
+        """The data of the compiled statement; raises NotCompilable or FallBack."""
+        if text not in self.compiled:
+            self.compiled[text] = compile_document(self.composed.schema, self.composed.catalogue, parse(text))
+        context = self.new_context(actor)
+        bound = self.compiled[text].bind(context, variables)
+        async with context.database.read() as session:
+            connection = await session.connection()
+            found = (await connection.exec_driver_sql(bound.sql, tuple(bound.arguments))).scalar_one()
+        return json.loads(bound.finisher.finish(found))
+
+    async def theirs(self, actor: Actor, text: str, **variables: Any) -> Any:
+        """The whole body of graphql-core's answer."""
+        answer = await Executor(self.composed, self.settings).run(Request(text, variables), self.new_context(actor))
+        return json.loads(json.dumps(answer.body()))
+
+    async def __call__(self, actor: Actor, text: str, **variables: Any) -> Any:
+        """The data, after both ways gave the same, keys in the same order and no errors."""
+        body, data = await self.theirs(actor, text, **variables), await self.ours(actor, text, **variables)
+        assert "errors" not in body, body
+        assert in_order(data) == in_order(body["data"])
+        return data
+
+
+@pytest.fixture
+def both(house_database: Database, composed: Composed, settings: Settings, clock: SimulatedClock) -> Both:
+    """The example house, both ways."""
+
+    def new_context(actor: Actor) -> Context:
+        return Context(
+            database=house_database,
+            actor_or_none=actor,
+            clock=clock,
+            new_id=new_id,
+            settings=settings,
+            services=Services(),
+            signer=CursorSigner(b"k" * 32),
+            at=clock.now(),
+            request_id="request-1",
+        )
+
+    return Both(composed, new_context, settings, {})
+
+
+Run = Callable[..., Awaitable[Any]]
