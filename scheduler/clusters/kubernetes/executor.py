@@ -57,6 +57,10 @@ class KubernetesExecutor:
         self._namespaces = TeamNamespaces(api, installation, api_networks=api_networks, clock=clock)
         self._copies = Copies(api, installation, woken=woken)
 
+    async def version(self) -> str | None:
+        """What the API server calls itself."""
+        return (await self._api.version()).git_version
+
     async def close(self) -> None:
         """Stop watching, and let go of connections; what runs goes on."""
         await self._copies.close()

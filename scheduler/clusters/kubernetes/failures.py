@@ -25,6 +25,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from guildhall.errors import shortened
+from scheduler.clusters.executor import ClusterAway, ClusterRefuses
 
 # “jobs.batch is forbidden: User "x" cannot create resource "jobs" in API group "batch" in the namespace "y"”
 LACKING_RIGHT = re.compile(r"cannot (?P<verb>[a-z]+) resource \"(?P<resource>[^\"]+)\"")
@@ -40,7 +41,7 @@ class ClusterFailure(Exception):
         super().__init__(self.message)
 
 
-class ClusterUnreachable(ClusterFailure):
+class ClusterUnreachable(ClusterFailure, ClusterAway):
     """No answer, or none that a Kubernetes API server gives; whether the request was carried out is not known."""
 
     code = "CLUSTER_UNREACHABLE"
@@ -64,13 +65,13 @@ class AnswerUnintelligible(ClusterUnreachable):
     code = "CLUSTER_UNINTELLIGIBLE"
 
 
-class ClusterRefusedCredentials(ClusterFailure):
+class ClusterRefusedCredentials(ClusterFailure, ClusterRefuses):
     """The server does not know who is calling."""
 
     code = "CREDENTIALS_REFUSED"
 
 
-class ClusterForbade(ClusterFailure):
+class ClusterForbade(ClusterFailure, ClusterRefuses):
     """The account may not do this: `verb` on `resource`, in `namespace` or in all of the cluster (None)."""
 
     code = "CLUSTER_FORBADE"

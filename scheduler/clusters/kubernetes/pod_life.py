@@ -30,6 +30,7 @@ _DISRUPTIONS = {
 }
 """By the reason of the condition DisruptionTarget, which Kubernetes sets before it ends a pod."""
 _NOT_STARTABLE = frozenset({"StartError", "ContainerCannotRun"})
+_NO_PYTHON = re.compile(r"exec: |exec format error")
 _NOT_FOUND = re.compile(r"not found|does not exist|manifest unknown|no such image", re.IGNORECASE)
 _IMAGE_WAITS = frozenset({"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "RegistryUnavailable"})
 _CONFIG_WAITS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
@@ -140,7 +141,7 @@ def _why_ended(pod: Manifest, ended: Manifest) -> Reason | None:
     if ended.get("reason") == "OOMKilled" and ended["exitCode"] != 0:
         return Reason("OUT_OF_MEMORY", f"it needed more than its {_memory(pod)} of memory")
     if ended.get("reason") in _NOT_STARTABLE:
-        return _reason("IMAGE_UNSUITABLE", f"its image cannot run our runner: {ended.get('message', '')}")
+        return _why_not_started(ended)
     deleted = moment(pod["metadata"].get("deletionTimestamp"))
     ended_at = moment(ended.get("finishedAt"))
     disrupted = _why_disrupted(pod)
@@ -157,9 +158,10 @@ def _why_gone(pod: Manifest) -> Reason:
     for status in _statuses(pod):
         ended = status.get("state", {}).get("terminated", {})
         if status["name"] == BRING_RUNNER and ended.get("exitCode", 0) != 0:
-            told = str(ended.get("message") or f"it ended with exit code {ended['exitCode']}").strip()
-            code = "IMAGE_UNSUITABLE" if ended.get("reason") in _NOT_STARTABLE else "RUNNER_NOT_FETCHED"
-            return _reason(code, f"the runner could not be brought: {told}")
+            if ended.get("reason") in _NOT_STARTABLE:
+                return _why_not_started(ended)
+            told = ended.get("message") or f"it ended with exit code {ended['exitCode']}"
+            return _reason("RUNNER_NOT_FETCHED", f"the runner could not be brought: {told}")
     disrupted = _why_disrupted(pod)
     if disrupted is not None:
         return disrupted
@@ -169,6 +171,13 @@ def _why_gone(pod: Manifest) -> Reason:
     if "nodeName" in pod["spec"] and pod["status"].get("phase") == "Running":
         return Reason(NODE_LOST, "its node did not say that it has ended")
     return Reason(POD_DELETED, "its pod was deleted by somebody else")
+
+
+def _why_not_started(ended: Manifest) -> Reason:
+    told = ended.get("message", "")
+    if _NO_PYTHON.search(told):
+        return _reason("IMAGE_UNSUITABLE", f"its image has no python3 that the runner could run under: {told}")
+    return _reason("CONTAINER_NOT_STARTED", f"its node could not start its container: {told}")
 
 
 def _why_disrupted(pod: Manifest) -> Reason | None:

@@ -26,6 +26,7 @@ TEMPORARY = "/tmp"  # noqa: S108 -- the pod's own
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 -- the pod's own
 RUNNER_FOLDER = "/opt/guildhall"
 TOKEN_FOLDER = "/var/run/guildhall"  # noqa: S105 -- the name of a folder
+MACHINES_MAX = 64
 NODE_GONE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
@@ -69,6 +70,7 @@ def pod_template(installation: Installation, launch: Launch, rules: PodRules) ->
             **({"subdomain": launch.name} if launch.nodes > 1 else {}),
             "nodeSelector": dict(launch.placement.node_selector),
             "tolerations": _tolerations(launch, rules),
+            **({"affinity": _preference(launch)} if launch.machines else {}),
             "initContainers": [_bring_runner(launch, image)],
             "containers": [_main(launch, image)],
             "volumes": _volumes(launch),
@@ -172,6 +174,18 @@ def _volumes(launch: Launch) -> list[dict[str, Any]]:
         {"name": "runner", "emptyDir": {"sizeLimit": str(BRINGING_BYTES)}},
         {"name": "token", "secret": {"secretName": launch.name, "defaultMode": 0o440}},
     ]
+
+
+def _preference(launch: Launch) -> dict[str, Any]:
+    """The machines that the plan counted on, if they still have room when the cluster decides."""
+    terms = [
+        {
+            "weight": 100,
+            "preference": {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [machine]}]},
+        }
+        for machine in sorted(set(launch.machines))[:MACHINES_MAX]
+    ]
+    return {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": terms}}
 
 
 def _tolerations(launch: Launch, rules: PodRules) -> list[dict[str, Any]]:

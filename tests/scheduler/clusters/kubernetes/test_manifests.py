@@ -165,6 +165,11 @@ class TestResources:
         assert pod["containers"][0]["resources"] == {"requests": {}, "limits": {}}
         assert {"name": "workspace", "emptyDir": {}} in pod["volumes"]
 
+    def test_the_plans_machines_are_preferred(self) -> None:
+        pod = job_manifest(INSTALLATION, replace(LAUNCH, machines=("b", "a", "a")), RULES)["spec"]["template"]["spec"]
+        preferred = pod["affinity"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+        assert [term["preference"]["matchFields"][0]["values"] for term in preferred] == [["a"], ["b"]]
+
     def test_the_pool_says_where(self, pod: dict[str, Any]) -> None:
         assert pod["nodeSelector"] == {"example.org/pool": "h100"}
         silence = {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}

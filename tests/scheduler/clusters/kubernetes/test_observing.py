@@ -29,6 +29,8 @@ FAILED_JOB = job() | {"status": {"conditions": [{"type": "Failed", "status": "Tr
 SCHEDULED = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-03-02T08:00:10Z"}
 NO_ROOM = {**SCHEDULED, "status": "False", "message": "0/3 nodes"}
 EPOCH: dict[str, Any] = {"startedAt": "1970-01-01T00:00:00Z"}
+NOT_STARTED = ended(128, reason="StartError", **EPOCH)
+NO_PYTHON = ended(128, reason="StartError", message='exec: "python3": executable file not found in $PATH', **EPOCH)
 INIT_FAILED: dict[str, Any] = {
     "phase": "Failed",
     "initContainerStatuses": [
@@ -84,7 +86,8 @@ class TestWhy:
             (seen(pod(main=ended(143), status=disrupted("PreemptionByScheduler"))), "PREEMPTED", 143, Phase.ENDED),
             (seen(pod(main=ended(143), status=disrupted("SomethingNew"))), "EVICTED", 143, Phase.ENDED),
             (seen(pod(main=ended(143), status={"reason": "DeadlineExceeded"})), "WALLTIME_REACHED", 143, Phase.ENDED),
-            (seen(pod(main=ended(128, reason="StartError", **EPOCH))), "IMAGE_UNSUITABLE", 128, Phase.ENDED),
+            (seen(pod(main=NOT_STARTED)), "CONTAINER_NOT_STARTED", 128, Phase.ENDED),
+            (seen(pod(main=NO_PYTHON)), "IMAGE_UNSUITABLE", 128, Phase.ENDED),
             (seen(pod(main=ended(143), metadata=deleted(60))), "DELETED_BY_HAND", 143, Phase.ENDED),
             (seen(pod(main=ended(3), metadata=deleted(66))), None, 3, Phase.ENDED),
             (without_job(pod(main=ended(143), metadata=deleted(60))), "DELETED_BY_HAND", 143, Phase.ENDED),
@@ -128,7 +131,7 @@ class TestWhy:
         assert reason == Reason("OUT_OF_MEMORY", f"it needed more than its {4 << 30} of memory")
 
     def test_a_container_that_never_ran_has_no_run(self) -> None:
-        found = observe_launch(seen(pod(main=ended(128, reason="StartError", **EPOCH))), at=later(70))
+        found = observe_launch(seen(pod(main=NOT_STARTED)), at=later(70))
         assert (found.runs, found.started_at) == ((), None)
 
     def test_a_pod_without_a_node_is_over_once_it_is_deleted(self) -> None:
