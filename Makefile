@@ -127,6 +127,7 @@ bench: bench-graphql ## All of the benchmarks below
 
 .PHONY: bench-graphql
 bench-graphql: install ## Pages and documents against one hand-written statement, Strawberry and PostGraphile 5
+	uv=$$($(PYTHON) tools/get_uv.py); $$uv sync --frozen --quiet --inexact --group bench --python "$(PYTHON)" || true
 	$(RUN) benchmarks.graphql.main $(BENCH)
 
 .PHONY: help

@@ -16,6 +16,18 @@ PAGE = """query Page($first: Int!, $after: String) {
     pageInfo { hasNextPage endCursor }
   }
 }"""
+POSTGRAPHILE_PAGE = """query Page($first: Int!, $after: Cursor) {
+  models: allModels(first: $first, after: $after, orderBy: [CREATED_AT_DESC, ROW_ID_DESC]) {
+    nodes {
+      id: rowId name task description createdAt
+      team: teamByTeamId { name }
+      versions: modelVersionsByModelId(first: 5, orderBy: [NUMBER_DESC]) { nodes { id: rowId number status createdAt } }
+    }
+    pageInfo { hasNextPage endCursor }
+  }
+}"""
+"""The same page in PostGraphile's words."""
+
 PAGE_SIZES = (1, 20, 50, 100, 1_000)
 
 

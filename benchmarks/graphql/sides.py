@@ -4,15 +4,21 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import httpx
 import psutil
+from sqlalchemy.engine import make_url
 
-from benchmarks.graphql.questions import PAGE
+from benchmarks.graphql.postgraphile.installing import POSTGRAPHILE, NotHere, installed_postgraphile
+from benchmarks.graphql.questions import PAGE, POSTGRAPHILE_PAGE
 from benchmarks.graphql.seeding import Seeded
 from benchmarks.processes import free_port, python, running
 from benchmarks.report import OUT
+from guildhall.db.embedded import DATABASE
+from guildhall.graphql.scalars import serialize_moment
 
 PAGE_MAX = 1_000
 
@@ -42,6 +48,16 @@ class Side:
             ).json()
         assert answer.keys() == {"data"}, f"{self.name}: {str(answer)[:500]}"
         return self.plain(answer["data"])
+
+
+def in_our_words(data: Any) -> Any:
+    """A peer's answer with ids and moments written as we write them."""
+    for model in data["models"]["nodes"]:
+        for kind, node in [("Model", model), *(("ModelVersion", each) for each in model["versions"]["nodes"])]:
+            if "_" not in node["id"]:
+                node["id"] = f"{kind}_{UUID(node['id']).hex}"
+            node["createdAt"] = serialize_moment(datetime.fromisoformat(node["createdAt"]))
+    return data
 
 
 def same(data: Any) -> Any:
@@ -83,8 +99,48 @@ async def limit_side(seeded: Seeded) -> AsyncIterator[Side]:
 
 
 @asynccontextmanager
-async def opened_sides(seeded: Seeded) -> AsyncIterator[dict[str, Side]]:
-    """All that can be had here, by name."""
+async def strawberry_side(seeded: Seeded) -> AsyncIterator[Side]:
+    """Strawberry with dataloaders."""
+    port = free_port()
+    environment = {"PEER_DATABASE_URL": seeded.database_url, "PEER_TEAMS": ",".join(map(str, seeded.team_ids))}
+    command = python("-m", "benchmarks.graphql.strawberry_peer", str(port))
+    async with running(command, port, environment=environment, log=OUT / "strawberry.log") as process:
+        yield Side("strawberry", port, process, {}, PAGE, in_our_words)
+
+
+@asynccontextmanager
+async def postgraphile_side(seeded: Seeded) -> AsyncIterator[Side]:
+    """PostGraphile 5 in Node, on views; raises NotHere where it cannot be had."""
+    node = await installed_postgraphile()
+    connection = await seeded.server.connect(database=DATABASE)
+    try:
+        teams = ",".join(map(str, seeded.team_ids))
+        await connection.execute((POSTGRAPHILE / "views.sql").read_text("utf-8").replace("{teams}", f"{{{teams}}}"))
+    finally:
+        await connection.close()
+    port, url = free_port(), make_url(seeded.database_url)
+    environment = {
+        "PEER_HOST": str(url.query["host"]),
+        "PEER_USER": str(url.username),
+        "PEER_PASSWORD": str(url.password),
+        "PEER_DATABASE": str(url.database),
+        "PEER_PORT": str(port),
+        "GRAPHILE_ENV": "production",
+        "NODE_ENV": "production",
+    }
+    command = [str(node), str(POSTGRAPHILE / "server.mjs")]
+    async with running(command, port, environment=environment, log=OUT / "postgraphile.log") as process:
+        yield Side("postgraphile", port, process, {}, POSTGRAPHILE_PAGE, in_our_words)
+
+
+@asynccontextmanager
+async def opened_sides(seeded: Seeded) -> AsyncIterator[tuple[dict[str, Side], list[str]]]:
+    """All that can be had here, by name, and a sentence for each that cannot."""
+    sides, missing = [], []
     async with AsyncExitStack() as stack:
-        sides = [await stack.enter_async_context(open_side(seeded)) for open_side in (our_side, limit_side)]
-        yield {side.name: side for side in sides}
+        for open_side in (our_side, limit_side, strawberry_side, postgraphile_side):
+            try:
+                sides.append(await stack.enter_async_context(open_side(seeded)))
+            except NotHere as reason:
+                missing.append(str(reason))
+        yield {side.name: side for side in sides}, missing
