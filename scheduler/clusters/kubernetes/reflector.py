@@ -20,7 +20,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from scheduler.clusters.kubernetes.connection import WATCH_SECONDS, EventKind, KubernetesApi, WatchEvent
+from scheduler.clusters.kubernetes.connection import PAGE_SIZE, WATCH_SECONDS, EventKind, KubernetesApi, WatchEvent
 from scheduler.clusters.kubernetes.failures import AnswerUnintelligible, ClusterFailure, ClusterSilent, VersionExpired
 from scheduler.clusters.kubernetes.resources import KubernetesObject, Resource
 
@@ -62,6 +62,7 @@ class Reflector:
         namespace: str | None = None,
         label_selector: str | None = None,
         on_change: Callable[[Change], None] = lambda _: None,
+        page_size: int = PAGE_SIZE,
         relist_seconds: float = RELIST_SECONDS,
         watch_seconds: int = WATCH_SECONDS,
         silence_seconds_max: float | None = None,
@@ -74,6 +75,7 @@ class Reflector:
         self._namespace = namespace
         self._label_selector = label_selector
         self._on_change = on_change
+        self._page_size = page_size
         self._relist_seconds = relist_seconds
         self._watch_seconds = watch_seconds
         self._silence_seconds_max = silence_seconds_max
@@ -126,10 +128,10 @@ class Reflector:
         for attempt in range(LIST_ATTEMPTS_MAX):
             found.clear()
             # A list in pages can expire half way; the last attempt asks for one piece.
-            pages = {"page_size": None} if attempt == LIST_ATTEMPTS_MAX - 1 else {}
+            page_size = None if attempt == LIST_ATTEMPTS_MAX - 1 else self._page_size
             try:
                 async for page in self._api.list_pages(
-                    self._resource, namespace=self._namespace, label_selector=self._label_selector, **pages
+                    self._resource, namespace=self._namespace, label_selector=self._label_selector, page_size=page_size
                 ):
                     found.update((_key(item), _trimmed(item)) for item in page.items)
                     version = page.resource_version
