@@ -33,6 +33,14 @@ serve: install ## Serve the same data folder to be explored; Ctrl-C ends it
 	$(RUN) guildhall all
 
 ##@ Develop
+.PHONY: cluster
+cluster: install ## Start a real Kubernetes for tests (builds it once); prints its kubeconfig
+	@$(RUN) tests.cluster up
+
+.PHONY: cluster-down
+cluster-down: install ## Take it down
+	@$(RUN) tests.cluster down
+
 .PHONY: install
 install: $(INSTALLED) ## Install what uv.lock pins into .venv (the other targets do it by themselves)
 
@@ -52,6 +60,26 @@ format-fix: install ## Format the code and apply the safe fixes of the linter
 .PHONY: schema
 schema: install ## Write guildhall/schema.graphql from the code
 	$(RUN) tools.schema_file write
+
+# What the tests run that other people wrote: clients in JavaScript, and fuzzers in an environment of their own.
+PROGRAMS := tests/clients/node_modules/.installed
+FUZZERS := .fuzzers/.installed
+
+$(PROGRAMS): tests/clients/package-lock.json
+	@if command -v npm >/dev/null; then \
+		npm ci --prefix tests/clients --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@; \
+	else echo "npm is missing: the tests with JavaScript clients will be skipped"; fi
+
+$(FUZZERS): tests/fuzzing/requirements.txt $(INSTALLED)
+	uv=$$($(PYTHON) tools/get_uv.py); $$uv venv --quiet --clear --python $(VENV)/bin/python .fuzzers && \
+		$$uv pip install --quiet --require-hashes --python .fuzzers/bin/python -r tests/fuzzing/requirements.txt
+	touch $@
+
+.PHONY: client-programs
+client-programs: $(PROGRAMS) ## Install the JavaScript clients that the tests run (needs npm)
+
+.PHONY: fuzzers
+fuzzers: $(FUZZERS) ## Install Schemathesis and clairvoyance, which the tests run, into .fuzzers
 
 .PHONY: trusted-documents
 trusted-documents: install ## Write guildhall/trusted_documents.json from what our clients send
@@ -106,7 +134,7 @@ trusted-check: install ## Is guildhall/trusted_documents.json what our clients s
 	$(RUN) tools.trusted_documents check
 
 .PHONY: test
-test: install ## The tests, with branch coverage
+test: install client-programs fuzzers ## The tests, with branch coverage
 	$(RUN) pytest $(DISTRIBUTE) --cov --cov-report= $(TESTS)
 
 .PHONY: coverage-floor
@@ -115,7 +143,7 @@ coverage-floor: install ## Does each package reach its floor? (reads what `make 
 	$(RUN) tools.coverage_floor coverage.json
 
 .PHONY: test-long
-test-long: install ## The long lane of the property tests, and the tests marked long
+test-long: install client-programs fuzzers ## The long lane of the property tests, and the tests marked long
 	$(RUN) pytest $(DISTRIBUTE) -m "" --hypothesis-profile=long $(TESTS)
 
 ##@ Measure (ratios against a peer or a limit in the same run; the figures go to benchmarks/out)

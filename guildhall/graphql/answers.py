@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from graphql import GraphQLError
+from strawberry.exceptions import StrawberryInputCoercionError
 
 from guildhall.clock import IdSource
 from guildhall.errors import GuildhallError, InvalidInput
@@ -34,6 +35,8 @@ def _explain(error: GraphQLError, new_id: IdSource) -> tuple[str, dict[str, Any]
         cause = cause.original_error
     if isinstance(cause, GuildhallError):
         return cause.message, refusal_extensions(cause)
+    if isinstance(cause, StrawberryInputCoercionError):  # a choice of one that names none, or several
+        return cause.message, {"code": "BAD_USER_INPUT"}
     if cause is None or isinstance(cause, GraphQLError):
         code = (error.extensions or {}).get("code")
         if code is not None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from graphql import GraphQLError
 from sqlalchemy.exc import OperationalError
+from strawberry.exceptions import StrawberryInputCoercionError
 
 from guildhall.clock import new_id
 from guildhall.errors import Conflict, InvalidInput, LimitExceeded, Problem
@@ -60,3 +61,9 @@ class TestFormatError:
         assert told["extensions"]["code"] == "INTERNAL_ERROR"
         assert "secret" not in str(told)
         assert told["extensions"]["errorId"] in caplog.text
+
+    def test_a_choice_of_one_that_names_several_is_the_caller_s_to_mend(self) -> None:
+        cause = StrawberryInputCoercionError("OneOf Input Object 'Source' must specify exactly one key.")
+        error = shown(cause)
+        assert error["extensions"] == {"code": "BAD_USER_INPUT"}
+        assert error["message"] == "OneOf Input Object 'Source' must specify exactly one key."
