@@ -28,6 +28,8 @@ from guildhall.db.migrating import load_tables, migrate
 from guildhall.db.transaction import Database, WriteSession, connect_database
 from guildhall.settings import Settings
 
+pytest_plugins = ["tests.cluster.fixtures"]
+
 TEMPLATE = "guildhall_template"
 MONDAY_MORNING = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 IN_FAILED_TRANSACTION = "25P02"

@@ -1,0 +1,70 @@
+"""`python -m tests.cluster build | up | down | run`: the test cluster by hand."""
+
+import argparse
+import os
+import subprocess
+import sys
+
+from tests.cluster.binaries import built_binaries
+from tests.cluster.images import archives
+from tests.cluster.joining import check_machine, join, name_of_checkout, take_down
+from tests.cluster.unavailable import ClusterUnavailable
+
+
+def main() -> int:
+    """0, or 1 and one line that says why not."""
+    parser = argparse.ArgumentParser(prog="python -m tests.cluster", description="A real Kubernetes for tests.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("build", help="build the binaries and images into the cache; nothing is started")
+    up = commands.add_parser("up", help="start a cluster, or find the one that stands, and print its kubeconfig")
+    down = commands.add_parser("down", help="take it down; twice does no harm")
+    enter = commands.add_parser("run", help="run a command in its network and mounts: run -- ctr -n k8s.io images ls")
+    enter.add_argument("argv", nargs="+")
+    for command in (up, down, enter):
+        command.add_argument("--name", default=name_of_checkout(), help="several can stand side by side")
+    up.add_argument("--control-plane-only", action="store_true", help="without a real node: needs no root")
+    options = parser.parse_args()
+    try:
+        return int({"build": build, "up": stand, "down": end, "run": run}[options.command](options))
+    except ClusterUnavailable as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def build(_: argparse.Namespace) -> int:
+    """Fill the cache, so that no test waits for a compiler."""
+    check_machine(real_node=True)
+    archives(built_binaries(complain), complain)
+    return 0
+
+
+def stand(options: argparse.Namespace) -> int:
+    """Leave a cluster that stands until `down`."""
+    with join(options.name, real_node=not options.control_plane_only, say=complain) as joined:
+        joined.order("pin")
+        print(f"export KUBECONFIG={joined.kubeconfig}")
+        if joined.real_node:
+            print(f"# its network and mounts: nsenter --target {joined.pid} --net --mount --pid")
+    return 0
+
+
+def end(options: argparse.Namespace) -> int:
+    """Say what was done."""
+    print(f"{options.name} is down" if take_down(options.name) else f"no cluster {options.name} stands")
+    return 0
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run a command as the parts of the cluster would see it."""
+    with join(options.name) as joined:
+        enter = ["nsenter", f"--target={joined.pid}", "--net", "--mount", "--pid", "--"]
+        return subprocess.run([*enter, *options.argv], check=False, env=os.environ).returncode
+
+
+def complain(sentence: str) -> None:
+    """Progress goes where it does not mix with the answer."""
+    print(sentence, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
