@@ -96,7 +96,8 @@ class AccessGrantType:
     columns: list[str] | None = column(AccessGrant.columns, description="Null: all of them.")
     valid_from: datetime = column(AccessGrant.valid_from)
     valid_to: datetime = column(
-        func.least(AccessGrant.valid_to, AccessGrant.withdrawn_at), description="A withdrawal is an earlier end."
+        func.least(AccessGrant.valid_to, AccessGrant.withdrawn_at, type_=AccessGrant.valid_to.type),
+        description="A withdrawal is an earlier end.",
     )
     approved_by = one("User", local=AccessGrant.approved_by)
     access_request = one("AccessRequest", local=AccessGrant.request_id)

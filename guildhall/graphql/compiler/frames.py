@@ -16,12 +16,16 @@ class NoOperand(Exception):
 class Frame(Protocol):
     """What an object is made from."""
 
+    ours: bool
+
     def value(self, label: str, operand: Operand) -> Value:
         """The value of an operand."""
 
 
 class RowFrame:
     """A row: operands become columns of its level, each once. `slot` numbers what depends on the request."""
+
+    ours = False
 
     def __init__(self, level: Level, slot: Callable[[Callable[[Any], ColumnElement[Any]]], int]) -> None:
         self.level = level
@@ -44,10 +48,10 @@ class JsonFrame:
 
     def __init__(self, value: str, *, ours: bool = False) -> None:
         self._value = value
-        self._ours = ours
+        self.ours = ours
 
     def value(self, label: str, operand: Operand) -> JsonKey:
         """The key of the operand."""
         if not isinstance(operand, str):
             raise NoOperand(f"{label} is SQL, and the object is JSON")
-        return JsonKey(self._value, operand, self._ours)
+        return JsonKey(self._value, operand, self.ours)

@@ -1,5 +1,6 @@
 """The plan of one document while it is made: levels, slots, and what is asked of each request."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,12 +10,18 @@ from sqlalchemy import ColumnElement
 from guildhall.auth.permissions import PERMISSIONS
 from guildhall.graphql import statements
 from guildhall.graphql.catalogue import Catalogue
+from guildhall.graphql.compiler.fragments import Fragment
 from guildhall.graphql.compiler.frames import RowFrame
+from guildhall.graphql.compiler.python_fields import Called, Prepared
 from guildhall.graphql.compiler.shapes import Level, Link, Object, Slot
 from guildhall.graphql.compiler.slots import Computed, Listing, Source, Visible
 from guildhall.graphql.declarations import TypeDeclaration
+from guildhall.graphql.pages import list_orders
 from guildhall.graphql.recording import Recorded
-from guildhall.graphql.sources import Table
+from guildhall.graphql.sources import Scope, Table
+
+ITEMS = "items"
+"""What a statement calls the objects that Python gave it as JSON."""
 
 
 class NotCompilable(Exception):
@@ -26,12 +33,14 @@ class NotCompilable(Exception):
         self.path = tuple(path)
 
 
-@dataclass
+@dataclass(eq=False)
 class Plan:
     """What the statement is made of, and what each request is asked for it.
 
     `slots` are the fragments that a request makes, `sites` the lists whose cursors are signed, `records` the permission
-    and rule of reads that are recorded, `permissions` those without which the root refuses.
+    and rule of reads that are recorded, `permissions` those without which the root refuses. `prepared` is what Python
+    gives before the statement, `called` what it does after it, with the plan of the objects that it returns.
+    `statements` are kept by the shapes of the fragments.
     """
 
     catalogue: Catalogue
@@ -40,8 +49,18 @@ class Plan:
     sites: list[Listing] = field(default_factory=list)
     records: list[tuple[str, Recorded]] = field(default_factory=list)
     permissions: list[str] = field(default_factory=list)
+    prepared: list[Prepared] = field(default_factory=list)
+    called: "list[tuple[Called, Plan | None]]" = field(default_factory=list)
+    statements: "OrderedDict[tuple[int, ...], Any]" = field(default_factory=OrderedDict)
     fields: int = 0
     _names: int = 0
+
+    def order_types(self, site: int, fragments: Sequence[Fragment]) -> list[Any]:
+        """The SQL types of what a list is ordered by."""
+        listing = self.sites[site]
+        if listing in self.slots:
+            return [clause.type for clause in fragments[self.slots.index(listing)].parts["orders"]]
+        return [order.expression.type for order in list_orders(listing.source, listing.target, Scope(), None)]
 
     def alias(self) -> str:
         """A name for the rows of a level, or for the elements of a list."""

@@ -13,7 +13,8 @@ from guildhall.graphql.compiler import shapes, slots
 from guildhall.graphql.compiler.frames import Frame, JsonFrame, NoOperand, RowFrame
 from guildhall.graphql.compiler.leaves import NoText, check_written
 from guildhall.graphql.compiler.page_planner import PagePlanner
-from guildhall.graphql.compiler.plan import NotCompilable, Plan
+from guildhall.graphql.compiler.plan import ITEMS, NotCompilable, Plan
+from guildhall.graphql.compiler.python_fields import Called, Prepared, reader_of
 from guildhall.graphql.compiler.runs import FallBack, FieldCall, Run, field_call
 from guildhall.graphql.compiler.selections import Selections
 from guildhall.graphql.compiler.shapes import Link, Member, Object
@@ -21,6 +22,7 @@ from guildhall.graphql.compiler.switches import named_type
 from guildhall.graphql.declarations import FieldDeclaration, TypeDeclaration, selectable_of
 from guildhall.graphql.ids import split_id
 from guildhall.graphql.sources import (
+    Batched,
     Column,
     Connection,
     Embedded,
@@ -34,6 +36,7 @@ from guildhall.graphql.sources import (
     Operand,
     Reference,
     References,
+    Resolve,
     Source,
     ViewerCan,
 )
@@ -64,6 +67,8 @@ class Planner:
             Find: self._find,
             NodeById: self._node_by_id,
             Connection: self._connection,
+            Resolve: self._resolve,
+            Batched: self._batched,
         }
 
     def make(self) -> Plan:
@@ -202,12 +207,12 @@ class Planner:
         return shapes.Embedded(self.body(source.target, asked.details, frame), when)
 
     def _json(self, asked: "_Field", source: JsonValue, frame: Frame) -> Member:
-        return self.json(asked, source, self._value(asked, frame, "", source.expression))
+        return self.json(asked, source, self._value(asked, frame, "", source.expression), ours=frame.ours)
 
-    def json(self, asked: "_Field", source: JsonValue, value: shapes.Value) -> shapes.JsonObject:
+    def json(self, asked: "_Field", source: JsonValue, value: shapes.Value, *, ours: bool = False) -> shapes.JsonObject:
         """An object, or a list of objects, kept as JSON."""
         alias = self.plan.alias() if source.many else None
-        body = self.body(source.target, asked.details, JsonFrame(shapes.json_text(value, alias)))
+        body = self.body(source.target, asked.details, JsonFrame(shapes.json_text(value, alias), ours=ours))
         return shapes.JsonObject(value, body, source.nullable, alias)
 
     def chosen(self, asked: "_Field", kind: shapes.Value, key: shapes.Value, types: Mapping[str, str]) -> shapes.Chosen:
@@ -261,6 +266,33 @@ class Planner:
             return found[1]
 
         return self._single(target, None, asked, where=slots.Known(target.key, key))
+
+    def _resolve(self, asked: "_Field", source: Resolve, frame: Frame) -> Member:
+        if source.needs:
+            return self._called(asked, source, frame)
+        prepared = Prepared(source, asked.call)
+        self.plan.prepared.append(prepared)
+        if source.target is None:
+            return shapes.Bound(prepared)
+        alias = self.plan.alias()
+        body = self.body(source.target, asked.details, JsonFrame(f"{alias}.v", ours=True))
+        return shapes.Bound(prepared, alias, body, source.nullable)
+
+    def _batched(self, asked: "_Field", source: Batched, frame: Frame) -> Member:
+        return self._called(asked, source, frame)
+
+    def _called(self, asked: "_Field", source: Resolve | Batched, frame: Frame) -> Member:
+        """A function after the statement; the objects that it returns have a plan of their own."""
+        operands = [(part, self._value(asked, frame, part, operand)) for part, operand in source.operands().items()]
+        readers = {part: reader_of(getattr(operand, "type", None)) for part, operand in source.operands().items()}
+        below: Plan | None = None
+        if source.target is not None:
+            outer, self.plan = self.plan, Plan(self._catalogue)
+            self.plan.root = self.body(source.target, asked.details, JsonFrame(f"{ITEMS}.v", ours=True))
+            below, self.plan = self.plan, outer
+            self.plan.fields += below.fields
+        self.plan.called.append((Called(source, asked.call, readers), below))
+        return shapes.Called(len(self.plan.called) - 1, operands)
 
     def _connection(self, asked: "_Field", source: Connection, frame: Frame) -> Member:
         return PagePlanner(self, asked, source, frame).page()

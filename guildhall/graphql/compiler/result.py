@@ -2,43 +2,63 @@ r"""The text that a statement returned, made an answer: its marks are replaced, 
 
 A mark is `\x01`, a letter, what belongs to it, `\x02`; no JSON text holds these characters. `!` is a mistake that
 graphql-core must word. `c` is a cursor to be signed, `a` asks whether the cursor of a page belongs to its list, `r`
-names a record that was read. A text without marks is the answer as it is.
+names a record that was read, `p` is a field that Python answers. A text without marks is the answer as it is.
 """
 
 import json
 import re
-from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Date, DateTime, Float, Integer, Numeric, Uuid
-
 from guildhall.graphql.compiler.fragments import Fragment
 from guildhall.graphql.compiler.plan import Plan
+from guildhall.graphql.compiler.python_fields import reader_of
 from guildhall.graphql.compiler.runs import FallBack, Run
 from guildhall.graphql.cursors import InvalidCursor
-from guildhall.graphql.pages import list_orders
 from guildhall.graphql.recording import Reads
-from guildhall.graphql.sources import Scope
 
 _MARK = re.compile("\x01(.)([^\x02]*)\x02")
+_CALL = re.compile("\x01p([^\x02]*)\x02")
+_MISTAKE = "\x01!"
 
 
-class Finisher:
-    """Finishes one text; `reads` holds afterwards what is to be recorded before it leaves."""
+def is_finished(text: str) -> bool:
+    """Whether a text has no marks; raises FallBack where it has that of a mistake."""
+    if "\x01" not in text:
+        return True
+    if _MISTAKE in text:
+        raise FallBack
+    return False
 
-    def __init__(self, plan: Plan, run: Run, fragments: Sequence[Fragment]) -> None:
+
+def calls_in(text: str) -> Mapping[int, list[str]]:
+    """By field of Python: what it is asked, each once, in the order of the text."""
+    found: dict[int, dict[str, None]] = {}
+    for mark in _CALL.finditer(text):
+        number, payload = mark[1].split("|", 1)
+        found.setdefault(int(number), {})[payload] = None
+    return {number: list(payloads) for number, payloads in found.items()}
+
+
+class Marks:
+    """Replaces the marks of one text; what Python said is given by the content of its marks."""
+
+    def __init__(
+        self, plan: Plan, run: Run, fragments: Sequence[Fragment], reads: Reads, said: Mapping[str, str]
+    ) -> None:
         self._plan = plan
         self._run = run
         self._fragments = fragments
-        self.reads = Reads()
+        self._reads = reads
+        self._said = said
         self._bindings: dict[tuple[str, str], bytes] = {}
+        self._readers: dict[str, list[Callable[[Any], Any]]] = {}
 
-    def finish(self, text: str) -> str:
-        """The JSON text; raises FallBack where graphql-core must answer."""
-        return _MARK.sub(self._replace, text) if "\x01" in text else text
+    def replaced(self, text: str) -> str:
+        """The text without marks; raises FallBack for a cursor of another list."""
+        return _MARK.sub(self._replace, text)
 
     def _replace(self, mark: re.Match[str]) -> str:
         letter, rest = mark[1], mark[2]
@@ -50,14 +70,12 @@ class Finisher:
             case "r":
                 return self._noted(rest)
             case _:
-                raise FallBack
+                return self._said[rest]
 
     def _signed(self, rest: str) -> str:
         site, parent, values = rest.split("|", 2)
-        read = [
-            reader(value)
-            for reader, value in zip(self._readers(int(site)), json.loads(values, parse_float=Decimal), strict=True)
-        ]
+        place = json.loads(values, parse_float=Decimal)
+        read = [reader(value) for reader, value in zip(self._readers_of(site), place, strict=True)]
         return f'"{self._run.context.signer.sign(self._binding(site, parent), read)}"'
 
     def _checked(self, rest: str) -> str:
@@ -73,7 +91,7 @@ class Finisher:
     def _noted(self, rest: str) -> str:
         number, keys = rest.split("|", 1)
         permission, recorded = self._plan.records[int(number)]
-        self.reads.note(permission, recorded, [UUID(key) for key in keys.split(",")])
+        self._reads.note(permission, recorded, [UUID(key) for key in keys.split(",")])
         return ""
 
     def _binding(self, site: str, parent: str) -> bytes:
@@ -83,32 +101,9 @@ class Finisher:
             self._bindings[site, parent] = found
         return found
 
-    def _readers(self, site: int) -> list[Callable[[Any], Any]]:
-        listing = self._plan.sites[site]
-        slot = next((number for number, source in enumerate(self._plan.slots) if source is listing), None)
-        if slot is None:
-            clauses = [order.expression for order in list_orders(listing.source, listing.target, Scope(), None)]
-        else:
-            clauses = list(self._fragments[slot].parts["orders"])
-        return [_reader(clause.type) for clause in clauses]
-
-
-def _reader(type_: Any) -> Callable[[Any], Any]:  # noqa: ANN401 -- a SQL type
-    """From PostgreSQL's JSON of a value to what the driver gives for it, so that both sign the same."""
-    for kind, reader in _READERS:
-        if isinstance(type_, kind):
-            return reader
-    return _same
-
-
-def _same(value: Any) -> Any:  # noqa: ANN401
-    return value
-
-
-def _moment(value: str) -> datetime:
-    return datetime.fromisoformat(value).astimezone(UTC)
-
-
-_READERS: tuple[tuple[type[Any], Callable[[Any], Any]], ...] = (
-    (DateTime, _moment), (Date, date.fromisoformat), (Uuid, UUID), (Float, float), (Numeric, Decimal), (Integer, int),
-)  # fmt: skip
+    def _readers_of(self, site: str) -> list[Callable[[Any], Any]]:
+        found = self._readers.get(site)
+        if found is None:
+            types = self._plan.order_types(int(site), self._fragments)
+            found = self._readers[site] = [reader_of(type_) for type_ in types]
+        return found

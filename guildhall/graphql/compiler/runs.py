@@ -36,10 +36,14 @@ class FieldCall:
 
 @dataclass
 class Run:
-    """The context and coerced variables of one request; arguments are coerced once for each field."""
+    """The context and coerced variables of one request; arguments are coerced once for each field.
+
+    `given` is what Python gave before the statement, by the field that asked.
+    """
 
     context: Context
     variables: VariableValues
+    given: dict[object, str] = field(default_factory=dict)
     _arguments: dict[FieldCall, dict[str, Any]] = field(default_factory=dict)
 
     def arguments(self, call: FieldCall) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from graphql import GraphQLOutputType
 from sqlalchemy import FromClause
 
+from guildhall.graphql.compiler.python_fields import Prepared
 from guildhall.graphql.compiler.runs import Run
 from guildhall.graphql.declarations import TypeDeclaration
 from guildhall.graphql.sources import Expression
@@ -241,6 +242,24 @@ class Fact:
 
 
 @dataclass(frozen=True)
+class Bound:
+    """What Python gave before the statement: objects as JSON, or without a `body` a finished text."""
+
+    prepared: Prepared
+    alias: str = ""
+    body: "Object | None" = None
+    nullable: bool = True
+
+
+@dataclass(frozen=True)
+class Called:
+    """What Python says when the statement has returned: a mark with the operands, by the field's number in the plan."""
+
+    number: int
+    operands: Sequence[tuple[str, Value]]
+
+
+@dataclass(frozen=True)
 class Allowed:
     """Whether the caller may do in a team what `slot` asks about."""
 
@@ -258,5 +277,5 @@ class Guarded:
 
 Member: TypeAlias = (
     Fixed | Leaf | Object | Embedded | Single | Listed | JsonObject | Chosen | ByIds | Pairs | CursorOf | Page | Rows
-    | HasNext | EndOf | Count | Fact | Allowed | Guarded
+    | HasNext | EndOf | Count | Fact | Bound | Called | Allowed | Guarded
 )  # fmt: skip

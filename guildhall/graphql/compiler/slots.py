@@ -115,7 +115,7 @@ class Computed:
         return fragment({"column": [self.operand(run.context)]})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Listing:
     """What of a connection follows from arguments: WHERE, ORDER BY, where the page begins, rows that are joined in."""
 

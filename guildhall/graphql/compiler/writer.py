@@ -15,12 +15,14 @@ from guildhall.graphql.compiler.fragments import Fragment
 from guildhall.graphql.compiler.leaves import MISTAKE, about, plain_text, quoted, reference, text_of
 from guildhall.graphql.compiler.levels import Levels, Parameter, Parameters
 from guildhall.graphql.compiler.pieces import Foreign, Piece, Sql, Text, concatenated, merged
-from guildhall.graphql.compiler.plan import Plan
+from guildhall.graphql.compiler.plan import ITEMS, Plan
 from guildhall.graphql.compiler.runs import Run
 from guildhall.graphql.compiler.selects import select_text
 from guildhall.graphql.compiler.shapes import JsonKey, Member, Object, RowValue, Value
 
 _UUID = Uuid()
+SEPARATOR = "\x03"
+"""What stands between the texts of several objects; no JSON text holds it."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,14 @@ class Statement:
     def arguments(self, run: Run, fragments: Sequence[Fragment]) -> list[Any]:
         """The values of the parameters, in order."""
         return [take(run, fragments) for take in self.parameters]
+
+
+def write_items(plan: Plan, fragments: Sequence[Fragment], words: frozenset[str]) -> Statement:
+    """The statement that reads objects given as one JSON array; their texts come back with `SEPARATOR` between them."""
+    parameters = Parameters(fragments)
+    rows = f"jsonb_array_elements({parameters.add(lambda run, _fragments: run.given[plan])}::jsonb) {ITEMS}(v)"
+    text = f"SELECT string_agg({_Writer(parameters, words).text(plan.root)}, E'\\x03') FROM {rows}"
+    return Statement(text, tuple(parameters.taken))
 
 
 def write_statement(plan: Plan, fragments: Sequence[Fragment], words: frozenset[str]) -> Statement:
@@ -62,6 +72,8 @@ class _Writer:
             shapes.Page: self._page,
             shapes.Fact: self._fact,
             shapes.Count: self._count,
+            shapes.Bound: self._bound,
+            shapes.Called: self._called,
             shapes.Allowed: self._allowed,
             shapes.Guarded: self._guarded,
         }
@@ -175,13 +187,31 @@ class _Writer:
             mark = rf"concat(E'\x01a{page.check.site}|', {plain_text(page.check.parent)}, E'\x02')"
             check = [Sql(mark)]
         body = self._joined([*check, *self._members(page.members, inside.pieces)])
-        return [Sql(f"(SELECT {body} FROM {rows})")]
+        # HAVING makes it one row also where nothing that was selected is an aggregate (`hasPreviousPage` alone).
+        return [Sql(f"(SELECT {body} FROM {rows} HAVING true)")]
 
     def _fact(self, member: shapes.Fact) -> list[Piece]:
         clause = self._levels.clause(member.part)
         row = select_text(select(clause.label("c")), self._parameters.place)
         leaf = shapes.Leaf(RowValue("fact", "c"), member.type)
         return [Sql(f"(SELECT {concatenated([text_of(leaf, about(clause))])} FROM ({row}) fact)")]
+
+    def _bound(self, member: shapes.Bound) -> list[Piece]:
+        """What Python gave before: a finished text, an object, or a list of them."""
+        key = member.prepared
+        name = self._parameters.add(lambda run, _fragments: run.given[key])
+        if member.body is None:
+            return [Sql(f"{name}::text")]
+        body = self._joined(self._object(member.body))
+        if member.prepared.source.many:
+            return _list(f"(SELECT string_agg({body}, ',') FROM jsonb_array_elements({name}::jsonb) {member.alias}(v))")
+        missing = "'null'" if member.nullable else MISTAKE
+        row = f"(SELECT {name}::jsonb AS v) {member.alias}"
+        return [Sql(f"coalesce((SELECT {body} FROM {row} WHERE jsonb_typeof({member.alias}.v) = 'object'), {missing})")]
+
+    def _called(self, member: shapes.Called) -> list[Piece]:
+        operands = ", ".join(f"{quoted(part)}, {reference(value)}" for part, value in member.operands)
+        return [Sql(rf"concat(E'\x01p{member.number}|', json_build_object({operands}), E'\x02')")]
 
     def _count(self, member: shapes.Count) -> list[Piece]:
         counted = self._levels.counted(member.level, member.maximum)

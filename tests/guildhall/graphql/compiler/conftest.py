@@ -1,8 +1,8 @@
 """Documents run both ways: by the compiled statement, and by graphql-core, which is the oracle."""
 
 import json
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -16,6 +16,8 @@ from guildhall.graphql.compose import Composed
 from guildhall.graphql.context import Context, Services
 from guildhall.graphql.cursors import CursorSigner
 from guildhall.graphql.execution import Executor, Request
+from guildhall.graphql.loaders import Loaders
+from guildhall.graphql.recording import Reads
 from guildhall.settings import Settings
 
 
@@ -28,23 +30,31 @@ def in_order(value: Any) -> Any:
 
 @dataclass
 class Both:
-    """Runs a document both ways; `compiled` keeps what was made of each text."""
+    """Runs a document both ways; `compiled` keeps what was made of each text, `statements` all that were run."""
 
     composed: Composed
     new_context: Callable[[Actor], Context]
     settings: Settings
-    compiled: dict[str, CompiledDocument]
+    compiled: dict[str, CompiledDocument] = field(default_factory=dict)
+    statements: list[str] = field(default_factory=list)
+    reads: Reads = field(default_factory=Reads)
 
     async def ours(self, actor: Actor, text: str, **variables: Any) -> Any:
         """The data of the compiled statement; raises NotCompilable or FallBack."""
         if text not in self.compiled:
             self.compiled[text] = compile_document(self.composed.schema, self.composed.catalogue, parse(text))
         context = self.new_context(actor)
-        bound = self.compiled[text].bind(context, variables)
-        async with context.database.read() as session:
-            connection = await session.connection()
-            found = (await connection.exec_driver_sql(bound.sql, tuple(bound.arguments))).scalar_one()
-        return json.loads(bound.finisher.finish(found))
+        context.loaders = Loaders(context, self.composed.catalogue)
+
+        async def fetch(sql: str, arguments: Sequence[Any]) -> str:
+            self.statements.append(sql)
+            async with context.database.read() as session:
+                connection = await session.connection()
+                found: str = (await connection.exec_driver_sql(sql, tuple(arguments))).scalar_one()
+            return found
+
+        answer, self.reads = await self.compiled[text].answer(context, variables, fetch)
+        return json.loads(answer)
 
     async def theirs(self, actor: Actor, text: str, **variables: Any) -> Any:
         """The whole body of graphql-core's answer."""
@@ -76,7 +86,4 @@ def both(house_database: Database, composed: Composed, settings: Settings, clock
             request_id="request-1",
         )
 
-    return Both(composed, new_context, settings, {})
-
-
-Run = Callable[..., Awaitable[Any]]
+    return Both(composed, new_context, settings)

@@ -2,7 +2,64 @@
 
 from typing import Any
 
+import pytest
+
 from guildhall.auth.actor import Actor
+from guildhall.graphql.compiler.runs import FallBack
+from guildhall.graphql.ids import encode_id
+from tests.guildhall.graphql.conftest import HOUSES, room_id
+
+EVERYTHING = """{ houses(first: 9) { totalCount pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
+    edges { cursor node { __typename id name createdAt bytes roomCount doors { colour width }
+        hours { opensAt closesAt rooms { name } } guests { id name } favourites { name house { name } }
+        notes { __typename id ... on House { name } ... on Room { kind } }
+        shouted loud: shouted(marks: 3) weather(days: 2) { days bestRoom { name } }
+        rooms(first: 2, orderBy: {field: NAME, direction: DESC}, filter: {kind: {eq: LARGE}}) {
+            totalCount nodes { name notes { text subject { id } } } pageInfo { endCursor hasNextPage } }
+        may: viewerCan(permission: "marketplace:wallet:read") } } } }"""
+
+
+class TestEveryKindOfField:
+    async def test_all_of_a_house(self, both: Any, anna: Actor, bert: Actor) -> None:
+        data = await both(anna, EVERYTHING)
+        assert [edge["node"]["name"] for edge in data["houses"]["edges"]] == [
+            "house-0",
+            "house-1",
+            "house-2",
+            "house-3",
+        ]
+        assert [edge["node"]["may"] for edge in data["houses"]["edges"]] == [True, True, False, True]
+        data = await both(bert, EVERYTHING)
+        assert data["houses"]["totalCount"] == 3
+
+    async def test_a_search(self, both: Any, anna: Actor) -> None:
+        text = """query ($after: String, $text: String = "x") { searchRooms(text: $text, first: 2, after: $after) {
+            count { value exact } edges { score cursor node { name } } pageInfo { hasNextPage endCursor } } }"""
+        data = await both(anna, text)
+        assert data["searchRooms"]["count"] == {"value": 3, "exact": False}
+        await both(anna, text, after=data["searchRooms"]["pageInfo"]["endCursor"])
+
+    async def test_a_list_of_several_types(self, both: Any, bert: Actor) -> None:
+        data = await both(
+            bert,
+            """{ things(first: 5) { complete totalCount nodes { __typename id }
+            edges { text cursor node { ... on House { name } } } pageInfo { endCursor hasNextPage } } }""",
+        )
+        assert [edge["text"] for edge in data["things"]["edges"]] == ["note 1", "note 3"]
+
+    async def test_one_by_its_arguments(self, both: Any, bert: Actor) -> None:
+        text = "query ($name: String!) { house(name: $name) { name price } }"
+        assert await both(bert, text, name="house-2") == {"house": {"name": "house-2", "price": "12.5"}}
+        assert await both(bert, text, name="house-1") == {"house": None}
+
+    async def test_a_node(self, both: Any, anna: Actor) -> None:
+        text = "query ($id: ID!) { node(id: $id) { __typename id ... on House { name } ... on Room { kind } } }"
+        data = await both(anna, text, id=encode_id("House", HOUSES[1]))
+        assert data["node"]["name"] == "house-1"
+        data = await both(anna, text, id=encode_id("Room", room_id(0, 1)))
+        assert data["node"]["kind"] == "SMALL"
+        for nothing in ("none", encode_id("Garden", HOUSES[0]), encode_id("House", room_id(9, 9))):
+            assert await both(anna, text, id=nothing) == {"node": None}
 
 
 class TestLists:
@@ -17,7 +74,39 @@ class TestLists:
         rest = await both(anna, text, first=2, after=after)
         assert [node["name"] for node in rest["houses"]["nodes"]] == ["house-2", "house-3"]
 
+    async def test_a_page_of_none(self, both: Any, anna: Actor) -> None:
+        await both(anna, "{ houses(first: 0) { nodes { id } pageInfo { hasNextPage startCursor endCursor } } }")
+
     async def test_a_caller_sees_what_there_is_for_them(self, both: Any, bert: Actor) -> None:
         data = await both(bert, "{ houses(first: 9) { totalCount nodes { name } } }")
         assert [node["name"] for node in data["houses"]["nodes"]] == ["house-0", "house-2", "house-3"]
         assert data["houses"]["totalCount"] == 3
+
+    async def test_a_cursor_of_a_list_below_an_object(self, both: Any, anna: Actor) -> None:
+        text = """query ($name: String!, $after: String) { house(name: $name) {
+            rooms(first: 2, after: $after) { nodes { name } pageInfo { endCursor } } } }"""
+        data = await both(anna, text, name="house-0")
+        after = data["house"]["rooms"]["pageInfo"]["endCursor"]
+        rest = await both(anna, text, name="house-0", after=after)
+        assert len(rest["house"]["rooms"]["nodes"]) == 2
+        for name, cursor in (("house-1", after), ("house-0", "none"), ("house-0", after[:-1])):
+            with pytest.raises(FallBack):
+                await both.ours(anna, text, name=name, after=cursor)
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "{ houses { nodes { id } } }",
+            "{ houses(first: -1) { nodes { id } } }",
+            "{ houses(first: 100000) { nodes { id } } }",
+            '{ houses(first: 1, after: "none") { nodes { id } } }',
+            "{ houses(first: 9) { nodes { price } } }",
+            '{ houses(first: 9) { nodes { viewerCan(permission: "none") } } }',
+        ],
+    )
+    async def test_are_worded_by_graphql_core(self, both: Any, anna: Actor, text: str) -> None:
+        assert "errors" in await both.theirs(anna, text)
+        with pytest.raises(FallBack):
+            await both.ours(anna, text)
