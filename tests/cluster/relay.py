@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import ctypes
 import socket
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
@@ -74,10 +75,9 @@ class Relay:
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self.cut()
+        self.restore()
+        self.refuse()
+        await asyncio.gather(*self._tasks)
 
     @property
     def connections(self) -> int:
@@ -87,7 +87,7 @@ class Relay:
     def cut(self) -> None:
         """Reset every connection that is open."""
         for writer in self._open:
-            writer.transport.abort()
+            _reset(writer)
 
     def cut_after(self, count: int) -> None:
         """Let that many bytes more come back from the target, all connections together, then cut: in mid-event."""
@@ -113,9 +113,6 @@ class Relay:
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        if self._refusing:
-            writer.transport.abort()
-            return
         try:
             with network_of(self._connect_in):
                 outward = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -127,7 +124,11 @@ class Relay:
                 raise
             far_reader, far_writer = await asyncio.open_connection(sock=outward)
         except OSError:
-            writer.transport.abort()
+            _reset(writer)
+            return
+        if self._refusing:
+            _reset(writer)
+            _reset(far_writer)
             return
         self._open |= {writer, far_writer}
         try:
@@ -155,4 +156,11 @@ class Relay:
                     return
             writer.write_eof()
             return
-        writer.transport.abort()
+        _reset(writer)
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """Close with a reset, as a connection that was cut ends; without lingering there is no farewell."""
+    with contextlib.suppress(OSError):
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
