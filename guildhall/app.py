@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from litestar import Litestar
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from guildhall.auth.policies import Policies
 from guildhall.clock import Clock, IdSource
@@ -17,6 +17,9 @@ from guildhall.db.transaction import Database
 from guildhall.graphql.context import Services
 from guildhall.graphql.cursors import CursorSigner
 from guildhall.graphql.execution import Executor
+from guildhall.graphql.subscriptions.feed import Feed
+from guildhall.graphql.subscriptions.places import Places
+from guildhall.graphql.subscriptions.stream import Streams
 from guildhall.graphql.trusted import load_trusted_documents
 from guildhall.http import failures, graphql, health
 from guildhall.http.door import Door
@@ -26,6 +29,7 @@ from guildhall.http.identity import Identity
 from guildhall.http.landing import landing_route
 from guildhall.http.requests import RequestReader
 from guildhall.http.watching import Metrics, Watch
+from guildhall.http.websocket import GraphQLSockets
 from guildhall.keys import load_key
 from guildhall.schema.root import composed_schema
 from guildhall.settings import Settings
@@ -42,7 +46,23 @@ OWN_ROUTES = [
 ]  # fmt: skip
 
 
-def create_app(settings: Settings, database: Database, clock: Clock, *, new_id: IdSource = fresh_id) -> ASGIApp:
+class Application:
+    """The ASGI application, and what must be done before its server stops."""
+
+    def __init__(self, asgi: ASGIApp, streams: Streams) -> None:
+        self._asgi = asgi
+        self._streams = streams
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One exchange, or the lifespan."""
+        await self._asgi(scope, receive, send)
+
+    async def end_streams(self) -> None:
+        """Tell every client that follows something to connect again; servers drop what is open, or wait for its end."""
+        await self._streams.end()
+
+
+def create_app(settings: Settings, database: Database, clock: Clock, *, new_id: IdSource = fresh_id) -> Application:
     """An application on an open database, which the caller closes after it. Holds no state that another could miss."""
     key = load_key(settings.secret_key_file)
     policies = Policies(database)
@@ -51,11 +71,17 @@ def create_app(settings: Settings, database: Database, clock: Clock, *, new_id: 
     tickets = UploadTickets(key)
     services = Services().add(ArtifactStore, store).add(UploadTickets, tickets)
     metrics = Metrics()
+    executor = Executor(composed_schema(), settings)
+    places = Places(
+        places_max=settings.graphql_subscriptions_max, per_caller_max=settings.graphql_subscriptions_per_caller_max
+    )
+    streams = Streams(Feed(database.url), executor, places)
+    reader = RequestReader(settings, load_trusted_documents(only=settings.graphql_trusted_only))
     desk = graphql.GraphQLDesk(
         database=database,
         identity=identity,
-        executor=Executor(composed_schema(), settings),
-        reader=RequestReader(settings, load_trusted_documents(only=settings.graphql_trusted_only)),
+        executor=executor,
+        reader=reader,
         door=Door(working_max=settings.graphql_working_max, waiting_max=settings.graphql_waiting_max),
         settings=settings,
         clock=clock,
@@ -63,17 +89,25 @@ def create_app(settings: Settings, database: Database, clock: Clock, *, new_id: 
         services=services,
         signer=CursorSigner(key),
         metrics=metrics,
+        streams=streams,
     )
+    sockets = GraphQLSockets(
+        streams=streams, identity=identity, settings=settings, read_request=reader.from_body,
+        make_context=desk.context, new_id=new_id,
+    )  # fmt: skip
 
     @asynccontextmanager
-    async def policy_watch(_: Litestar) -> AsyncIterator[None]:
-        watching = asyncio.create_task(policies.watch(), name="policy watch")
+    async def watch(_: Litestar) -> AsyncIterator[None]:
+        watching = [
+            asyncio.create_task(policies.watch(), name="policy watch"),
+            asyncio.create_task(streams.feed.run(), name="feed"),
+        ]
         try:
             yield
         finally:
-            watching.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watching
+            for task in watching:
+                task.cancel()
+            await asyncio.wait(watching)
 
     state = State(
         {
@@ -103,9 +137,10 @@ def create_app(settings: Settings, database: Database, clock: Clock, *, new_id: 
     others = Litestar(
         route_handlers=[*OWN_ROUTES, *ARTIFACT_ROUTES, *RUNNER_ROUTES],
         exception_handlers={HTTPException: failures.refuse, Exception: failures.mask},
-        lifespan=[policy_watch],
+        lifespan=[watch],
         state=state,
         openapi_config=None,
         logging_config=None,  # the program sets up logging; Litestar would replace its handlers
     )
-    return Watch(HotPath(graphql.GraphQLEndpoint(desk), others), metrics, new_id)
+    hot_path = HotPath(graphql.GraphQLEndpoint(desk), sockets, others)
+    return Application(Watch(hot_path, metrics, new_id), streams)

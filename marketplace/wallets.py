@@ -14,6 +14,7 @@ from guildhall.clock import IdSource
 from guildhall.credits import format_credits
 from guildhall.errors import Invalid, NotFound
 from marketplace import ledger
+from marketplace.following import wallet_changed
 from marketplace.ledger_refusals import InsufficientCredits, UnknownAllocation, require_credits
 from marketplace.programmes import period_named, programme_named, team_named, wallet_name
 from marketplace.tables import Allocation, Balance, Hold, HoldResolution
@@ -79,6 +80,7 @@ async def allocate_credits(
         at=at,
         new_id=new_id,
     )
+    wallet_changed(session, owner.id)
     return await ledger.allocate(
         session,
         allocation_id=allocation_id,
@@ -130,6 +132,7 @@ async def return_team_credits(
     await _record_move(
         session, actor, allocation, {"returned": format_credits(credits)}, reason=reason, at=at, new_id=new_id
     )
+    wallet_changed(session, allocation.team_id)
     await ledger.return_credits(
         session,
         allocation_id=allocation_id,
@@ -158,6 +161,8 @@ async def send_team_credits(
     taker = await team_named(session, to_team, field="toTeam")
     sent = {"sent": format_credits(credits), "toTeam": to_team}
     await _record_move(session, actor, allocation, sent, reason=reason, at=at, new_id=new_id)
+    wallet_changed(session, allocation.team_id)
+    wallet_changed(session, taker.id)
     target_id = await ledger.send_credits(
         session,
         allocation_id=allocation_id,
@@ -203,6 +208,7 @@ async def refund_charge(
         at=at,
         new_id=new_id,
     )
+    wallet_changed(session, hold.team_id)
     await ledger.refund(
         session,
         hold_id=hold.id,

@@ -11,6 +11,7 @@ from guildhall.clock import IdSource
 from guildhall.db.locks import lock_rows
 from guildhall.db.transaction import WriteSession
 from marketplace import ledger
+from marketplace.following import wallet_changed
 from scheduler.apply import SETTLE
 from scheduler.clusters.executor import Reason
 from scheduler.context import SchedulerContext
@@ -80,6 +81,7 @@ async def end_unstarted(
         at=at,
         new_id=new_id,
     )
+    wallet_changed(session, job.team_id)
     settled = await ledger.void_hold(
         session, hold_id=job.hold_id, at=at, key=f"settle {job.id}", reason=f"Not run: {reason.code}.", new_id=new_id
     )

@@ -13,6 +13,7 @@ from guildhall.db.opening import open_database
 from guildhall.db.transaction import Database
 from guildhall.errors import Unavailable
 from guildhall.settings import Settings
+from scheduler.clusters.kubernetes.opening import kubernetes_connect
 from scheduler.clusters.local import LocalExecutor
 from scheduler.worker import run_worker
 
@@ -53,12 +54,13 @@ async def run_worker_alone(settings: Settings, _: argparse.Namespace) -> None:
 
 
 async def _serve_api(settings: Settings, database: Database, clock: Clock, stop: asyncio.Event) -> None:
+    app = create_app(settings, database, clock)
     server = Server(
-        create_app(settings, database, clock),
+        app,
         address=settings.bind_host,
         port=settings.bind_port,
         interface=Interfaces.ASGI,
-        websockets=False,
+        websockets=True,
         log_enabled=False,
     )
     serving = asyncio.create_task(server.serve())
@@ -67,6 +69,7 @@ async def _serve_api(settings: Settings, database: Database, clock: Clock, stop:
     try:
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not serving.done():
+            await app.end_streams()
             server.stop()  # type: ignore[no-untyped-call]
         await serving
     except RuntimeError as error:
@@ -98,4 +101,4 @@ async def _work(settings: Settings, database: Database, clock: Clock, stop: asyn
         disk_bytes=settings.local_disk_bytes,
         new_id=new_id,
     )
-    await run_worker(database, settings, clock, {"local": executor}, stop)
+    await run_worker(database, settings, clock, {"local": executor}, stop, connect=kubernetes_connect(clock))

@@ -8,6 +8,7 @@ out. A process that dies in between says nothing: who listens must look at the t
 
 import asyncio
 import logging
+from uuid import UUID
 
 from sqlalchemy import ARRAY, String, bindparam, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -16,6 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 PAYLOAD_BYTES_MAX = 7_999
 PENDING_MAX = 10_000
 """The most notices that wait to be sent; more are dropped, as a lost notice only delays who listens."""
+
+CHANGES_CHANNEL = "guildhall_changes"
+"""The channel of all things that can be followed; the payload is the topic of the one that changed."""
 
 ANNOUNCED_KEY = "announced"
 """Where a session keeps what is to be told after its commit, in `session.info`."""
@@ -36,6 +40,16 @@ def announce(session: AsyncSession, channel: str, payload: str = "") -> None:
     """Tell every listener once this transaction has committed; the same notice twice is one."""
     assert len(payload.encode()) <= PAYLOAD_BYTES_MAX, "a notice is a hint; the content belongs into a table"
     session.info.setdefault(ANNOUNCED_KEY, {})[(channel, payload)] = None
+
+
+def announce_change(session: AsyncSession, kind: str, key: UUID) -> None:
+    """Tell who follows that thing to look; domain functions call it where they write what followers are shown."""
+    announce(session, CHANGES_CHANNEL, topic_of(kind, key))
+
+
+def topic_of(kind: str, key: UUID) -> str:
+    """The topic of one thing: its kind, as `job`, and its key."""
+    return f"{kind}:{key}"
 
 
 class Announcer:

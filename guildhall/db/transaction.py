@@ -131,15 +131,22 @@ async def _connect(session: AsyncSession) -> None:
         raise DatabaseBusy("The database has no free connection for us; try again in a moment.") from error
 
 
-def _translated(error: DBAPIError) -> Exception:
-    """What is the database's own trouble, as a sentence; anything else is for the caller, as it came."""
-    state = str(getattr(error.orig, "sqlstate", None) or "")
+def refusal_of_state(state: str) -> Exception | None:
+    """What is the database's own trouble, as a sentence; None for what is the statement's."""
     if state in _STATES_BUSY:
         return DatabaseBusy("The database was too busy for this; nothing was changed. Try again in a moment.")
     if state == _STATE_CANCELLED:
         return StatementTimeout("The database took too long for this and was stopped; nothing was changed.")
     if state in _STATES_TEXT:
         return UnstorableText("A text holds a null character, which cannot be stored.")
-    if error.connection_invalidated or state.startswith(_STATES_AWAY):
+    if state.startswith(_STATES_AWAY):
         return DatabaseUnavailable("The connection to the database was lost; try again in a moment.")
-    return error
+    return None
+
+
+def _translated(error: DBAPIError) -> Exception:
+    """The database's own trouble as a sentence; anything else is for the caller, as it came."""
+    refusal = refusal_of_state(str(getattr(error.orig, "sqlstate", None) or ""))
+    if refusal is None and error.connection_invalidated:
+        return DatabaseUnavailable("The connection to the database was lost; try again in a moment.")
+    return refusal or error

@@ -1,4 +1,4 @@
-"""The types that every schema has: Query and Mutation to be extended, and the parts of connections and payloads."""
+"""The types that every schema has: Query, Mutation and Subscription to be extended, and the parts of connections and payloads."""
 
 from guildhall.graphql.declarations import FieldDeclaration
 from guildhall.graphql.declare import PUBLIC, column, object_type
@@ -17,6 +17,11 @@ class Query:
 @object_type("Mutation", permission=PUBLIC)
 class Mutation:
     """What can be done; each takes one input with an optional idempotency key."""
+
+
+@object_type("Subscription", permission=PUBLIC)
+class Subscription:
+    """What can be followed: over a WebSocket (graphql-transport-ws) or as server-sent events."""
 
 
 @object_type("PageInfo")

@@ -40,12 +40,15 @@ from guildhall.graphql.sources import (
     Reference,
     References,
     Resolve,
+    Subscription,
     ViewerCan,
 )
+from guildhall.graphql.subscriptions.declaring import make_subscribe, resolve_change
 
 _BASE = (
     base_types.Query,
     base_types.Mutation,
+    base_types.Subscription,
     base_types.PageInfo,
     base_types.Count,
     base_types.InputError,
@@ -119,10 +122,11 @@ class _Composer:
             fields = [self._field(declared, field) for field in declared.fields.values()]
             self._classes[name].__strawberry_definition__.fields = fields
         nodes = [self._classes[declared.name] for declared in self._catalogue.types.values() if declared.is_node]
-        mutation = self._classes["Mutation"] if self._catalogue.types["Mutation"].fields else None
-        schema = strawberry.Schema(
-            self._classes["Query"], mutation, types=nodes, config=StrawberryConfig(scalar_map=SCALARS)
+        mutation, subscription = (
+            self._classes[name] if self._catalogue.types[name].fields else None for name in ("Mutation", "Subscription")
         )
+        config = StrawberryConfig(scalar_map=SCALARS)
+        schema = strawberry.Schema(self._classes["Query"], mutation, subscription, types=nodes, config=config)
         self._attach(schema)
         return Composed(schema._schema, self._catalogue, schema.as_str() + "\n")  # noqa: SLF001 -- graphql-core's, to execute by
 
@@ -142,12 +146,18 @@ class _Composer:
                 if isinstance(field.source, Mutation):
                     graphql_field.resolve = make_mutation(field, convert)
                     continue
+                if isinstance(field.source, Subscription):
+                    graphql_field.subscribe = guard(
+                        catalogue, declared, field, make_subscribe(field, convert, catalogue)
+                    )
+                    graphql_field.resolve = resolve_change(name)
+                    continue
                 maker = pages if isinstance(field.source, Connection) else resolvers
                 graphql_field.resolve = guard(catalogue, declared, field, maker.make(declared, field, convert))
 
     def _field(self, declared: TypeDeclaration, field: FieldDeclaration) -> StrawberryField:
         annotation = self._type(field)
-        if self._catalogue.is_guarded(declared, field) and not isinstance(field.source, Mutation):
+        if self._catalogue.is_guarded(declared, field) and not isinstance(field.source, Mutation | Subscription):
             annotation = annotation | None  # refused, it is null, and its siblings are not
         made = DeclaredField(
             python_name=field.python_name,
@@ -184,6 +194,8 @@ class _Composer:
                 return self._classes[connection_names(source).connection]
             case Mutation():
                 return self._classes[source.payload.__name__]
+            case Subscription():
+                return self._classes[source.target]
             case Resolve() | Batched():
                 return self._returned(source)
             case _:
@@ -211,6 +223,8 @@ class _Composer:
                 return _parameters(source.function, skip=2)
             case Mutation():
                 return [_argument("input", source.input)]
+            case Subscription():
+                return [*_parameters(source.function, skip=2), _argument("after", str | None)]
             case Connection():
                 return self._page_arguments(source)
             case _:
@@ -286,7 +300,7 @@ def _converter(
     schema: strawberry.Schema, arguments: list[StrawberryArgument], field: FieldDeclaration
 ) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """From coerced GraphQL arguments to the Python values of a declared function's parameters."""
-    if isinstance(field.source, Connection):
+    if isinstance(field.source, Connection | Subscription):
         arguments = [
             argument for argument in arguments if argument.python_name not in {"first", "after", "filter", "orderBy"}
         ]

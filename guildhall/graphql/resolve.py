@@ -337,14 +337,14 @@ class FieldResolvers:
 def guard(catalogue: Catalogue, declared: TypeDeclaration, field: FieldDeclaration, resolve: Resolver) -> Resolver:
     """Ask for the field's own permission before it is resolved; the type's is part of the row's visibility.
 
-    Below Query there is no row yet: who holds the permission nowhere is refused, and rows are filtered.
+    Below Query and Subscription there is no row yet: who holds the permission nowhere is refused, and rows are filtered.
     """
     permission = field.permission
     if permission is None or not catalogue.is_guarded(declared, field):
         return resolve
     operand = declared.team
     label = None if operand is None else operand if isinstance(operand, str) else catalogue.team_label(declared)
-    at_root = declared.name == "Query"
+    at_root = declared.name in {"Query", "Subscription"}
 
     def resolve_guarded(record: Record, info: Info, **given: Any) -> Any:  # noqa: ANN401 -- as declared
         context = info.context

@@ -280,3 +280,11 @@ class Mutation(Source):
     payload: type[Any]
     input: type[Any]
     secret: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Subscription(Source):
+    """The root field of one subscription; `guildhall.graphql.subscriptions` says what becomes of it."""
+
+    function: "Callable[..., Any]"
+    target: str

@@ -10,11 +10,13 @@ import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
 from litestar.types import HTTPScope, Receive, Send
 
+from guildhall.auth.actor import Actor
 from guildhall.clock import Clock, IdSource
 from guildhall.db.transaction import Database
 from guildhall.errors import GuildhallError, Unauthenticated, Unavailable
@@ -23,6 +25,8 @@ from guildhall.graphql.context import Context, Services
 from guildhall.graphql.cursors import CursorSigner
 from guildhall.graphql.execution import Answer, Executor, Request
 from guildhall.graphql.limits import DocumentTooLarge, VariablesTooLarge
+from guildhall.graphql.subscriptions.presence import Presence
+from guildhall.graphql.subscriptions.stream import Streams
 from guildhall.graphql.trusted import UnknownDocument, UntrustedDocument
 from guildhall.http.compression import BYTES_MIN, compressed, takes_gzip
 from guildhall.http.door import Door
@@ -32,6 +36,7 @@ from guildhall.http.identity import Identity, request_id
 from guildhall.http.leaving import while_connected
 from guildhall.http.negotiation import GRAPHQL_JSON, HTML, PLAIN_JSON, accepted
 from guildhall.http.requests import MalformedRequest, RequestReader
+from guildhall.http.server_sent_events import EVENT_STREAM, event_stream
 from guildhall.http.watching import Metrics
 from guildhall.settings import Settings
 
@@ -57,6 +62,21 @@ class GraphQLDesk:
     services: Services
     signer: CursorSigner
     metrics: Metrics
+    streams: Streams
+
+    def context(self, actor: Actor | None, request_id: str) -> Context:
+        """What one request, or one look of a stream, carries: its moment is now."""
+        return Context(
+            database=self.database,
+            actor_or_none=actor,
+            clock=self.clock,
+            new_id=self.new_id,
+            settings=self.settings,
+            services=self.services,
+            signer=self.signer,
+            at=self.clock.now(),
+            request_id=request_id,
+        )
 
 
 @dataclass(frozen=True)
@@ -89,11 +109,12 @@ class GraphQLEndpoint:
             page, policy = graphiql_page()
             await send_bytes(send, 200, page, "text/html; charset=utf-8", policy)
             return
-        media_type = accepted(accept, (PLAIN_JSON, GRAPHQL_JSON))
+        media_type = accepted(accept, (PLAIN_JSON, GRAPHQL_JSON, EVENT_STREAM))
         call = _Call(scope, receive, send, headers, media_type or PLAIN_JSON)
         try:
             if media_type is None:
-                told = f"The answer can be {GRAPHQL_JSON} or {PLAIN_JSON}; the Accept header allows neither."
+                offered = f"{GRAPHQL_JSON}, {PLAIN_JSON} or {EVENT_STREAM}"
+                told = f"The answer can be {offered}; the Accept header allows none of them."
                 await _refuse(call, MalformedRequest(told), 406)
             else:
                 await self._exchange(call)
@@ -111,9 +132,13 @@ class GraphQLEndpoint:
             async with self._desk.door.inside():
                 body = await self._body(call)
                 try:
-                    await self._serve(call, self._read(call, body))
+                    asked = self._read(call, body)
+                    if call.media_type != EVENT_STREAM:
+                        await self._serve(call, asked)
                 finally:
                     self._desk.door.hold(-len(body))
+            if call.media_type == EVENT_STREAM:  # which has places of its own
+                await self._stream(call, asked)
         except _Refused as refused:
             await _refuse(call, refused.error, refused.status)
         except Unauthenticated as error:
@@ -158,21 +183,18 @@ class GraphQLEndpoint:
     async def _serve(self, call: _Call, asked: Request) -> None:
         desk = self._desk
         async with desk.door.working(), while_connected(call.receive):
-            context = Context(
-                database=desk.database,
-                actor_or_none=await desk.identity.actor_or_none(call.scope),
-                clock=desk.clock,
-                new_id=desk.new_id,
-                settings=desk.settings,
-                services=desk.services,
-                signer=desk.signer,
-                at=desk.clock.now(),
-                request_id=request_id(call.scope),
-            )
+            context = desk.context(await desk.identity.actor_or_none(call.scope), request_id(call.scope))
             answer = await desk.executor.run(asked, context, queries_only=call.scope["method"] == "GET")
         for told in answer.errors:
             desk.metrics.graphql_errors.labels(told["extensions"]["code"]).inc()
         await _send(call, _status(answer, call.media_type), answer.body())
+
+    async def _stream(self, call: _Call, asked: Request) -> None:
+        desk = self._desk
+        actor = await desk.identity.actor(call.scope)
+        presence = Presence(desk.streams.feed, actor, partial(desk.identity.actor, call.scope))
+        make_context = partial(desk.context, request_id=request_id(call.scope))
+        await event_stream(desk.streams, asked, presence, make_context, desk.settings, call.receive, call.send)
 
 
 class _Refused(Exception):
@@ -228,7 +250,8 @@ async def _send(call: _Call, status: int, answer: Mapping[str, Any]) -> None:
     if len(body) >= BYTES_MIN and takes_gzip(call.header(b"accept-encoding")):
         body = await compressed(body)
         headers.append(("content-encoding", "gzip"))
-    await send_bytes(call.send, status, body, f"{call.media_type}; charset=utf-8", headers)
+    media_type = PLAIN_JSON if call.media_type == EVENT_STREAM else call.media_type
+    await send_bytes(call.send, status, body, f"{media_type}; charset=utf-8", headers)
 
 
 _ABOUT: Mapping[int, tuple[tuple[str, str], ...]] = {

@@ -8,6 +8,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from guildhall.http.graphql import GraphQLEndpoint
+from guildhall.http.websocket import GraphQLSockets
 
 GRAPHQL_PATH = "/graphql"
 
@@ -15,8 +16,9 @@ GRAPHQL_PATH = "/graphql"
 class HotPath:
     """ASGI: one address here, all others there."""
 
-    def __init__(self, graphql: GraphQLEndpoint, others: ASGIApp) -> None:
+    def __init__(self, graphql: GraphQLEndpoint, sockets: GraphQLSockets, others: ASGIApp) -> None:
         self._graphql = graphql
+        self._sockets = sockets
         self._others = others
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -24,5 +26,7 @@ class HotPath:
         if scope["type"] == ScopeType.HTTP and scope["path"] == GRAPHQL_PATH:
             scope["path_template"] = GRAPHQL_PATH
             await self._graphql(scope, receive, send)
+        elif scope["type"] == ScopeType.WEBSOCKET and scope["path"] == GRAPHQL_PATH:
+            await self._sockets(scope, receive, send)
         else:
             await self._others(scope, receive, send)

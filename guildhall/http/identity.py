@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from litestar.datastructures import Headers
-from litestar.types import HTTPScope
+from litestar.types import HTTPScope, WebSocketScope
 
 from guildhall.auth.actor import Actor, RequestContext
 from guildhall.auth.policies import Policies
@@ -39,17 +39,22 @@ class Identity:
     async def actor_or_none(self, scope: HTTPScope) -> Actor | None:
         """The caller, or None without a token; a token that does not count is refused, never ignored."""
         header = Headers.from_scope(scope).get("authorization")
-        if header is None:
-            return None
-        scheme, _, text = header.partition(" ")
-        if scheme.lower() != "bearer" or not text.strip():
-            raise InvalidAuthorization("The Authorization header must be `Bearer` and a token.")
-        return await identify(
-            self.database, self.policies, text.strip(), at=self.clock.now(), request=request_context(scope)
-        )
+        return None if header is None else await self.of_token(bearer(header), scope)
+
+    async def of_token(self, token: str, scope: HTTPScope | WebSocketScope) -> Actor:
+        """The caller whose token it is, under the policy in force now; asked again for as long as a stream is open."""
+        return await identify(self.database, self.policies, token, at=self.clock.now(), request=request_context(scope))
 
 
-def request_context(scope: HTTPScope) -> RequestContext:
+def bearer(header: str) -> str:
+    """The token of an Authorization header; raises InvalidAuthorization."""
+    scheme, _, text = header.partition(" ")
+    if scheme.lower() != "bearer" or not text.strip():
+        raise InvalidAuthorization("The Authorization header must be `Bearer` and a token.")
+    return text.strip()
+
+
+def request_context(scope: HTTPScope | WebSocketScope) -> RequestContext:
     """Where the call came from, for the audit record. The peer's address: no proxy's word is taken."""
     client = scope.get("client")
     agent = Headers.from_scope(scope).get("user-agent")
@@ -60,6 +65,6 @@ def request_context(scope: HTTPScope) -> RequestContext:
     )
 
 
-def request_id(scope: HTTPScope) -> str:
+def request_id(scope: HTTPScope | WebSocketScope) -> str:
     """The id that the middleware gave the request."""
-    return str(scope["state"].get(REQUEST_ID, ""))
+    return str(scope.get("state", {}).get(REQUEST_ID, ""))

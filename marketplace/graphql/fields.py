@@ -2,6 +2,6 @@
 
 from typing import Any
 
-from marketplace.graphql import finance, operations, programmes, wallets
+from marketplace.graphql import finance, operations, programmes, wallet_changes, wallets
 
-TYPES: list[type[Any]] = [*programmes.TYPES, *wallets.TYPES, *finance.TYPES, *operations.TYPES]
+TYPES: list[type[Any]] = [*programmes.TYPES, *wallets.TYPES, *wallet_changes.TYPES, *finance.TYPES, *operations.TYPES]

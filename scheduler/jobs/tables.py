@@ -215,13 +215,18 @@ class InputOpening(Base):
 
 
 class JobMetric(Base):
-    """A number that the script reported while it ran."""
+    """A number that the script reported while it ran; `sequence` is that of the report that it came with."""
 
     __tablename__ = "job_metrics"
-    __table_args__ = (Index("ix_job_metrics_attempt_id", "attempt_id", "id"),)
+    __table_args__ = (
+        CheckConstraint("sequence >= 0", name="sequence_not_negative"),
+        Index("ix_job_metrics_attempt_id", "attempt_id", "id"),
+        Index("ix_job_metrics_sequence", "attempt_id", "sequence", "id"),
+    )
 
     id: Mapped[Id]
     attempt_id: Mapped[UUID] = mapped_column(ForeignKey("attempts.id"))
+    sequence: Mapped[int]
     name: Mapped[str]
     value: Mapped[float] = mapped_column(Double)
     split: Mapped[str | None]

@@ -14,6 +14,7 @@ from guildhall.credits import format_credits
 from guildhall.db.transaction import WriteSession
 from guildhall.outbox.outbox import enqueue
 from marketplace import ledger
+from marketplace.following import wallet_changed
 from marketplace.programmes import wallet_name
 from marketplace.quotes import QuoteAlreadyAccepted, load_quote_for_acceptance, mark_accepted
 from marketplace.tables import Programme, Quote
@@ -66,6 +67,7 @@ async def accept_quote(session: WriteSession, actor: Actor, *, quote_id: UUID, a
         new_id=new_id,
     )
     wake_workers(session)
+    wallet_changed(session, quote.team_id)
     await ledger.place_hold(
         session,
         hold_id=hold_id,

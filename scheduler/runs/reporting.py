@@ -16,6 +16,7 @@ from guildhall.errors import Invalid
 from registry.lineage.environments import normalised_environment
 from registry.models.reported import require_parameters
 from scheduler.clusters.executor import Reason
+from scheduler.jobs.following import job_changed
 from scheduler.jobs.moving import tell
 from scheduler.jobs.states import JobState
 from scheduler.jobs.tables import Attempt, AttemptReport, Job, JobMetric
@@ -79,6 +80,7 @@ async def take_report(session: WriteSession, actor: Actor, report: Report, *, at
     if fresh is not None:
         live.attempt.log_bytes += sum(len(line["text"]) for line in lines)
         await _keep(session, live.attempt, report, at=at, new_id=new_id)
+        job_changed(session, live.job.id)
     return _orders(live.job)
 
 
@@ -114,7 +116,7 @@ async def take_result(session: WriteSession, actor: Actor, result: Mapping[str, 
 
 async def _keep(session: WriteSession, attempt: Attempt, report: Report, *, at: datetime, new_id: IdSource) -> None:
     rows = [
-        {"id": new_id(), "attempt_id": attempt.id, **_metric(metric, at)}
+        {"id": new_id(), "attempt_id": attempt.id, "sequence": report.sequence, **_metric(metric, at)}
         for metric in _some(report.metrics, METRICS_MAX, "metrics")
         if not _runaway(metric.get("value"))
     ]
