@@ -134,7 +134,8 @@ class KubernetesApi:
         self, resource: Resource, name: str, body: KubernetesObject, *, manager: str, namespace: str | None = None
     ) -> KubernetesObject:
         """Server-side apply: what `body` says holds, and what it said before and says no more is taken away."""
-        whole = {"apiVersion": resource.api_version, "kind": resource.kind, **body}
+        metadata = {**body.get("metadata", {}), "name": name}
+        whole = {"apiVersion": resource.api_version, "kind": resource.kind, **body, "metadata": metadata}
         return await self._call(
             "PATCH",
             resource.path(namespace=namespace, name=name),

@@ -158,7 +158,8 @@ def failure_of_answer(
         case 404:
             return ObjectMissing(said or f"{server} knows nothing under this address (404).")
         case 409:
-            return ObjectExists(said) if reason == "AlreadyExists" else ObjectConflict(said)
+            kind = ObjectExists if reason == "AlreadyExists" else ObjectConflict
+            return kind(said or f"{server} says that this does not fit what is there (409).")
         case 410:
             return VersionExpired(said or "The version asked for is compacted away (410).")
         case 400 | 413 | 415 | 422:

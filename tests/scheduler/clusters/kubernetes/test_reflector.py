@@ -271,6 +271,16 @@ class TestForgottenVersions:
         # Twice in pages, then in one piece, which cannot expire.
         assert ["limit" in request.query for request in proxy.lists] == [True, True, True, True, False]
 
+    async def test_again_and_again(
+        self, proxied_api: KubernetesApi, proxy: FaultyProxy, api: KubernetesApi, namespace: str
+    ) -> None:
+        proxy.answer_times(10_000, 410)
+        async with following(proxied_api, namespace) as followed:
+            await until(lambda: isinstance(followed.reflector.failure, VersionExpired), "the failure is known")
+            await make(api, namespace, "one")
+            proxy.heal()
+            await agreed(followed, api, namespace)
+
 
 class TestFaults:
     async def test_the_api_server_is_killed_and_started_again(
@@ -356,6 +366,38 @@ class TestFaults:
                 ("DELETED", "two"),
                 ("ADDED", "one"),
             ]
+
+    async def test_an_end_of_what_was_never_seen(
+        self, proxied_api: KubernetesApi, proxy: FaultyProxy, api: KubernetesApi, namespace: str
+    ) -> None:
+        async with following(proxied_api, namespace) as followed:
+            await followed.reflector.listed(seconds=SECONDS_MAX)
+            proxy.rewrite = lambda line: [] if b"ADDED" in line else [line]
+            await make(api, namespace, "brief")
+            await drop(api, namespace, "brief")
+            proxy.heal()
+            await make(api, namespace, "one")
+            await agreed(followed, api, namespace)
+            assert followed.told == [("ADDED", "one")]
+
+    async def test_more_ends_than_are_remembered_lead_to_a_list(
+        self,
+        proxied_api: KubernetesApi,
+        proxy: FaultyProxy,
+        api: KubernetesApi,
+        namespace: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(module, "DELETED_MAX", 1)
+        await make(api, namespace, "one", "two", "three")
+        async with following(proxied_api, namespace) as followed:
+            await followed.reflector.listed(seconds=SECONDS_MAX)
+            await drop(api, namespace, "one")
+            await agreed(followed, api, namespace)
+            assert len(proxy.lists) == 1
+            await drop(api, namespace, "two")
+            await until(lambda: len(proxy.lists) == 2, "it lists again")
+            await agreed(followed, api, namespace)
 
     @pytest.mark.parametrize(
         "nonsense",
