@@ -22,6 +22,7 @@ from scheduler.clusters.executor import Reason
 from scheduler.clusters.tables import Cluster, Pool, SlotUse
 from scheduler.context import SchedulerContext
 from scheduler.job_access import ACCESS_ENDED, refusal_of_job, submitter
+from scheduler.jobs.following import job_changed
 from scheduler.jobs.moving import move, tell
 from scheduler.jobs.states import AttemptState, JobState
 from scheduler.jobs.tables import Attempt, Job
@@ -198,5 +199,6 @@ async def _wait(
     job.state_code, job.state_message = reason.code, reason.message
     job.waiting_until = until
     job.predicted_start = until
+    job_changed(session, job.id)
     if another:
         await tell(session, job, reason, at=at, new_id=context.new_id)

@@ -21,6 +21,7 @@ from guildhall.db.locks import lock_rows
 from guildhall.db.transaction import WriteSession
 from guildhall.organisation.tokens import revoke_tokens_of
 from marketplace import ledger
+from marketplace.following import wallet_changed
 from marketplace.tables import Quote
 from registry.artifacts.completing import discard_uploads
 from registry.artifacts.owners import OwnerRef
@@ -30,6 +31,7 @@ from scheduler.apply import SETTLE
 from scheduler.clusters.executor import Executor, Reason
 from scheduler.clusters.tables import Cluster, ClusterState, Pool, SlotUse
 from scheduler.context import SchedulerContext
+from scheduler.jobs.following import job_changed
 from scheduler.jobs.moving import move
 from scheduler.jobs.outcome import conclude
 from scheduler.jobs.states import ENDED_STATES, LIVE_ATTEMPT_STATES, ON_CLUSTER_STATES, AttemptState, JobState
@@ -139,6 +141,7 @@ async def _charge(
     """Resolve the hold: a charge where something ran, otherwise, or where it ran too late, nothing but its release."""
     intervals = await read_intervals(session, attempt.id)
     key = f"settle {job.id}"
+    wallet_changed(session, job.team_id)
     if not intervals or state is JobState.EXPIRED:
         settled = await ledger.void_hold(
             session, hold_id=job.hold_id, at=at, key=key, reason=f"Not run: {reason.code}.", new_id=context.new_id
@@ -208,6 +211,7 @@ async def _remove(context: SchedulerContext, attempt_id: UUID, name: str, execut
         await return_lease(session, Attempt, attempt_id, token, **values)
         job_id = await session.scalar(select(Attempt.job_id).where(Attempt.id == attempt_id))
         assert job_id is not None, "attempts are never taken away"
+        job_changed(session, job_id)
     context.reach("remove.recorded")
 
 
