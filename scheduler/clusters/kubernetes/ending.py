@@ -1,6 +1,7 @@
 """Ending a launch's objects, and forgetting them: each may be done again, by anybody, after a death anywhere in it."""
 
 import contextlib
+from collections.abc import Sequence
 
 from scheduler.clusters.executor import Reason
 from scheduler.clusters.kubernetes import naming
@@ -19,19 +20,21 @@ FINISHED_PHASES = frozenset({"Succeeded", "Failed"})
 async def stop_objects(api: KubernetesApi, seen: Seen, *, grace_seconds: int, reason: Reason) -> None:
     """Suspend the Job, so that no pod is made any more and those that run are ended; the first reason stands.
 
-    The Job's controller gives pods their own grace. Where less is wanted they are asked for one by one.
+    The Job's controller gives pods their own grace. Where less is wanted they are ended before, one by one, because a
+    kubelet that waits for a longer grace does not hear of a shorter one.
     """
+    impatient = [pod for pod in seen.pods if _runs(pod) and _grace_of(pod) > grace_seconds + REPORT_SECONDS]
     if seen.job is not None and not is_finished(seen.job):
         name, namespace = naming.key_of(seen.job)
         annotations = {naming.STOP_CODE: reason.code, naming.STOP_MESSAGE: reason.message}
         about = {} if stop_of(seen.job) else {"metadata": {"annotations": annotations}}
-        try:
+        with contextlib.suppress(ObjectMissing):
+            if impatient and about:
+                await api.patch(JOBS, name, about, namespace=namespace)
+            await _delete_pods(api, impatient, grace_seconds=grace_seconds)
             await api.patch(JOBS, name, {**about, "spec": {"suspend": True}}, namespace=namespace)
-        except ObjectMissing:
-            return
-    for pod in seen.pods:
-        if pod["status"].get("phase") not in FINISHED_PHASES and _ends_after(pod) > grace_seconds + REPORT_SECONDS:
-            await _delete_pod(api, pod, grace_seconds=max(GRACE_SECONDS_MIN, grace_seconds))
+    else:
+        await _delete_pods(api, impatient, grace_seconds=grace_seconds)
 
 
 async def forget_objects(api: KubernetesApi, seen: Seen) -> None:
@@ -41,9 +44,14 @@ async def forget_objects(api: KubernetesApi, seen: Seen) -> None:
         with contextlib.suppress(ObjectMissing):
             await api.delete(JOBS, name, namespace=namespace)
     for pod in seen.pods:
-        if pod["status"].get("phase") not in FINISHED_PHASES:
+        if _runs(pod):
             await _delete_pod(api, pod, grace_seconds=0)
         await _release(api, pod)
+
+
+async def _delete_pods(api: KubernetesApi, pods: Sequence[Manifest], *, grace_seconds: int) -> None:
+    for pod in pods:
+        await _delete_pod(api, pod, grace_seconds=max(GRACE_SECONDS_MIN, grace_seconds))
 
 
 async def _delete_pod(api: KubernetesApi, pod: Manifest, *, grace_seconds: int) -> None:
@@ -79,7 +87,11 @@ async def _release(api: KubernetesApi, pod: Manifest) -> None:
     raise ObjectInvalid(f"The finalizer of pod {name} could not be taken from it.")
 
 
-def _ends_after(pod: Manifest) -> int:
+def _runs(pod: Manifest) -> bool:
+    return pod["status"].get("phase") not in FINISHED_PHASES
+
+
+def _grace_of(pod: Manifest) -> int:
     """The grace that the pod has, or has left of a deletion that was asked for before."""
     asked = pod["metadata"].get("deletionGracePeriodSeconds")
     found: int = pod["spec"].get("terminationGracePeriodSeconds", 0) if asked is None else asked

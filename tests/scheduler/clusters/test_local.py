@@ -1,8 +1,10 @@
-"""The local executor with real processes; where there is root, both ways of running them."""
+"""What is the local executor's own; what it shares with others is in `test_executors.py`.
+
+With real processes; where there is root, both ways of running them.
+"""
 
 import asyncio
 import os
-import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -14,7 +16,7 @@ import pytest
 
 from guildhall.clock import new_id
 from scheduler.clusters import local as local_module
-from scheduler.clusters.executor import Launch, LaunchConflict, LaunchRefused, Observation, Phase, Reason
+from scheduler.clusters.executor import Launch, LaunchRefused, Observation, Phase, Reason
 from scheduler.clusters.local import LAUNCH_MARK, LocalExecutor
 from scheduler.clusters.local_folder import LocalFolder
 from scheduler.clusters.local_isolation import isolation_available
@@ -113,39 +115,6 @@ def marked() -> list[psutil.Process]:
 
 
 class TestLaunch:
-    async def test_runs_to_its_end(self, executor: LocalExecutor, program: Program) -> None:
-        program("import os; print(os.environ['GUILDHALL_ACCELERATORS'], os.environ['FROM_LAUNCH'])")
-        await executor.launch(LAUNCH)
-        seen = await until(executor, Phase.ENDED)
-        assert (seen.name, seen.spec_hash, seen.exit_code, seen.reason) == (LAUNCH.name, LAUNCH.spec_hash, 0, None)
-        assert seen.started_at is not None
-        assert seen.ended_at is not None
-        assert seen.started_at < seen.ended_at
-        assert await printed(executor) == ["0,3 yes"]
-
-    async def test_a_second_launch_finds_the_first(self, executor: LocalExecutor, program: Program) -> None:
-        program("import time; print('up', flush=True); time.sleep(600)")
-        await executor.launch(LAUNCH)
-        await until_printed(executor, "up")
-        await executor.launch(replace(LAUNCH, token="another"))
-        assert await printed(executor) == ["up"]
-        assert len(await executor.observe()) == 1
-
-    async def test_an_ended_job_is_not_run_again(self, executor: LocalExecutor, program: Program) -> None:
-        program("print('ran')")
-        await executor.launch(LAUNCH)
-        before = await until(executor, Phase.ENDED)
-        await executor.launch(LAUNCH)
-        assert await until(executor, Phase.ENDED) == before
-        assert await printed(executor) == ["ran"]
-
-    async def test_another_spec_under_the_name_is_a_conflict(self, executor: LocalExecutor, program: Program) -> None:
-        program("pass")
-        await executor.launch(LAUNCH)
-        with pytest.raises(LaunchConflict, match="runs already with another spec"):
-            await executor.launch(replace(LAUNCH, spec_hash="b" * 64))
-        await until(executor, Phase.ENDED)
-
     async def test_restricted_data_is_refused(self, executor: LocalExecutor) -> None:
         with pytest.raises(LaunchRefused) as refused:
             await executor.launch(replace(LAUNCH, sensitive=True))
@@ -166,33 +135,11 @@ class TestLaunch:
 
 
 class TestEnds:
-    @pytest.mark.parametrize(
-        ("text", "want"),
-        [("raise SystemExit(3)", 3), ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", 137)],
-    )
-    async def test_exit_code(self, executor: LocalExecutor, program: Program, text: str, want: int) -> None:
-        program(text)
-        await executor.launch(LAUNCH)
-        assert (await until(executor, Phase.ENDED)).exit_code == want
-
     async def test_walltime(self, executor: LocalExecutor, program: Program) -> None:
         program("import time; time.sleep(600)")
         await executor.launch(replace(LAUNCH, walltime_seconds=1))
         seen = await until(executor, Phase.ENDED)
         assert seen.reason == Reason("WALLTIME_REACHED", "the walltime of 1 seconds is over")
-
-    async def test_stop_is_gentle_first(self, executor: LocalExecutor, program: Program) -> None:
-        program(
-            "import signal, sys, time\n"
-            "def leave(*_): print('leaving'); sys.exit(9)\n"
-            "signal.signal(signal.SIGTERM, leave)\nprint('up', flush=True)\ntime.sleep(600)"
-        )
-        await executor.launch(LAUNCH)
-        await until_printed(executor, "up")
-        await executor.stop(LAUNCH.name, grace_seconds=30, reason=CANCELLED)
-        seen = await until(executor, Phase.ENDED)
-        assert (seen.exit_code, seen.reason) == (9, CANCELLED)
-        assert await printed(executor) == ["up", "leaving"]
 
     async def test_stop_ends_what_does_not_listen_and_all_it_started(
         self, executor: LocalExecutor, program: Program
@@ -217,13 +164,6 @@ class TestEnds:
         assert (await until(executor, Phase.ENDED)).exit_code == 0
         assert marked() == []
 
-    async def test_memory(self, executor: LocalExecutor, program: Program) -> None:
-        program("import time; data = bytearray(b'x') * (200 << 20); time.sleep(600)")
-        await executor.launch(replace(LAUNCH, memory_bytes=100 << 20))
-        seen = await until(executor, Phase.ENDED)
-        assert seen.reason is not None
-        assert seen.reason.code == "OUT_OF_MEMORY"
-
     async def test_disk_in_many_files(self, executor: LocalExecutor, program: Program) -> None:
         program(
             "import os, time\nfor n in range(8): open(os.environ['GUILDHALL_WORKSPACE'] + f'/{n}', 'wb').write("
@@ -242,16 +182,6 @@ class TestEnds:
 
 
 class TestRestart:
-    async def test_a_new_worker_adopts_the_job(
-        self, executor: LocalExecutor, program: Program, tmp_path: Path, isolated: bool
-    ) -> None:
-        program("import time; print('up', flush=True); time.sleep(1)")
-        await executor.launch(LAUNCH)
-        await until_printed(executor, "up")
-        restarted = LocalExecutor(tmp_path / "data" / "jobs", hidden_folders=[], new_id=new_id)
-        assert (await until(restarted, Phase.RUNNING)).ended_at is None
-        assert (await until(restarted, Phase.ENDED)).exit_code == 0
-
     async def test_a_killed_supervisor_is_a_lost_job(self, executor: LocalExecutor, program: Program) -> None:
         program(
             "import subprocess, time; subprocess.Popen(['sleep', '600'], start_new_session=True);"
@@ -327,9 +257,3 @@ class TestIsolation:
         while any(seen.phase is not Phase.ENDED for seen in await executor.observe()):
             await asyncio.sleep(0.02)
         await executor.remove(other.name)
-
-
-def test_stop_of_an_unknown_name_is_success(tmp_path: Path) -> None:
-    executor = LocalExecutor(tmp_path, hidden_folders=[], new_id=new_id)
-    asyncio.run(executor.stop("gh-unknown-1", grace_seconds=0, reason=CANCELLED))
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
