@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import String, func
 
 from guildhall.graphql.context import Context
 from guildhall.graphql.declare import column, connection, embedded, extend, find, many, node, object_type, one, resolver
@@ -79,8 +79,8 @@ class RateType:
 class RateHoursType:
     """A window of the week in UTC; it runs over midnight where its end is not later than its beginning."""
 
-    from_: str = column(func.to_char(func.make_interval(0, 0, 0, 0, 0, Rate.from_minute), "HH24:MI"))
-    to: str = column(func.to_char(func.make_interval(0, 0, 0, 0, 0, Rate.to_minute), "HH24:MI"))
+    from_: str = column(func.to_char(func.make_interval(0, 0, 0, 0, 0, Rate.from_minute), "HH24:MI", type_=String))
+    to: str = column(func.to_char(func.make_interval(0, 0, 0, 0, 0, Rate.to_minute), "HH24:MI", type_=String))
 
     @resolver(needs={"days": Rate.days}, nullable=False)
     def days(_context: Context, values: Mapping[str, Any]) -> list[Weekday]:

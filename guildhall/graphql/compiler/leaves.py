@@ -57,12 +57,12 @@ def text_of(leaf: Leaf, known: About | None) -> str:
     return f"coalesce(({expression})::text, {quoted('null') if nullable else MISTAKE})"
 
 
-def check_written(type_: GraphQLOutputType, operand: Any) -> None:  # noqa: ANN401 -- an operand
-    """Raise NoText where no statement writes the type from the operand; what depends on a request is not known yet."""
-    if isinstance(operand, str):
-        text_of(Leaf(JsonKey("v", operand), type_), None)
+def check_written(leaf: Leaf, operand: Any) -> None:  # noqa: ANN401 -- an operand
+    """Raise NoText where no statement writes the leaf from the operand; what depends on a request is not known yet."""
+    if isinstance(leaf.value, JsonKey):
+        text_of(leaf, None)
     elif hasattr(operand, "type"):
-        text_of(Leaf(RowValue("r", "c"), type_), about(clause_of(operand)))
+        text_of(leaf, about(clause_of(operand)))
 
 
 def quoted(text: str) -> str:

@@ -136,9 +136,9 @@ class Planner:
         return frame.value(self._catalogue.label(asked.declared, asked.field, part), operand)
 
     def _column(self, asked: "_Field", source: Column, frame: Frame) -> Member:
-        value = self._value(asked, frame, "", source.expression)
-        check_written(asked.definition.type, source.expression)
-        return shapes.Leaf(value, asked.definition.type)
+        leaf = shapes.Leaf(self._value(asked, frame, "", source.expression), asked.definition.type)
+        check_written(leaf, source.expression)
+        return leaf
 
     def _global_id(self, asked: "_Field", source: GlobalId, frame: Frame) -> Member:
         value = self._value(asked, frame, "", source.key)
