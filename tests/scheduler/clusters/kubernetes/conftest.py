@@ -1,56 +1,43 @@
-import os
+"""Clients of an API server. A module names it by a fixture `plane`: the shared one, or one that it may break."""
+
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from scheduler.clusters.kubernetes.connection import KubernetesApi
 from scheduler.clusters.kubernetes.credentials import ClusterCredentials
-from tests.cluster.joining import Joined, join
-from tests.cluster.unavailable import ClusterUnavailable
-from tests.scheduler.clusters.kubernetes.disturbed import Disturbed, disturbed
+from tests.cluster.handle import RealCluster
+from tests.cluster.relay import Relay
 from tests.scheduler.clusters.kubernetes.faulty_proxy import FaultyProxy, faulty_proxy
 
 
-@pytest.fixture(scope="session")
-def own_control_plane() -> Iterator[Joined]:
-    """A control plane that only this process uses, so that it may be killed."""
-    try:
-        joined = join(f"disturbed-{os.getpid()}", real_node=False)
-    except ClusterUnavailable as error:
-        if os.environ.get("GUILDHALL_REQUIRE_CLUSTER") == "1":
-            raise
-        pytest.skip(str(error))
-    with joined:
-        yield joined
-
-
 @pytest.fixture
-async def cluster(own_control_plane: Joined) -> AsyncIterator[Disturbed]:
-    async with disturbed(own_control_plane) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-async def api(cluster: Disturbed) -> AsyncIterator[KubernetesApi]:
+async def api(plane: RealCluster) -> AsyncIterator[KubernetesApi]:
     """Straight to the API server, with all rights."""
-    api = connect(cluster.kubeconfig)
+    api = connect(plane.kubeconfig_text)
     yield api
     await api.close()
 
 
 @pytest.fixture
-async def relayed_api(cluster: Disturbed) -> AsyncIterator[KubernetesApi]:
+async def relay(plane: RealCluster) -> AsyncIterator[Relay]:
+    async with plane.relay() as relay:
+        yield relay
+
+
+@pytest.fixture
+async def relayed_api(plane: RealCluster, relay: Relay) -> AsyncIterator[KubernetesApi]:
     """Over the relay that can be cut."""
-    api = connect(cluster.relayed)
+    api = connect(plane.kubeconfig_through(relay))
     yield api
     await api.close()
 
 
 @pytest.fixture
-async def proxy(cluster: Disturbed, tmp_path: Path) -> AsyncIterator[FaultyProxy]:
-    async with faulty_proxy(cluster.kubeconfig, tmp_path) as proxy:
+async def proxy(plane: RealCluster, tmp_path: Path) -> AsyncIterator[FaultyProxy]:
+    async with faulty_proxy(plane.kubeconfig_text, tmp_path) as proxy:
         yield proxy
 
 

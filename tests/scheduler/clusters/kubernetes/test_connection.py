@@ -51,16 +51,22 @@ from scheduler.clusters.kubernetes.resources import (
 )
 from scheduler.clusters.kubernetes.transport import BUSY_ATTEMPTS_MAX, Timeouts
 from tests.cluster.certificates import Authority
+from tests.cluster.handle import RealCluster
+from tests.cluster.relay import Relay
 from tests.scheduler.clusters.kubernetes.accounts import (
     expired_certificate,
     expired_token,
     new_namespace,
     token_of,
 )
-from tests.scheduler.clusters.kubernetes.disturbed import Disturbed
 from tests.scheduler.clusters.kubernetes.faulty_proxy import FaultyProxy, kubeconfig
 
 _numbers = count(1)
+
+
+@pytest.fixture
+def plane(control_plane: RealCluster) -> RealCluster:
+    return control_plane
 
 
 @pytest.fixture
@@ -228,23 +234,23 @@ class TestNames:
 
 class TestSigningIn:
     @pytest.mark.parametrize("user", ["garbage", "expired token", "expired certificate"])
-    async def test_credentials_that_do_not_count(self, user: str, cluster: Disturbed) -> None:
-        certificates = cluster.certificate("ca.crt").parent
+    async def test_credentials_that_do_not_count(self, user: str, plane: RealCluster) -> None:
+        certificates = certificates_of(plane)
         users = {
             "garbage": {"token": "garbage"},
             "expired token": {"token": expired_token(certificates)},
             "expired certificate": expired_certificate(certificates),
         }
-        async with connected(as_user(cluster, users[user])) as api:
+        async with connected(as_user(plane, users[user])) as api:
             sentence = (
                 f"{api.server} does not accept these credentials (401): "
                 "they have expired, were revoked, or belong to another cluster."
             )
             await refusal_of(api.version(), ClusterRefusedCredentials, sentence)
 
-    async def test_an_account_without_rights(self, api: KubernetesApi, namespace: str, cluster: Disturbed) -> None:
+    async def test_an_account_without_rights(self, api: KubernetesApi, namespace: str, plane: RealCluster) -> None:
         token = await token_of(api, namespace=namespace, account="nobody")
-        async with connected(as_user(cluster, {"token": token})) as restricted:
+        async with connected(as_user(plane, {"token": token})) as restricted:
             assert (await restricted.version()).git_version == "v1.37.1"
             creating = restricted.create(JOBS, suspended_job("one"), namespace=namespace)
             sentence = f"The cluster's account may not create jobs.batch in the namespace {namespace}."
@@ -258,31 +264,33 @@ class TestSigningIn:
             assert refusal.namespace is None
         await refusal_of(api.get(JOBS, "one", namespace=namespace), ObjectMissing, "not found")
 
-    async def test_another_authority(self, cluster: Disturbed, tmp_path: Path) -> None:
+    async def test_another_authority(self, plane: RealCluster, tmp_path: Path) -> None:
         Authority(tmp_path)
-        text = kubeconfig(server_of(cluster), tmp_path / "ca.crt", {"token": "secret"})
+        text = kubeconfig(server_of(plane), tmp_path / "ca.crt", {"token": "secret"})
         async with connected(text) as api:
             await refusal_of(api.version(), ClusterUntrusted, f"The certificate of {api.server} is not trusted: ")
 
-    async def test_another_name(self, cluster: Disturbed) -> None:
-        text = as_user(cluster, {"token": "secret"}).replace("server:", "tls-server-name: other.example\n    server:")
+    async def test_another_name(self, plane: RealCluster) -> None:
+        text = as_user(plane, {"token": "secret"}).replace("server:", "tls-server-name: other.example\n    server:")
         async with connected(text) as api:
             await refusal_of(api.version(), ClusterUntrusted, "certificate is not valid for 'other.example'")
 
-    async def test_the_name_that_the_kubeconfig_says(self, cluster: Disturbed) -> None:
-        name = "tls-server-name: kubernetes.default.svc\n    server:"
-        async with connected(cluster.kubeconfig.replace("server:", name)) as api:
+    async def test_the_name_that_the_kubeconfig_says(self, plane: RealCluster) -> None:
+        name = '"tls-server-name": "kubernetes.default.svc", "server":'
+        text = plane.kubeconfig_text.replace('"server":', name)
+        assert parse_kubeconfig(text).server_name == "kubernetes.default.svc"
+        async with connected(text) as api:
             assert (await api.version()).git_version == "v1.37.1"
 
 
 class TestAccountOfThePod:
     async def test_reads_its_token_again_every_minute(
-        self, cluster: Disturbed, api: KubernetesApi, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, plane: RealCluster, api: KubernetesApi, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         now = datetime(2026, 3, 2, tzinfo=UTC)
         watches = SimpleNamespace(now=lambda: now)
         monkeypatch.setattr(incluster_config, "datetime", SimpleNamespace(datetime=watches, timedelta=timedelta))
-        account_of_pod(cluster, tmp_path, "revoked", monkeypatch)
+        account_of_pod(plane, tmp_path, "revoked", monkeypatch)
         pods_own = KubernetesApi.connect(
             ClusterCredentials(None, account_folder=tmp_path), requests_per_second=100, clock=time.monotonic
         )
@@ -299,9 +307,9 @@ class TestAccountOfThePod:
 
     @pytest.mark.parametrize("missing", ["KUBERNETES_SERVICE_HOST", "token", "ca.crt"])
     async def test_where_there_is_no_pod(
-        self, missing: str, cluster: Disturbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, missing: str, plane: RealCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        account_of_pod(cluster, tmp_path, "token", monkeypatch)
+        account_of_pod(plane, tmp_path, "token", monkeypatch)
         if missing == "KUBERNETES_SERVICE_HOST":
             monkeypatch.delenv(missing)
         else:
@@ -313,24 +321,24 @@ class TestAccountOfThePod:
 
 
 class TestNetwork:
-    async def test_points_nowhere(self, cluster: Disturbed) -> None:
+    async def test_points_nowhere(self, plane: RealCluster) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
         async with connected(
-            kubeconfig(f"https://127.0.0.1:{port}", cluster.certificate("ca.crt"), {"token": "t"})
+            kubeconfig(f"https://127.0.0.1:{port}", certificates_of(plane) / "ca.crt", {"token": "t"})
         ) as api:
             await refusal_of(api.version(), ClusterUnreachable, f"127.0.0.1:{port} cannot be connected to: ")
 
-    async def test_a_name_that_nobody_knows(self, cluster: Disturbed, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_a_name_that_nobody_knows(self, plane: RealCluster, monkeypatch: pytest.MonkeyPatch) -> None:
         async def unknown(*_: object, **__: object) -> None:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
-        text = kubeconfig("https://cluster.invalid:6443", cluster.certificate("ca.crt"), {"token": "t"})
+        text = kubeconfig("https://cluster.invalid:6443", certificates_of(plane) / "ca.crt", {"token": "t"})
         async with connected(text) as api:
             await refusal_of(api.version(), ClusterUnreachable, "The name of cluster.invalid:6443 is not known.")
 
-    async def test_something_without_tls(self, cluster: Disturbed) -> None:
+    async def test_something_without_tls(self, plane: RealCluster) -> None:
         async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(b"SSH-2.0-OpenSSH_9.2\r\n")
             await writer.drain()
@@ -338,20 +346,20 @@ class TestNetwork:
 
         async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
-            text = kubeconfig(f"https://127.0.0.1:{port}", cluster.certificate("ca.crt"), {"token": "t"})
+            text = kubeconfig(f"https://127.0.0.1:{port}", certificates_of(plane) / "ca.crt", {"token": "t"})
             async with connected(text) as api:
                 await refusal_of(api.version(), ClusterUntrusted, "does not agree on TLS: ")
 
-    async def test_cut(self, cluster: Disturbed, relayed_api: KubernetesApi) -> None:
+    async def test_cut(self, relay: Relay, relayed_api: KubernetesApi) -> None:
         await relayed_api.version()
-        cluster.relay.refuse()
+        relay.refuse()
         await refusal_of(relayed_api.version(), ClusterUnreachable, f"{relayed_api.server} ")
-        cluster.relay.restore()
+        relay.restore()
         await relayed_api.version()
 
-    async def test_silence(self, cluster: Disturbed) -> None:
-        async with connected(cluster.relayed, timeouts=Timeouts(connect=0.3, answer=0.3)) as api:
-            cluster.relay.stall()
+    async def test_silence(self, plane: RealCluster, relay: Relay) -> None:
+        async with connected(plane.kubeconfig_through(relay), timeouts=Timeouts(connect=0.3, answer=0.3)) as api:
+            relay.stall()
             await refusal_of(api.version(), ClusterSilent, f"{api.server} does not answer in time.")
             log = api.pod_log("one", namespace="default", follow_seconds=60)
             await refusal_of(anext(log), ClusterSilent, "does not answer in time.")
@@ -496,19 +504,25 @@ class TestPodLog:
         await refusal_of(anext(log), ObjectInvalid, "container other is not valid for pod one")
 
 
-def server_of(cluster: Disturbed) -> str:
-    return parse_kubeconfig(cluster.kubeconfig).server
+def certificates_of(plane: RealCluster) -> Path:
+    """Where the cluster's authority lies, with its keys."""
+    assert plane.joined is not None
+    return plane.joined.state / "certificates"
 
 
-def as_user(cluster: Disturbed, user: dict[str, str]) -> str:
-    return kubeconfig(server_of(cluster), cluster.certificate("ca.crt"), user)
+def server_of(plane: RealCluster) -> str:
+    return parse_kubeconfig(plane.kubeconfig_text).server
 
 
-def account_of_pod(cluster: Disturbed, folder: Path, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def as_user(plane: RealCluster, user: dict[str, str]) -> str:
+    return kubeconfig(server_of(plane), certificates_of(plane) / "ca.crt", user)
+
+
+def account_of_pod(plane: RealCluster, folder: Path, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a kubelet puts into a pod."""
     (folder / "token").write_text(token, encoding="ascii")
-    (folder / "ca.crt").write_bytes(cluster.certificate("ca.crt").read_bytes())
-    server = urlsplit(server_of(cluster))
+    (folder / "ca.crt").write_bytes((certificates_of(plane) / "ca.crt").read_bytes())
+    server = urlsplit(server_of(plane))
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", str(server.hostname))
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(server.port))
 

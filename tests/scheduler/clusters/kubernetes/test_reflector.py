@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from itertools import count
@@ -22,7 +21,8 @@ from scheduler.clusters.kubernetes.failures import (
 )
 from scheduler.clusters.kubernetes.reflector import Change, Key, Reflector
 from scheduler.clusters.kubernetes.resources import CONFIG_MAPS, NAMESPACES, KubernetesObject
-from tests.scheduler.clusters.kubernetes.disturbed import Disturbed
+from tests.cluster.handle import RealCluster
+from tests.cluster.relay import Relay
 from tests.scheduler.clusters.kubernetes.faulty_proxy import FaultyProxy
 
 SECONDS_MAX = 60.0
@@ -74,6 +74,11 @@ async def following(api: KubernetesApi, namespace: str, **how: Any) -> AsyncIter
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
+
+
+@pytest.fixture
+def plane(own_control_plane: RealCluster) -> RealCluster:
+    return own_control_plane
 
 
 @pytest.fixture
@@ -213,34 +218,31 @@ class TestBookmarks:
 
 class TestForgottenVersions:
     async def test_a_watch_from_a_version_that_is_compacted_away(
-        self,
-        cluster: Disturbed,
-        relayed_api: KubernetesApi,
-        api: KubernetesApi,
-        namespace: str,
-        caplog: pytest.LogCaptureFixture,
+        self, plane: RealCluster, relay: Relay, relayed_api: KubernetesApi, api: KubernetesApi, namespace: str
     ) -> None:
         await make(api, namespace, "kept", "changed", "deleted", "made-anew")
-        with caplog.at_level(logging.WARNING, logger=module.__name__):
-            async with following(relayed_api, namespace) as followed:
-                await followed.reflector.listed(seconds=SECONDS_MAX)
-                listed_at = int(followed.reflector.version)
-                followed.changes.clear()
-                cluster.relay.refuse()
-                await change(api, namespace, "changed", "1")
-                await drop(api, namespace, "deleted", "made-anew")
-                await make(api, namespace, "made-anew", "new")
-                await cluster.restart_having_forgotten()
-                cluster.relay.restore()
-                await agreed(followed, api, namespace)
-                assert sorted(followed.told) == [
-                    ("ADDED", "made-anew"),
-                    ("ADDED", "new"),
-                    ("DELETED", "deleted"),
-                    ("DELETED", "made-anew"),
-                    ("MODIFIED", "changed"),
-                ]
-                assert followed.told.index(("DELETED", "made-anew")) < followed.told.index(("ADDED", "made-anew"))
+        async with following(relayed_api, namespace) as followed:
+            await followed.reflector.listed(seconds=SECONDS_MAX)
+            listed_at = int(followed.reflector.version)
+            followed.changes.clear()
+            relay.refuse()
+            await change(api, namespace, "changed", "1")
+            await drop(api, namespace, "deleted", "made-anew")
+            await make(api, namespace, "made-anew", "new")
+            # An API server that went on would still remember what etcd has forgotten.
+            await plane.kill("kube-apiserver")
+            await plane.compact()
+            await plane.start("kube-apiserver")
+            relay.restore()
+            await agreed(followed, api, namespace)
+            assert sorted(followed.told) == [
+                ("ADDED", "made-anew"),
+                ("ADDED", "new"),
+                ("DELETED", "deleted"),
+                ("DELETED", "made-anew"),
+                ("MODIFIED", "changed"),
+            ]
+            assert followed.told.index(("DELETED", "made-anew")) < followed.told.index(("ADDED", "made-anew"))
         with pytest.raises(VersionExpired, match="too old resource version"):
             await anext(api.watch(CONFIG_MAPS, resource_version=str(listed_at), namespace=namespace))
 
@@ -284,57 +286,57 @@ class TestForgottenVersions:
 
 class TestFaults:
     async def test_the_api_server_is_killed_and_started_again(
-        self, cluster: Disturbed, api: KubernetesApi, namespace: str
+        self, plane: RealCluster, api: KubernetesApi, namespace: str
     ) -> None:
         await make(api, namespace, "one", "two")
         async with following(api, namespace) as followed:
             await followed.reflector.listed(seconds=SECONDS_MAX)
-            await cluster.joined.ordered("kill", component="kube-apiserver")
+            await plane.kill("kube-apiserver")
             await until(lambda: isinstance(followed.reflector.failure, ClusterUnreachable), "it is missed")
             assert len(followed.reflector.objects) == 2
-            await cluster.joined.ordered("start", component="kube-apiserver")
+            await plane.start("kube-apiserver")
             await drop(api, namespace, "one")
             await make(api, namespace, "three")
             await agreed(followed, api, namespace)
             assert followed.told[2:] == [("DELETED", "one"), ("ADDED", "three")]
             assert followed.reflector.failure is None
 
-    async def test_the_api_server_is_frozen(self, cluster: Disturbed, api: KubernetesApi, namespace: str) -> None:
+    async def test_the_api_server_is_frozen(self, plane: RealCluster, api: KubernetesApi, namespace: str) -> None:
         await make(api, namespace, "one")
         async with following(api, namespace, watch_seconds=2, silence_seconds_max=3.0) as followed:
             await followed.reflector.listed(seconds=SECONDS_MAX)
-            await cluster.joined.ordered("freeze", component="kube-apiserver")
+            await plane.freeze("kube-apiserver")
             try:
                 await until(lambda: isinstance(followed.reflector.failure, ClusterSilent), "its silence is noticed")
             finally:
-                await cluster.joined.ordered("thaw", component="kube-apiserver")
+                await plane.thaw("kube-apiserver")
             await make(api, namespace, "two")
             await agreed(followed, api, namespace)
             assert followed.told == [("ADDED", "one"), ("ADDED", "two")]
 
     async def test_the_connection_is_cut_in_mid_event(
-        self, cluster: Disturbed, relayed_api: KubernetesApi, api: KubernetesApi, namespace: str
+        self, relay: Relay, relayed_api: KubernetesApi, api: KubernetesApi, namespace: str
     ) -> None:
         async with following(relayed_api, namespace) as followed:
             await followed.reflector.listed(seconds=SECONDS_MAX)
             for number in range(3):
-                cluster.relay.cut_after(50_000)
+                relay.cut_after(50_000)
                 await api.create(CONFIG_MAPS, labelled(f"large-{number}", text="x" * 200_000), namespace=namespace)
                 await agreed(followed, api, namespace)
             assert followed.told == [("ADDED", f"large-{number}") for number in range(3)]
 
     async def test_what_is_deleted_while_cut_off_is_told_afterwards(
-        self, cluster: Disturbed, relayed_api: KubernetesApi, api: KubernetesApi, namespace: str
+        self, relay: Relay, relayed_api: KubernetesApi, api: KubernetesApi, namespace: str
     ) -> None:
         await make(api, namespace, "one", "two")
         async with following(relayed_api, namespace) as followed:
             await followed.reflector.listed(seconds=SECONDS_MAX)
-            cluster.relay.refuse()
+            relay.refuse()
             await drop(api, namespace, "one")
             await make(api, namespace, "brief")
             await drop(api, namespace, "brief")
             await until(lambda: followed.reflector.failure is not None, "the cut is noticed")
-            cluster.relay.restore()
+            relay.restore()
             await until(lambda: ("DELETED", "one") in followed.told, "the deletion is told")
             await agreed(followed, api, namespace)
 
