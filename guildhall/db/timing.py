@@ -42,6 +42,18 @@ def statements_timed() -> Iterator[StatementTimes]:
         _noted.reset(token)
 
 
+@contextmanager
+def timed(statement: str) -> Iterator[None]:
+    """The block is one statement, for connections that no engine knows."""
+    times = _noted.get()
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        if times is not None:
+            times.add(time.perf_counter() - began, statement)
+
+
 def time_statements(engine: AsyncEngine) -> None:
     """Have the engine's statements noted where somebody asks for it."""
 

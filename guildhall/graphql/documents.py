@@ -19,6 +19,7 @@ from graphql import (
     GraphQLSyntaxError,
     NoSchemaIntrospectionCustomRule,
     OperationDefinitionNode,
+    OperationType,
     parse,
     specified_rules,
     validate,
@@ -27,6 +28,8 @@ from graphql import (
 from guildhall.clock import IdSource
 from guildhall.errors import GuildhallError, LimitExceeded
 from guildhall.graphql.catalogue import Catalogue
+from guildhall.graphql.compiler.compile import CompiledDocument, compile_document
+from guildhall.graphql.compiler.plan import NotCompilable
 from guildhall.graphql.compose import Composed
 from guildhall.graphql.cost import Cost, Costing
 from guildhall.graphql.limits import check_outline
@@ -54,13 +57,14 @@ class RequestRefused(Exception):
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation of a document: query, mutation or subscription, what it selects at its root, and its price."""
+    """One operation of a document: query, mutation or subscription, its price, and its statement where it has one."""
 
     kind: str
     name: str | None
     root_fields: frozenset[str]
     cost: Cost
     node: OperationDefinitionNode
+    compiled: CompiledDocument | None
 
 
 @dataclass(frozen=True)
@@ -99,11 +103,14 @@ class Documents:
     told whether there is more.
     """
 
-    def __init__(self, composed: Composed | None, settings: Settings, new_id: IdSource) -> None:
+    def __init__(
+        self, composed: Composed | None, settings: Settings, new_id: IdSource, *, compiling: bool = False
+    ) -> None:
         self.schema = EMPTY_WORLD if composed is None else composed.schema
         self._for_strangers = composed is None
         self._settings = settings
         self._new_id = new_id
+        self._catalogue = None if composed is None or not compiling else composed.catalogue
         catalogue = Catalogue([], []) if composed is None else composed.catalogue
         self._costing = Costing(self.schema, catalogue, settings.graphql_page_max)
         self._held: OrderedDict[str, Prepared] = OrderedDict()
@@ -135,14 +142,29 @@ class Documents:
         nodes = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
         if outline is None or len(nodes) != len(costs):  # it can be parsed, so it holds definitions of types
             raise refused("A document holds operations and fragments only.", "GRAPHQL_VALIDATION_FAILED")
-        operations = tuple(
-            Operation(definition.kind, definition.name or None, _root_fields(outline, definition), cost, node)
-            for definition, cost, node in zip(outline.operations, costs, nodes, strict=True)
-        )
-        if self._for_strangers and any(operation.root_fields - _STRANGERS_FIELDS for operation in operations):
+        root_fields = [_root_fields(outline, definition) for definition in outline.operations]
+        if self._for_strangers and any(names - _STRANGERS_FIELDS for names in root_fields):
             raise refused("Sign in first: send a token as `Authorization: Bearer …`.", "UNAUTHENTICATED")
         self._validate(document)
-        return Prepared(hashlib.sha256(text.encode()).hexdigest(), document, operations, outline.tokens)
+        sha256 = hashlib.sha256(text.encode()).hexdigest()
+        operations = tuple(
+            Operation(
+                definition.kind, definition.name or None, names, cost, node, self._compiled(sha256, document, node)
+            )
+            for definition, names, cost, node in zip(outline.operations, root_fields, costs, nodes, strict=True)
+        )
+        return Prepared(sha256, document, operations, outline.tokens)
+
+    def _compiled(self, sha256: str, document: DocumentNode, node: OperationDefinitionNode) -> CompiledDocument | None:
+        """The operation as a statement, for queries of known callers that are no introspection."""
+        if self._catalogue is None or node.operation is not OperationType.QUERY:
+            return None
+        try:
+            name = None if node.name is None else node.name.value
+            return compile_document(self.schema, self._catalogue, document, name)
+        except NotCompilable as error:
+            logger.info("document %s is answered field by field: %s", sha256, error)
+            return None
 
     def _outline(self, text: str) -> Outline | None:
         try:

@@ -3,17 +3,22 @@
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from inspect import isawaitable
 from typing import Any
 
+import msgspec
 from graphql import DocumentNode, ExecutionResult, GraphQLError, OperationDefinitionNode, execute
 
+from guildhall.auth.standing import Standing
 from guildhall.clock import new_id
+from guildhall.db.kept_statements import KeptStatements
 from guildhall.db.timing import StatementTimes, statements_timed
 from guildhall.errors import GuildhallError, Invalid, LimitExceeded
 from guildhall.graphql.answers import format_error
+from guildhall.graphql.compiler.runs import FallBack
 from guildhall.graphql.compose import Composed
 from guildhall.graphql.context import Context
 from guildhall.graphql.documents import (
@@ -25,6 +30,7 @@ from guildhall.graphql.documents import (
     refused,
     refused_by,
 )
+from guildhall.graphql.fetching import NotStanding, StatementFailed, StatementSource
 from guildhall.graphql.loaders import Loaders
 from guildhall.settings import Settings
 
@@ -55,9 +61,11 @@ class Answer:
     """`data` is absent (None and not `executed`) where the request itself was refused."""
 
     errors: list[dict[str, Any]]
-    data: dict[str, Any] | None = None
+    data: Mapping[str, Any] | msgspec.Raw | None = None
+    """As a mapping, or as the JSON text that the database made."""
     executed: bool = False
     extensions: dict[str, Any] | None = None
+    compiled: bool = False
 
     def body(self) -> dict[str, Any]:
         """The answer as JSON says it: errors first, and no `data` for a request that was not executed."""
@@ -77,10 +85,11 @@ class Executor:
     How many bytes a document and its variables may have is asked where they come in, before anything else is done.
     """
 
-    def __init__(self, composed: Composed, settings: Settings) -> None:
+    def __init__(self, composed: Composed, settings: Settings, statements: KeptStatements | None = None) -> None:
         self.composed = composed
-        self._documents = Documents(composed, settings, new_id)
+        self._documents = Documents(composed, settings, new_id, compiling=statements is not None)
         self._strangers_documents = Documents(None, settings, new_id)
+        self._statements = statements
         self._settings = settings
         self._running: set[asyncio.Task[list[Answer]]] = set()
 
@@ -92,19 +101,67 @@ class Executor:
                 raise refused_by(NotFollowed("A subscription is followed over a WebSocket or as server-sent events."))
         except RequestRefused as refusal:
             return refusal_of(refusal, context)
-        began = time.perf_counter()
-        with statements_timed() as times:
+        with self._told_if_slow(prepared, operation, context):
             if operation.kind == "query":
-                answer = await self._query(prepared, request, context)
+                answer = await self._statement(operation, request, context)
+                if answer is None:
+                    answer = await self._query(prepared, request, context)
             else:
                 answer = await self._mutation(prepared, request, context)
+        return self._with_cost(answer, operation, request)
+
+    async def run_standing(self, request: Request, context: Context, standing: Standing) -> Answer | None:
+        """The answer to one who is remembered, where one statement can prove who they are and read for them.
+
+        None says no more than that the caller must be identified first, whatever the reason. `context` has the
+        standing's actor, whom nothing but that statement may trust.
+        """
+        try:
+            prepared, operation = self._admit(request, context, queries_only=False)
+        except RequestRefused:
+            return None
+        if operation.compiled is None:
+            return None
+        with self._told_if_slow(prepared, operation, context):
+            answer = await self._statement(operation, request, context, standing)
+        return None if answer is None else self._with_cost(answer, operation, request)
+
+    async def _statement(
+        self, operation: Operation, request: Request, context: Context, standing: Standing | None = None
+    ) -> Answer | None:
+        """The answer of the compiled statement; None where graphql-core has to give it, or the caller is another."""
+        if operation.compiled is None or self._statements is None:
+            return None
+        seconds_max = self._settings.graphql_seconds_max
+        source = StatementSource(self._statements, context.at, standing)
+        try:
+            async with asyncio.timeout(seconds_max):
+                text, reads = await operation.compiled.answer(context, request.variables or {}, source.fetch)
+                await reads.write(context)
+        except (FallBack, NotStanding):
+            return None
+        except TimeoutError:
+            return _failed(QueryTimeout(f"A query has {seconds_max} seconds at most: ask for less at once."), context)
+        except StatementFailed as failed:
+            return _failed(failed.error, context)
+        except GuildhallError as error:
+            return _failed(error, context)
+        return Answer([], msgspec.Raw(text.encode()), executed=True, compiled=True)
+
+    @contextmanager
+    def _told_if_slow(self, prepared: Prepared, operation: Operation, context: Context) -> Iterator[None]:
+        began = time.perf_counter()
+        with statements_timed() as times:
+            yield
         milliseconds = (time.perf_counter() - began) * 1000
         if milliseconds >= self._settings.graphql_slow_milliseconds:
             _tell_slow(prepared, operation, context, milliseconds, times)
-        if request.wants_cost:
-            rows = operation.cost.rows(request.variables or {})
-            return replace(answer, extensions={"cost": {"rows": rows, "rowsMax": self._settings.graphql_rows_max}})
-        return answer
+
+    def _with_cost(self, answer: Answer, operation: Operation, request: Request) -> Answer:
+        if not request.wants_cost:
+            return answer
+        rows = operation.cost.rows(request.variables or {})
+        return replace(answer, extensions={"cost": {"rows": rows, "rowsMax": self._settings.graphql_rows_max}})
 
     async def _query(self, prepared: Prepared, request: Request, context: Context) -> Answer:
         seconds_max = self._settings.graphql_seconds_max

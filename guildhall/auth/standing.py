@@ -1,0 +1,90 @@
+"""Callers that were recognised before, and how a statement makes sure that nothing has changed since.
+
+Who holds a token is found out once and remembered. That it still counts, that its holder is still active and that the
+policy is still the same is never remembered: the statement that reads for the caller asks for it in the same moment,
+and reads nothing where the answer is another. A token that was withdrawn is refused by the next statement.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from guildhall.auth.actor import Actor, RequestContext, TokenUse
+from guildhall.auth.subjects import ActorKind
+from guildhall.auth.tokens import LAST_USED_EVERY, hash_token
+
+CALLERS_MAX = 10_000
+"""How many are remembered; who has not called for longest is forgotten first."""
+
+_STANDING = """
+SELECT policy.version::text || ' ' || coalesce(program.team_id::text, '') || ' '
+        || coalesce(person.name, program.name, '')
+    FROM tokens AS token
+    JOIN policy_state AS policy ON policy.id = 1
+    LEFT JOIN users AS person ON person.id = token.user_id
+    LEFT JOIN service_accounts AS program ON program.id = token.service_account_id
+    WHERE token.hash = {hash}
+        AND (token.revoked_at IS NULL OR token.revoked_at > {at})
+        AND (token.expires_at IS NULL OR token.expires_at > {at})
+        AND (person.deactivated_at IS NULL OR person.deactivated_at > {at})
+        AND (program.deactivated_at IS NULL OR program.deactivated_at > {at})
+"""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A caller as remembered, not yet proven: a statement reads for them only if they stand as they did."""
+
+    actor: Actor
+    token_hash: bytes
+
+    @property
+    def expected(self) -> str:
+        """What the statement must find: the version of the policy, the service account's team, the holder's name."""
+        actor = self.actor
+        team = str(actor.team_id) if actor.kind is ActorKind.SERVICE_ACCOUNT else ""
+        name = "" if actor.kind is ActorKind.JOB else actor.name
+        return f"{actor.policy.version} {team} {name}"
+
+    def guard(self, sql: str, arguments: Sequence[Any], at: datetime) -> tuple[str, list[Any]]:
+        """The statement of one row and column as one of two: whether the caller stands, and if so, what it reads."""
+        place = len(arguments)
+        hash_, expected, moment = f"${place + 1}::bytea", f"${place + 2}::text", f"${place + 3}::timestamptz"
+        standing = _STANDING.format(hash=hash_, at=moment)
+        guarded = (
+            f"SELECT caller.stands, CASE WHEN caller.stands THEN ({sql}) END "  # noqa: S608 -- texts of ours
+            f"FROM (SELECT coalesce(({standing}) = {expected}, false) AS stands) AS caller"
+        )
+        return guarded, [*arguments, self.token_hash, self.expected, at]
+
+
+class Recognised:
+    """The callers of one process by their tokens' hashes."""
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[bytes, Actor] = OrderedDict()
+
+    def standing(self, token: str, at: datetime, request: RequestContext) -> Standing | None:
+        """Who it was, for this request; None where that is not known, or where the use of the token is to be noted."""
+        digest = hash_token(token)
+        actor = self._held.get(digest)
+        if actor is None:
+            return None
+        assert actor.token is not None, "who is recognised by a token has one"
+        used_at = actor.token.last_used_at
+        if used_at is None or not timedelta(0) <= at - used_at < LAST_USED_EVERY:
+            return None
+        self._held.move_to_end(digest)
+        return Standing(replace(actor, request=request), digest)
+
+    def keep(self, token: str, actor: Actor, at: datetime) -> None:
+        """Who was just identified by the token, which was noted as used."""
+        if actor.token is None:
+            return
+        digest = hash_token(token)
+        self._held[digest] = replace(actor, token=TokenUse(actor.token.id, at))
+        self._held.move_to_end(digest)
+        if len(self._held) > CALLERS_MAX:
+            self._held.popitem(last=False)

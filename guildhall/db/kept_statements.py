@@ -1,0 +1,147 @@
+"""Reads of one statement each, on connections that keep what they have prepared.
+
+A pool that resets its connections, and a layer that makes a transaction of every read, cost as much as a short
+statement does. Here a read is one statement: it sees one moment by itself, the connection is READ ONLY for good, and
+nothing is left on it that the next one would have to wipe away.
+"""
+
+import asyncio
+import contextlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from itertools import count
+from typing import Any, TypeAlias
+
+import asyncpg
+from asyncpg.prepared_stmt import PreparedStatement
+from sqlalchemy.engine import make_url
+
+from guildhall.db.engine import CONNECT_SECONDS_MAX, POOL_WAIT_SECONDS_MAX, server_settings
+from guildhall.db.timing import timed
+from guildhall.db.transaction import DatabaseBusy, DatabaseUnavailable, refusal_of_state
+
+STATEMENTS_MAX = 200
+"""How many statements a connection keeps prepared; the one unused for longest goes first."""
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Row: TypeAlias = asyncpg.Record
+
+_SHUTDOWN = (asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, asyncpg.CannotConnectNowError)
+
+
+class _Lost(Exception):
+    """The connection ended, with or without the statement."""
+
+
+class _Reader:
+    """One connection, busy with one statement at a time."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._prepared: OrderedDict[str, PreparedStatement[Row]] = OrderedDict()
+        self._names = count(1)
+
+    async def fetch(self, sql: str, arguments: Sequence[Any]) -> Row | None:
+        statement = self._prepared.get(sql)
+        if statement is None:
+            # Without a name of its own, asyncpg would prepare it again for each execution.
+            statement = await self.connection.prepare(sql, name=f"kept_{next(self._names)}")
+            self._prepared[sql] = statement
+            if len(self._prepared) > STATEMENTS_MAX:
+                self._prepared.popitem(last=False)  # closed by asyncpg when nothing refers to it
+        else:
+            self._prepared.move_to_end(sql)
+        return await statement.fetchrow(*arguments)
+
+
+class KeptStatements:
+    """A few connections of one process; whoever comes when all are busy waits in line."""
+
+    def __init__(self, url: str, *, connections_max: int, statement_seconds: int) -> None:
+        self._url = make_url(url)
+        self._settings = {
+            **server_settings(self._url, statement_seconds=statement_seconds),
+            "default_transaction_read_only": "on",
+        }
+        self._places = asyncio.Semaphore(connections_max)
+        self._idle: list[_Reader] = []
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def fetch(self, sql: str, arguments: Sequence[Any]) -> Row | None:
+        """The first row. Raises DatabaseUnavailable, DatabaseBusy or StatementTimeout, as a transaction does."""
+        await self._enter()
+        try:
+            with timed(sql):
+                return await self._fetch(sql, arguments)
+        except (_Lost, OSError, TimeoutError, *_SHUTDOWN) as error:
+            raise DatabaseUnavailable("The connection to the database was lost; try again in a moment.") from error
+        except asyncpg.PostgresError as error:
+            refusal = refusal_of_state(error.sqlstate or "")
+            if refusal is None:
+                raise
+            raise refusal from error
+        finally:
+            self._places.release()
+
+    async def close(self) -> None:
+        """Close what is idle; nothing may be fetched afterwards."""
+        while self._idle:
+            self._close(self._idle.pop())
+        if self._closing:
+            await asyncio.wait(self._closing)
+
+    async def _enter(self) -> None:
+        if not self._places.locked():
+            await self._places.acquire()
+            return
+        try:
+            async with asyncio.timeout(POOL_WAIT_SECONDS_MAX):
+                await self._places.acquire()
+        except TimeoutError as error:
+            raise DatabaseBusy("The database has no free connection for us; try again in a moment.") from error
+
+    async def _fetch(self, sql: str, arguments: Sequence[Any]) -> Row | None:
+        if self._idle:
+            with contextlib.suppress(_Lost):  # while it lay idle: a read may be done again, so that nobody notices
+                return await self._fetch_on(self._idle.pop(), sql, arguments)
+        return await self._fetch_on(_Reader(await self._connect()), sql, arguments)
+
+    async def _fetch_on(self, reader: _Reader, sql: str, arguments: Sequence[Any]) -> Row | None:
+        try:
+            row = await reader.fetch(sql, arguments)
+        except Exception as error:
+            if reader.connection.is_closed() or isinstance(error, (OSError, *_SHUTDOWN)):
+                reader.connection.terminate()
+                raise _Lost from error
+            self._idle.append(reader)
+            raise
+        except BaseException:
+            self._close(reader)  # cancelled: asyncpg ends the statement before it closes
+            raise
+        self._idle.append(reader)
+        return row
+
+    def _close(self, reader: _Reader) -> None:
+        closing = asyncio.create_task(_close(reader.connection))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    async def _connect(self) -> Connection:
+        url = self._url
+        given: dict[str, Any] = {"user": url.username, "password": url.password, "database": url.database}
+        given["host"] = url.query.get("host") or url.host  # a folder with a socket, or a name
+        connection: Connection = await asyncpg.connect(
+            **given,
+            port=url.port,
+            timeout=CONNECT_SECONDS_MAX,
+            server_settings=self._settings,
+            statement_cache_size=0,  # what is prepared is kept here
+        )
+        return connection
+
+
+async def _close(connection: Connection) -> None:
+    try:
+        await connection.close(timeout=CONNECT_SECONDS_MAX)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        connection.terminate()

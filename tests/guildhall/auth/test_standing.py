@@ -1,0 +1,170 @@
+"""Who was recognised before is believed only by a statement that finds them as they were."""
+
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import update
+
+from guildhall.auth import standing as module
+from guildhall.auth.actor import Actor, JobClaims, system_actor
+from guildhall.auth.policies import Policies
+from guildhall.auth.standing import Recognised, Standing
+from guildhall.auth.subjects import ActorKind
+from guildhall.auth.tables import RoleBinding, ServiceAccount, Token, User
+from guildhall.auth.tokens import identify
+from guildhall.clock import new_id
+from guildhall.db.kept_statements import KeptStatements
+from guildhall.db.transaction import Database
+from guildhall.organisation.tokens import issue_token
+from tests.conftest import MONDAY_MORNING
+from tests.people import REQUEST, make_service_account, make_team, make_user
+
+AT = MONDAY_MORNING
+SOON = AT + timedelta(seconds=10)
+
+
+@pytest.fixture
+async def kept(database: Database) -> AsyncIterator[KeptStatements]:
+    opened = KeptStatements(database.url, connections_max=1, statement_seconds=30)
+    yield opened
+    await opened.close()
+
+
+async def issue(database: Database, kind: ActorKind, subject_id: UUID) -> str:
+    async with database.transaction() as session:
+        issued = await issue_token(
+            session, system_actor("tests"), subject_kind=kind, subject_id=subject_id, label="tests",
+            expires_at=AT + timedelta(days=1), at=AT, new_id=new_id,
+        )  # fmt: skip
+    return issued.text
+
+
+async def known(database: Database, text: str, recognised: Recognised) -> Actor:
+    actor = await identify(database, Policies(database), text, at=AT, request=REQUEST)
+    recognised.keep(text, actor, AT)
+    return actor
+
+
+async def reads(kept: KeptStatements, standing: Standing | None, at: datetime = SOON) -> bool:
+    """Whether a statement is run for them; one that is not run gives nothing at all."""
+    assert standing is not None
+    row = await kept.fetch(*standing.guard("SELECT 'read ' || $1::text", ["this"], at))
+    assert row is not None
+    assert tuple(row) in {(True, "read this"), (False, None)}
+    return bool(row[0])
+
+
+async def change(database: Database, statement: Any) -> None:
+    async with database.transaction() as session:
+        await session.execute(statement)
+
+
+class TestStanding:
+    async def test_users_service_accounts_and_jobs_stand(self, database: Database, kept: KeptStatements) -> None:
+        recognised = Recognised()
+        async with database.transaction() as session:
+            team = await make_team(session, f"team-{new_id().hex[-8:]}")
+            user = await make_user(session, "zoe", roles={"maintainer": [team]})
+            program = await make_service_account(session, f"bot-{new_id().hex[-8:]}", team)
+        for kind, key in ((ActorKind.USER, user), (ActorKind.SERVICE_ACCOUNT, program)):
+            text = await issue(database, kind, key)
+            actor = await known(database, text, recognised)
+            standing = recognised.standing(text, SOON, REQUEST)
+            assert await reads(kept, standing)
+            assert standing is not None
+            assert (standing.actor.kind, standing.actor.id, standing.actor.name) == (kind, key, actor.name)
+
+    async def test_a_job_has_no_name_of_its_own(self, database: Database) -> None:
+        async with database.transaction() as session:
+            user = await make_user(session, f"user-{new_id().hex[-8:]}")
+        actor = await known(database, await issue(database, ActorKind.USER, user), Recognised())
+        job = Actor(
+            kind=ActorKind.JOB, id=new_id(), name="job 1", policy=actor.policy, team_id=new_id(),
+            job=JobClaims(new_id(), new_id(), new_id(), user),
+        )  # fmt: skip
+        assert Standing(job, b"").expected == f"{actor.policy.version}  "
+
+    @pytest.mark.parametrize(
+        "end",
+        [
+            lambda _user, token: update(Token).where(Token.id == token).values(revoked_at=SOON),
+            lambda _user, token: update(Token).where(Token.id == token).values(expires_at=SOON),
+            lambda user, _token: update(User).where(User.id == user).values(deactivated_at=SOON),
+            lambda user, _token: update(User).where(User.id == user).values(name="Somebody Else"),
+            lambda user, _token: update(RoleBinding).where(RoleBinding.user_id == user).values(role="viewer"),
+        ],
+        ids=["revoked", "expired", "deactivated", "renamed", "given another role"],
+    )
+    async def test_what_has_ended_ends_at_once(
+        self, database: Database, kept: KeptStatements, end: Callable[[UUID, UUID], Any]
+    ) -> None:
+        recognised = Recognised()
+        async with database.transaction() as session:
+            team = await make_team(session, f"team-{new_id().hex[-8:]}")
+            user = await make_user(session, f"user-{new_id().hex[-8:]}", roles={"maintainer": [team]})
+        text = await issue(database, ActorKind.USER, user)
+        actor = await known(database, text, recognised)
+        assert actor.token is not None
+        standing = recognised.standing(text, SOON, REQUEST)
+        assert await reads(kept, standing)
+        await change(database, end(user, actor.token.id))
+        assert not await reads(kept, standing)
+
+    async def test_a_deactivated_program_no_longer_stands(self, database: Database, kept: KeptStatements) -> None:
+        recognised = Recognised()
+        async with database.transaction() as session:
+            team = await make_team(session, f"team-{new_id().hex[-8:]}")
+            program = await make_service_account(session, f"bot-{new_id().hex[-8:]}", team)
+        text = await issue(database, ActorKind.SERVICE_ACCOUNT, program)
+        await known(database, text, recognised)
+        standing = recognised.standing(text, SOON, REQUEST)
+        assert await reads(kept, standing)
+        await change(database, update(ServiceAccount).where(ServiceAccount.id == program).values(deactivated_at=SOON))
+        assert not await reads(kept, standing)
+
+    async def test_an_unknown_token_never_stands(self, database: Database, kept: KeptStatements) -> None:
+        async with database.transaction() as session:
+            user = await make_user(session, f"user-{new_id().hex[-8:]}")
+        actor = await known(database, await issue(database, ActorKind.USER, user), Recognised())
+        assert not await reads(kept, Standing(actor, b"x" * 32))
+
+
+class TestRecognised:
+    @pytest.fixture
+    async def held(self, database: Database) -> tuple[Recognised, str]:
+        async with database.transaction() as session:
+            user = await make_user(session, f"user-{new_id().hex[-8:]}")
+        text = await issue(database, ActorKind.USER, user)
+        recognised = Recognised()
+        await known(database, text, recognised)
+        return recognised, text
+
+    def test_a_stranger_is_not(self) -> None:
+        assert Recognised().standing("ghu_x", AT, REQUEST) is None
+
+    @pytest.mark.parametrize(("seconds", "is_known"), [(0, True), (59, True), (60, False), (-1, False)])
+    async def test_for_as_long_as_no_use_is_to_be_noted(
+        self, held: tuple[Recognised, str], seconds: int, is_known: bool
+    ) -> None:
+        recognised, text = held
+        assert (recognised.standing(text, AT + timedelta(seconds=seconds), REQUEST) is not None) is is_known
+
+    async def test_who_has_no_token_is_not_kept(self) -> None:
+        recognised = Recognised()
+        recognised.keep("ghu_x", system_actor("tests"), AT)
+        assert recognised.standing("ghu_x", AT, REQUEST) is None
+
+    async def test_the_oldest_goes_first(
+        self, held: tuple[Recognised, str], monkeypatch: pytest.MonkeyPatch, database: Database
+    ) -> None:
+        recognised, first = held
+        monkeypatch.setattr(module, "CALLERS_MAX", 1)
+        async with database.transaction() as session:
+            user = await make_user(session, f"user-{new_id().hex[-8:]}")
+        second = await issue(database, ActorKind.USER, user)
+        await known(database, second, recognised)
+        assert recognised.standing(first, AT, REQUEST) is None
+        assert recognised.standing(second, AT, REQUEST) is not None
