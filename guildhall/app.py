@@ -37,6 +37,8 @@ from registry.artifacts.tickets import UploadTickets
 from registry.http import desk as artifact_desk
 from registry.http.routes import ROUTES as ARTIFACT_ROUTES
 from registry.storage import ArtifactStore
+from scheduler.clusters.kubernetes.probing import KubernetesProber
+from scheduler.clusters.probing import ClusterProber
 from scheduler.http import desk as runner_desk
 from scheduler.http.runner import ROUTES as RUNNER_ROUTES
 from scheduler.runs.staging import JOB_INPUTS
@@ -62,7 +64,14 @@ class Application:
         await self._streams.end()
 
 
-def create_app(settings: Settings, database: Database, clock: Clock, *, new_id: IdSource = fresh_id) -> Application:
+def create_app(
+    settings: Settings,
+    database: Database,
+    clock: Clock,
+    *,
+    new_id: IdSource = fresh_id,
+    prober: ClusterProber | None = None,
+) -> Application:
     """An application on an open database, which the caller closes after it. Holds no state that another could miss."""
     key = load_key(settings.secret_key_file)
     policies = Policies(database)
@@ -70,6 +79,8 @@ def create_app(settings: Settings, database: Database, clock: Clock, *, new_id: 
     store = ArtifactStore.open(settings.artifacts_url)
     tickets = UploadTickets(key)
     services = Services().add(ArtifactStore, store).add(UploadTickets, tickets)
+    prober = prober or KubernetesProber(now=clock.now)
+    services.add(ClusterProber, prober)  # type: ignore[type-abstract]  # found by the protocol that it follows
     metrics = Metrics()
     executor = Executor(composed_schema(), settings)
     places = Places(

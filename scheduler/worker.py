@@ -6,15 +6,17 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 
 from guildhall.clock import Clock, IdSource
 from guildhall.clock import new_id as new_uuid
 from guildhall.db.notify import Listener, listen
 from guildhall.db.transaction import Database
+from guildhall.keys import load_keyring
 from guildhall.settings import Settings
 from registry.storage import ArtifactStore
+from scheduler.clusters.connections import ClusterConnections, Connect
 from scheduler.clusters.executor import Executor
 from scheduler.context import SchedulerContext, pass_by
 from scheduler.cycle import run_cycle
@@ -34,32 +36,42 @@ async def run_worker(
     executors: Mapping[str, Executor],
     stop: asyncio.Event,
     *,
+    connect: Connect | None = None,
     new_id: IdSource = new_uuid,
     reach: Callable[[str], None] = pass_by,
 ) -> None:
     """Run cycles until `stop` is set; the one under way is finished. `executors` by cluster, or kind in lower case.
 
+    With `connect` it also serves every registered cluster, through executors that it makes and closes itself.
+
     An idle worker looks again after `worker_poll_milliseconds`; a commit that wants it wakes it at once. A cycle that
     fails, as while the database restarts, is logged and tried again with a growing pause. `reach` is for tests that
     kill it at one of `scheduler.context.FAULT_POINTS`.
     """
-    context = SchedulerContext(
-        database=database,
-        settings=settings,
-        clock=clock,
-        new_id=new_id,
-        executors=executors,
-        reach=reach,
-        owner=f"{socket.gethostname()}:{os.getpid()}:{new_id().hex[-8:]}",
-    )
     store = ArtifactStore.open(settings.artifacts_url)
     poll_seconds = settings.worker_poll_milliseconds / 1000
     pause_seconds = poll_seconds
     swept_at: datetime | None = None
-    async with _listening(database, stop) as woken:
+    async with AsyncExitStack() as ended:
+        woken = await ended.enter_async_context(_listening(database, stop))
+        connections = ClusterConnections(
+            executors, connect, keyring=lambda: load_keyring(settings.credentials_key_file), woken=woken.set
+        )
+        ended.push_async_callback(connections.close)
+        context = SchedulerContext(
+            database=database,
+            settings=settings,
+            clock=clock,
+            new_id=new_id,
+            executors=connections,
+            reach=reach,
+            owner=f"{socket.gethostname()}:{os.getpid()}:{new_id().hex[-8:]}",
+        )
+        ended.push_async_callback(context.lanes.close)
         while not stop.is_set():
             woken.clear()
             try:
+                await connections.follow(database, at=clock.now(), new_id=new_id)
                 await run_cycle(context)
                 await delete_parts(context, store)
                 if swept_at is None or clock.now() >= swept_at + SWEEP_EVERY:

@@ -95,6 +95,7 @@ _TABLE = (
     # scheduler: jobs and the machines that they run on
     Permission("scheduler:pool:read", _ADMIN_READ, "see pools, their capacity and their rates"),
     Permission("scheduler:pool:change", _ADMIN_WRITE, "make or change clusters and pools"),
+    Permission("scheduler:cluster:register", _ADMIN_WRITE, "connect a Kubernetes cluster, change how or let go of it"),
     Permission("scheduler:job:submit", _DATA_WRITE, "run a job on a team's credits"),
     Permission("scheduler:job:read", _DATA_READ, "see a team's jobs, their events and charge"),
     Permission("scheduler:log:read", _DATA_READ, "read what a team's jobs wrote to their logs"),

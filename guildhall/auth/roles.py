@@ -110,6 +110,7 @@ _ADMINISTRATOR = (
     "marketplace:quote:read",
     "scheduler:pool:read",
     "scheduler:pool:change",
+    "scheduler:cluster:register",
     "scheduler:job:read",
     "scheduler:job:cancel",
 )

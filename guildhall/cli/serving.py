@@ -13,6 +13,7 @@ from guildhall.db.opening import open_database
 from guildhall.db.transaction import Database
 from guildhall.errors import Unavailable
 from guildhall.settings import Settings
+from scheduler.clusters.kubernetes.opening import kubernetes_connect
 from scheduler.clusters.local import LocalExecutor
 from scheduler.worker import run_worker
 
@@ -100,4 +101,4 @@ async def _work(settings: Settings, database: Database, clock: Clock, stop: asyn
         disk_bytes=settings.local_disk_bytes,
         new_id=new_id,
     )
-    await run_worker(database, settings, clock, {"local": executor}, stop)
+    await run_worker(database, settings, clock, {"local": executor}, stop, connect=kubernetes_connect(clock))

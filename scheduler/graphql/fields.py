@@ -2,6 +2,13 @@
 
 from typing import Any
 
-from scheduler.graphql import job_changes, jobs, operations, pools, quotes
+from scheduler.graphql import clusters, job_changes, jobs, operations, pools, quotes
 
-TYPES: list[type[Any]] = [*pools.TYPES, *quotes.TYPES, *jobs.TYPES, *job_changes.TYPES, *operations.TYPES]
+TYPES: list[type[Any]] = [
+    *clusters.TYPES,
+    *pools.TYPES,
+    *quotes.TYPES,
+    *jobs.TYPES,
+    *job_changes.TYPES,
+    *operations.TYPES,
+]

@@ -1,35 +1,33 @@
-"""Clusters and pools: what there is to run on, what is used, and what it costs."""
+"""Pools: what there is to run on, what is used, and what it costs."""
 
-from datetime import datetime
+from collections.abc import Mapping
+from typing import Any
 
 from sqlalchemy import func, or_, select
 
 from guildhall.graphql.context import Context
-from guildhall.graphql.declare import column, connection, embedded, extend, find, many, node, object_type, one
+from guildhall.graphql.declare import (
+    column,
+    connection,
+    embedded,
+    extend,
+    find,
+    many,
+    node,
+    object_type,
+    one,
+    resolver,
+)
 from guildhall.graphql.sources import Clauses, Orders
 from marketplace.tables import Quote, Rate
-from scheduler.clusters.tables import Cluster, ClusterKind, Pool, SlotUse
+from scheduler.clusters.tables import Cluster, Pool, SlotUse
+from scheduler.graphql.clusters import POOL_READ
 from scheduler.jobs.states import JobState
 from scheduler.jobs.tables import Job
 
-POOL_READ = "scheduler:pool:read"
 RATES_MAX = 200
 
 POOL_ORDERS = Orders("Pool", {"NAME": Pool.name, "SLOTS": Pool.slots})
-
-
-@node("Cluster", table=Cluster, visible=None, permission=POOL_READ)
-class ClusterType:
-    """Machines under one executor, in one region."""
-
-    name: str = column(Cluster.name)
-    region: str = column(Cluster.region)
-    carbon_grams_per_kwh: int | None = column(
-        Cluster.carbon_grams_per_kwh, description="How much carbon dioxide a kilowatt-hour of its grid stands for."
-    )
-    kind: ClusterKind = column(Cluster.kind)
-    observed_at: datetime | None = column(Cluster.observed_at, description="When it was last compared with our record.")
-    pools = many("Pool", local=Cluster.id, remote=Pool.cluster_id, order_by=[Pool.name])
 
 
 @object_type("PoolCapacity", table=Pool)
@@ -57,6 +55,14 @@ def _still_valid(context: Context) -> Clauses:
     return [or_(Rate.valid_to.is_(None), Rate.valid_to > context.at)]
 
 
+@object_type("NodeLabel")
+class NodeLabelType:
+    """A label of a node."""
+
+    name: str
+    value: str
+
+
 @node("Pool", table=Pool, visible=None, permission=POOL_READ)
 class PoolType:
     """One kind of accelerator at one cluster."""
@@ -66,6 +72,16 @@ class PoolType:
     cluster = one("Cluster", local=Pool.cluster_id, nullable=False)
     capacity = embedded("PoolCapacity")
     nodes: int = column(Pool.nodes)
+    image: str | None = column(Pool.image, description="What jobs run in that name no image of their own.")
+    accelerator_resource: str | None = column(
+        Pool.accelerator_resource, description="Under which name the nodes of its cluster offer the accelerators."
+    )
+
+    @resolver(needs={"labels": Pool.node_selector}, returns="NodeLabel", many=True, nullable=False)
+    def node_selector(_context: Context, values: Mapping[str, Any]) -> list[Mapping[str, str]]:
+        """The labels that a node of its cluster must have to belong to it."""
+        return [{"name": name, "value": value} for name, value in sorted(values["labels"].items())]
+
     watts_per_accelerator: int = column(Pool.watts_per_accelerator)
     walltime_seconds_max: int = column(Pool.walltime_seconds_max)
     rates = many(
@@ -99,4 +115,4 @@ class PoolQueries:
         return [Pool.name == name]
 
 
-TYPES = [ClusterType, PoolCapacityType, PoolType, RatePool, PoolQueries]
+TYPES = [PoolCapacityType, NodeLabelType, PoolType, RatePool, PoolQueries]

@@ -1,6 +1,7 @@
 """The whole application on a yard's database, asked over ASGI by people and by runners with real tokens."""
 
 import hashlib
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,10 +18,28 @@ from guildhall.clock import new_id
 from guildhall.organisation.tokens import issue_token
 from registry.artifacts.completing import blob_key
 from registry.storage import ArtifactStore
+from scheduler.clusters.probing import ClusterUnfit, ProbedCluster
 from tests.scheduler.yard import PEOPLE, Yard
 
 DIGITS = b"abc"
 """The one file of the yard's data set, and of its package."""
+
+
+class FakeProber:
+    """Answers for clusters as told: `uid` is which one it is, `refusal` what is wrong with it."""
+
+    def __init__(self) -> None:
+        self.uid = "uid-1"
+        self.refusal: ClusterUnfit | None = None
+        self.asked: list[tuple[str | None, Sequence[str]]] = []
+
+    async def probe(
+        self, kubeconfig: str | None, *, requests_per_second: int, installation_id: str, teams: Sequence[str]
+    ) -> ProbedCluster:
+        self.asked.append((kubeconfig, teams))
+        if self.refusal is not None:
+            raise self.refusal
+        return ProbedCluster(uid=self.uid, version="v1.37.1")
 
 
 class Site:
@@ -28,7 +47,8 @@ class Site:
 
     def __init__(self, yard: Yard) -> None:
         self.yard = yard
-        self.app = create_app(yard.settings, yard.database, yard.clock)
+        self.prober = FakeProber()
+        self.app = create_app(yard.settings, yard.database, yard.clock, prober=self.prober)
         transport = httpx.ASGITransport(app=self.app)  # type: ignore[arg-type]  # litestar types its own scopes
         self.client = httpx.AsyncClient(transport=transport, base_url=yard.settings.public_url)
         self.tokens: dict[str, str] = {}

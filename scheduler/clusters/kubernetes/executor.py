@@ -10,7 +10,16 @@ from dataclasses import replace
 from datetime import datetime
 
 from guildhall.clock import Clock
-from scheduler.clusters.executor import Launch, LaunchConflict, LaunchRefused, LogLine, Observation, Reason
+from scheduler.clusters.executor import (
+    Launch,
+    LaunchConflict,
+    LaunchRefused,
+    LogLine,
+    Machine,
+    Observation,
+    Phase,
+    Reason,
+)
 from scheduler.clusters.kubernetes import naming
 from scheduler.clusters.kubernetes.connection import KubernetesApi
 from scheduler.clusters.kubernetes.copies import Copies
@@ -18,6 +27,7 @@ from scheduler.clusters.kubernetes.ending import forget_objects, stop_objects
 from scheduler.clusters.kubernetes.failures import AdmissionRefused, ObjectExists, ObjectInvalid, ObjectMissing
 from scheduler.clusters.kubernetes.manifests import job_manifest, neighbours_manifests, token_manifest
 from scheduler.clusters.kubernetes.naming import Installation
+from scheduler.clusters.kubernetes.nodes import read_machines
 from scheduler.clusters.kubernetes.observing import Seen, needs_proof, observe_launch, overdue, silent_nodes
 from scheduler.clusters.kubernetes.platform_log import read_platform_log
 from scheduler.clusters.kubernetes.pods import PodRules
@@ -56,6 +66,10 @@ class KubernetesExecutor:
         self._limits = limits or StartLimits()
         self._namespaces = TeamNamespaces(api, installation, api_networks=api_networks, clock=clock)
         self._copies = Copies(api, installation, woken=woken)
+
+    async def machines(self) -> Sequence[Machine] | None:
+        """Every node, with what the pods on it have of its accelerators."""
+        return await read_machines(self._api, self._installation)
 
     async def version(self) -> str | None:
         """What the API server calls itself."""
@@ -97,7 +111,7 @@ class KubernetesExecutor:
     async def stop(self, name: str, *, grace_seconds: int, reason: Reason) -> None:
         """Suspend the Job, which ends its pods; the reason is kept on it, so that it is told whoever sees the end."""
         seen = await read_launch(self._api, self._installation, name)
-        if seen is not None:
+        if seen is not None and observe_launch(seen, at=self._clock.now()).phase is not Phase.ENDED:
             await stop_objects(self._api, seen, grace_seconds=grace_seconds, reason=reason)
 
     async def remove(self, name: str) -> None:
