@@ -5,7 +5,7 @@ from dataclasses import asdict, is_dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
-from typing import Any
+from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
 from sqlalchemy import insert
@@ -24,60 +24,76 @@ from guildhall.errors import GuildhallError
 TEXT_CHARACTERS_MAX = 2_000
 
 
+class Facts(TypedDict, total=False):
+    """What an event may say beside who did what, when; `compose_event` has the meaning of each."""
+
+    resources: Sequence[ResourceRef]
+    outcome: Outcome
+    team_id: UUID | None
+    purpose: str | None
+    justification: str | None
+    access_grant_id: UUID | None
+    rows: int | None
+    bytes: int | None
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+    reason: GuildhallError | None
+
+
 async def record(
-    session: AsyncSession,
-    actor: Actor,
-    *,
-    action: str,
-    at: datetime,
-    new_id: IdSource,
-    resources: Sequence[ResourceRef] = (),
-    outcome: Outcome = Outcome.ALLOWED,
-    team_id: UUID | None = None,
-    purpose: str | None = None,
-    justification: str | None = None,
-    access_grant_id: UUID | None = None,
-    rows: int | None = None,
-    bytes: int | None = None,  # noqa: A002 -- the column's name and the auditor's word
-    before: Mapping[str, Any] | None = None,
-    after: Mapping[str, Any] | None = None,
-    reason: GuildhallError | None = None,
+    session: AsyncSession, actor: Actor, *, action: str, at: datetime, new_id: IdSource, **facts: Unpack[Facts]
 ) -> UUID:
-    """Add one event to the caller's transaction, in one INSERT, and return its id.
+    """Add one event to the caller's transaction, in one INSERT, and return its id."""
+    event = compose_event(actor, action=action, at=at, new_id=new_id, **facts)
+    await add_events(session, [event])
+    event_id: UUID = event["id"]
+    return event_id
+
+
+async def add_events(session: AsyncSession, events: Sequence[Mapping[str, Any]]) -> None:
+    """Add composed events to the caller's transaction, in one INSERT: for acts on many things at once."""
+    if events:
+        await session.execute(insert(AuditEvent), [sign_event(session, event) for event in events])
+
+
+def compose_event(
+    actor: Actor, *, action: str, at: datetime, new_id: IdSource, **facts: Unpack[Facts]
+) -> dict[str, Any]:
+    """The values of one event; nothing is recorded before `add_events`.
 
     `action` is the permission that was used. Data that leaves is recorded as STARTED here, and concluded afterwards by
     `guildhall.audit.outcomes.conclude`. `before` and `after` hold what a change changed, as `as_json` can say it. For a
     version name its whole as well, see `ResourceRef`.
     """
+    outcome = facts.get("outcome", Outcome.ALLOWED)
     assert outcome in {Outcome.ALLOWED, Outcome.REFUSED, Outcome.STARTED}, "an outcome is written by `conclude`"
-    values: dict[str, Any] = {
+    resources = facts.get("resources", ())
+    before, after = facts.get("before"), facts.get("after")
+    return {
         "id": new_id(),
         "occurred_at": at,
         "actor_kind": actor.kind.value,
         "actor_id": actor.id,
         "on_behalf_of_id": actor.on_behalf_of,
-        "team_id": team_id,
+        "team_id": facts.get("team_id"),
         "action": action,
         "permission_class": permission_named(action).permission_class.value,
         "outcome": outcome.value,
         "resource_types": [resource.type for resource in resources],
         "resource_ids": [resource.id for resource in resources],
-        "purpose": purpose,
-        "justification": justification,
-        "access_grant_id": access_grant_id,
-        **reason_columns(reason),
+        "purpose": facts.get("purpose"),
+        "justification": facts.get("justification"),
+        "access_grant_id": facts.get("access_grant_id"),
+        **reason_columns(facts.get("reason")),
         "request_id": actor.request.request_id,
         "address": actor.request.address,
         "client": None if actor.request.client is None else actor.request.client[:TEXT_CHARACTERS_MAX],
-        "rows": rows,
-        "bytes": bytes,
+        "rows": facts.get("rows"),
+        "bytes": facts.get("bytes"),
         "before": None if before is None else as_json(before),
         "after": None if after is None else as_json(after),
         "concludes_id": None,
     }
-    event_id: UUID = values["id"]
-    await session.execute(insert(AuditEvent).values(sign_event(session, values)))
-    return event_id
 
 
 async def record_refusal(database: Database, actor: Actor, error: Refused, *, at: datetime, new_id: IdSource) -> UUID:
@@ -97,7 +113,7 @@ async def record_refusal(database: Database, actor: Actor, error: Refused, *, at
         )
 
 
-def sign_event(session: AsyncSession, values: dict[str, Any]) -> dict[str, Any]:
+def sign_event(session: AsyncSession, values: Mapping[str, Any]) -> dict[str, Any]:
     """The whole row: `values` has every column but the code and its key's name, which are added here."""
     secret = session.info.get(AUDIT_KEY)
     assert isinstance(secret, bytes), "this session cannot record: take it from a Database that was given the audit key"

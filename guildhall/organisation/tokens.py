@@ -1,13 +1,15 @@
 """Issuing and ending tokens, each in the audit record. The text of a token exists once, in the answer to issuing it."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from guildhall.audit.record import record
+from guildhall.audit.record import add_events, compose_event, record
 from guildhall.auth.actor import Actor, JobClaims
 from guildhall.auth.authorize import require
 from guildhall.auth.resources import ResourceRef
@@ -51,9 +53,8 @@ async def issue_token(
     expires_at: datetime,
     at: datetime,
     new_id: IdSource,
-    claims: JobClaims | None = None,
 ) -> IssuedToken:
-    """A token for a user, a service account or (with claims, by the platform alone) a job.
+    """A token for a user or a service account.
 
     Callers may make tokens for themselves; for others it takes `guildhall:token:issue`, for a service account in its
     team. Raises InvalidTokenRequest, NotFound, PermissionRefused.
@@ -61,33 +62,47 @@ async def issue_token(
     if actor.kind is ActorKind.JOB:
         # Its token is narrowed to one attempt and ends with it; another would be neither.
         require(actor, ISSUE, team_id=actor.team_id, resource=ResourceRef("Job", actor.id))
-    assert (subject_kind is ActorKind.JOB) == (claims is not None), "a job's token has claims, others have none"
-    team_id = await _require_subject(session, subject_kind, subject_id) if claims is None else claims.team_id
-    if claims is not None:
-        assert actor.kind is ActorKind.SYSTEM, "only the platform makes tokens for jobs"
-        assert claims.job_id == subject_id, "a job's token is about that job"
+    assert subject_kind is not ActorKind.JOB, "tokens of jobs are the platform's to make: `issue_job_tokens`"
+    team_id = await _require_subject(session, subject_kind, subject_id)
     _check(label, expires_at, at)
     subject = ResourceRef(_RESOURCE_TYPES[subject_kind], subject_id)
     if actor.subject != (subject_kind, subject_id):
         require(actor, ISSUE, team_id=team_id, resource=subject)
-    text = make_token(subject_kind)
-    token = Token(
-        id=new_id(),
-        subject_kind=subject_kind.value,
-        subject_id=subject_id,
-        prefix=text[:SHOWN_CHARACTERS],
-        hash=hash_token(text),
-        label=label.strip(),
-        claims={} if claims is None else _as_json(claims),
-        created_at=at,
-        expires_at=expires_at,
-    )
-    session.add(token)
-    await session.flush()
-    after = {"label": token.label, "prefix": token.prefix, "expires_at": expires_at}
-    resources = [ResourceRef("Token", token.id), subject]
-    await record(session, actor, action=ISSUE, resources=resources, team_id=team_id, after=after, at=at, new_id=new_id)
-    return IssuedToken(token.id, text)
+    made = _make(subject_kind, subject_id, label, at=at, expires_at=expires_at, new_id=new_id)
+    await session.execute(insert(Token), [made.row])
+    event = _issued(actor, made, subject, team_id, at=at, new_id=new_id)
+    await add_events(session, [event])
+    return IssuedToken(made.row["id"], made.text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobTokenRequest:
+    """A token of one attempt: it opens the job's staged inputs and its one output, and ends with the attempt."""
+
+    claims: JobClaims
+    label: str
+    expires_at: datetime
+
+
+async def issue_job_tokens(
+    session: AsyncSession, actor: Actor, requests: Sequence[JobTokenRequest], *, at: datetime, new_id: IdSource
+) -> list[IssuedToken]:
+    """Tokens for attempts that are about to start, in the order of the requests; by the platform alone."""
+    assert actor.kind is ActorKind.SYSTEM, "only the platform makes tokens for jobs"
+    rows, events, issued = [], [], []
+    for request in requests:
+        claims, job = request.claims, ResourceRef("Job", request.claims.job_id)
+        _check(request.label, request.expires_at, at)
+        require(actor, ISSUE, team_id=claims.team_id, resource=job)
+        made = _make(ActorKind.JOB, job.id, request.label, at=at, expires_at=request.expires_at, new_id=new_id)
+        made.row["claims"] = _as_json(claims)
+        rows.append(made.row)
+        events.append(_issued(actor, made, job, claims.team_id, at=at, new_id=new_id))
+        issued.append(IssuedToken(made.row["id"], made.text))
+    if rows:
+        await session.execute(insert(Token), rows)
+    await add_events(session, events)
+    return issued
 
 
 async def revoke_token(
@@ -135,6 +150,39 @@ async def revoke_tokens_of(
         require(actor, REVOKE, team_id=team_id, resource=ResourceRef(_RESOURCE_TYPES[subject_kind], subject_id))
         await _record_end(session, actor, token, team_id, at=at, new_id=new_id)
     return len(tokens)
+
+
+class _Made(NamedTuple):
+    """A token that is not stored yet, and its text."""
+
+    row: dict[str, Any]
+    text: str
+
+
+def _make(
+    kind: ActorKind, subject_id: UUID, label: str, *, at: datetime, expires_at: datetime, new_id: IdSource
+) -> _Made:
+    text = make_token(kind)
+    row: dict[str, Any] = {
+        "id": new_id(),
+        "subject_kind": kind.value,
+        "subject_id": subject_id,
+        "prefix": text[:SHOWN_CHARACTERS],
+        "hash": hash_token(text),
+        "label": label.strip(),
+        "claims": {},
+        "created_at": at,
+        "expires_at": expires_at,
+    }
+    return _Made(row, text)
+
+
+def _issued(
+    actor: Actor, made: _Made, subject: ResourceRef, team_id: UUID | None, *, at: datetime, new_id: IdSource
+) -> dict[str, Any]:
+    after = {name: made.row[name] for name in ("label", "prefix", "expires_at")}
+    resources = [ResourceRef("Token", made.row["id"]), subject]
+    return compose_event(actor, action=ISSUE, resources=resources, team_id=team_id, after=after, at=at, new_id=new_id)
 
 
 async def _require_subject(session: AsyncSession, kind: ActorKind, subject_id: UUID) -> UUID | None:

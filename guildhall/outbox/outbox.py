@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Update, insert, select, update
+from sqlalchemy import Update, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from guildhall.clock import Clock, IdSource
@@ -100,6 +100,25 @@ async def claim(
 async def complete(session: AsyncSession, claimed: Claim, *, at: datetime) -> bool:
     """Mark the effect as done, in the transaction of its result. False: the lease was lost, so roll back and forget."""
     return await _finish(session, claimed, {"done_at": at, "last_error": None})
+
+
+async def complete_all(session: AsyncSession, claims: Sequence[Claim], *, at: datetime) -> set[UUID]:
+    """Mark these effects as done, in the transaction of their results; the ids of those whose lease was not lost.
+
+    Of the others nothing may be written. Locks the rows in id order.
+    """
+    held = (
+        select(OutboxRow)
+        .where(tuple_(OutboxRow.id, OutboxRow.lease_token).in_([(claimed.id, claimed.token) for claimed in claims]))
+        .order_by(OutboxRow.id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    )
+    rows = (await session.scalars(held)).all()
+    for row in rows:
+        row.done_at, row.last_error = at, None
+        row.lease_owner = row.lease_token = row.lease_expires_at = None
+    return {row.id for row in rows}
 
 
 async def fail(session: AsyncSession, claimed: Claim, error: str, *, at: datetime) -> bool:

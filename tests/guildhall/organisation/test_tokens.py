@@ -22,6 +22,8 @@ from guildhall.errors import NotFound
 from guildhall.organisation.tokens import (
     InvalidTokenRequest,
     IssuedToken,
+    JobTokenRequest,
+    issue_job_tokens,
     issue_token,
     revoke_token,
     revoke_tokens_of,
@@ -38,6 +40,12 @@ async def issue(
 ) -> IssuedToken:
     values = {"label": " laptop ", "expires_at": at + WEEK, **more}
     return await issue_token(session, actor, subject_kind=kind, subject_id=subject, at=at, new_id=new_id, **values)
+
+
+async def issue_for(session: AsyncSession, actor: Actor, claims: JobClaims, at: datetime, **more: Any) -> IssuedToken:
+    request = JobTokenRequest(claims=claims, label="attempt", expires_at=more.get("expires_at", at + WEEK))
+    (issued,) = await issue_job_tokens(session, actor, [request], at=at, new_id=new_id)
+    return issued
 
 
 async def tokens(session: AsyncSession) -> list[Token]:
@@ -103,7 +111,7 @@ class TestIssueToken:
 
     async def test_the_platform_makes_them_for_jobs(self, session: AsyncSession, clock: SimulatedClock) -> None:
         claims = JobClaims(job_id=new_id(), attempt_id=new_id(), team_id=new_id(), submitted_by=new_id())
-        issued = await issue(session, SYSTEM, JOB, claims.job_id, clock.now(), claims=claims)
+        issued = await issue_for(session, SYSTEM, claims, clock.now())
         assert issued.text.startswith("ghj_")
         (token,) = await tokens(session)
         assert token.claims == {
@@ -111,19 +119,32 @@ class TestIssueToken:
             "submitted_by": str(claims.submitted_by),
         }  # fmt: skip
 
-    async def test_only_the_platform_and_only_about_that_job(
-        self, session: AsyncSession, clock: SimulatedClock
-    ) -> None:
+    async def test_only_the_platform_makes_them_and_only_so(self, session: AsyncSession, clock: SimulatedClock) -> None:
         claims = JobClaims(job_id=new_id(), attempt_id=new_id(), team_id=new_id(), submitted_by=new_id())
         admin = await actor_of(session, await make_user(session, "admin", roles={"administrator": [None]}))
-        for actor, subject, given in (
-            (admin, claims.job_id, claims),
-            (SYSTEM, new_id(), claims),
-            (SYSTEM, claims.job_id, None),
-        ):
-            with pytest.raises(AssertionError):
-                await issue(session, actor, JOB, subject, clock.now(), claims=given)
+        with pytest.raises(AssertionError):
+            await issue_for(session, admin, claims, clock.now())
+        with pytest.raises(AssertionError):
+            await issue(session, SYSTEM, JOB, claims.job_id, clock.now())
         assert await tokens(session) == []
+
+    async def test_many_at_once_come_in_their_order_and_are_recorded_each(
+        self, session: AsyncSession, clock: SimulatedClock
+    ) -> None:
+        all_claims = [
+            JobClaims(job_id=new_id(), attempt_id=new_id(), team_id=new_id(), submitted_by=new_id()) for _ in range(3)
+        ]
+        requests = [
+            JobTokenRequest(claims=claims, label=f"attempt {number}", expires_at=clock.now() + WEEK)
+            for number, claims in enumerate(all_claims)
+        ]
+        issued = await issue_job_tokens(session, SYSTEM, requests, at=clock.now(), new_id=new_id)
+        stored = {token.id: token for token in await tokens(session)}
+        assert [stored[each.id].subject_id for each in issued] == [claims.job_id for claims in all_claims]
+        events = await recorded(session, "guildhall:token:issue")
+        assert {event.resource_ids[0] for event in events} == set(stored)
+        assert [event.team_id for event in events] == [claims.team_id for claims in all_claims]
+        assert await issue_job_tokens(session, SYSTEM, [], at=clock.now(), new_id=new_id) == []
 
     async def test_not_for_who_is_not_there(self, session: AsyncSession, clock: SimulatedClock) -> None:
         team = await make_team(session, "quality")
@@ -208,10 +229,8 @@ class TestRevokeToken:
 class TestRevokeTokensOf:
     async def test_a_job_that_ended_keeps_no_token(self, session: AsyncSession, clock: SimulatedClock) -> None:
         claims = JobClaims(job_id=new_id(), attempt_id=new_id(), team_id=new_id(), submitted_by=new_id())
-        counting = await issue(session, SYSTEM, JOB, claims.job_id, clock.now(), claims=claims)
-        await issue(
-            session, SYSTEM, JOB, claims.job_id, clock.now(), claims=claims, expires_at=clock.now() + timedelta(1)
-        )
+        counting = await issue_for(session, SYSTEM, claims, clock.now())
+        await issue_for(session, SYSTEM, claims, clock.now(), expires_at=clock.now() + timedelta(1))
         clock.advance(timedelta(days=2))
         for want in (1, 0):
             ended = await revoke_tokens_of(
