@@ -12,9 +12,8 @@ KubernetesObject = dict[str, Any]
 NAME_CHARACTERS_MAX = 253
 LABEL_CHARACTERS_MAX = 63
 
-# RFC 1123, as the API server wants it; RBAC alone also allows colons.
+# RFC 1123, as the API server wants it; RBAC alone also allows colons, and we have no business there.
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
-_RBAC_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9.:]*[A-Za-z0-9])?")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
@@ -38,22 +37,21 @@ class Resource:
         path = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
         if namespace is not None:
             assert self.namespaced, f"{self.plural} are not in namespaces"
-            path += f"/namespaces/{valid_namespace(namespace)}"
+            path += f"/namespaces/{_valid_namespace(namespace)}"
         path += f"/{self.plural}"
         if name is not None:
             assert (namespace is not None) == self.namespaced, f"{self.plural}/{name} needs a namespace, or has none"
-            path += f"/{self._valid_name(name)}"
+            path += f"/{_valid_name(name)}"
         return f"{path}/{subresource}" if subresource else path
 
-    def _valid_name(self, name: str) -> str:
-        pattern = _RBAC_NAME if self.group == "rbac.authorization.k8s.io" else _NAME
-        if len(name) > NAME_CHARACTERS_MAX or not pattern.fullmatch(name) or ".." in name:
-            raise NameInvalid(f"{name!r} is not a name that an object of Kubernetes can have.")
-        return name
+
+def _valid_name(name: str) -> str:
+    if len(name) > NAME_CHARACTERS_MAX or not _NAME.fullmatch(name) or ".." in name:
+        raise NameInvalid(f"{name!r} is not a name that an object of Kubernetes can have.")
+    return name
 
 
-def valid_namespace(namespace: str) -> str:
-    """The namespace, if one can be called that; raises `NameInvalid`."""
+def _valid_namespace(namespace: str) -> str:
     if len(namespace) > LABEL_CHARACTERS_MAX or not _NAMESPACE.fullmatch(namespace):
         raise NameInvalid(f"{namespace!r} is not a name that a namespace of Kubernetes can have.")
     return namespace
@@ -63,17 +61,10 @@ JOBS = Resource("batch", "v1", "jobs", "Job")
 PODS = Resource("", "v1", "pods", "Pod")
 SECRETS = Resource("", "v1", "secrets", "Secret")
 SERVICES = Resource("", "v1", "services", "Service")
-SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount")
-CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
-EVENTS = Resource("", "v1", "events", "Event")
 NODES = Resource("", "v1", "nodes", "Node", namespaced=False)
 NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
 NETWORK_POLICIES = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
-CLUSTER_ROLES = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", namespaced=False)
-CLUSTER_ROLE_BINDINGS = Resource(
-    "rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding", namespaced=False
-)
 SELF_SUBJECT_ACCESS_REVIEWS = Resource(
     "authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", namespaced=False
 )

@@ -56,9 +56,6 @@ class Transport:
     def __init__(
         self, configuration: Configuration, *, tls: ssl.SSLContext | None, pace: Pace, timeouts: Timeouts
     ) -> None:
-        # No second bound on connections: calls are bounded by the pace, streams by their own semaphore.
-        configuration.connection_pool_maxsize = 0
-        configuration.client_session_kwargs = {"trust_env": False, "middlewares": (_without_redirects,)}
         self._configuration = configuration
         self._rest = RESTClientObject(configuration)
         if tls is not None:
@@ -75,7 +72,7 @@ class Transport:
         if credentials.kubeconfig is None:
             return cls(_configuration_of_pod(credentials), tls=None, pace=pace, timeouts=timeouts)
         access = parse_kubeconfig(credentials.kubeconfig)
-        configuration = Configuration(host=access.server, tls_server_name=access.server_name)
+        configuration = _configuration(host=access.server, tls_server_name=access.server_name)
         if access.token is not None:
             configuration.api_key["BearerToken"] = f"Bearer {access.token}"
         return cls(configuration, tls=access.tls(), pace=pace, timeouts=timeouts)
@@ -248,8 +245,18 @@ async def _without_redirects(request: aiohttp.ClientRequest, handler: Callable[.
     return response
 
 
+def _configuration(*, host: str | None = None, tls_server_name: str | None = None) -> Configuration:
+    return Configuration(
+        host=host,
+        tls_server_name=tls_server_name,
+        # No second bound on connections: calls are bounded by the pace, streams by their own semaphore.
+        connection_pool_maxsize=0,
+        client_session_kwargs={"trust_env": False, "middlewares": (_without_redirects,)},
+    )
+
+
 def _configuration_of_pod(credentials: ClusterCredentials) -> Configuration:
-    configuration = Configuration()
+    configuration = _configuration()
     loader = InClusterConfigLoader(
         token_filename=str(credentials.account_folder / "token"),
         cert_filename=str(credentials.account_folder / "ca.crt"),

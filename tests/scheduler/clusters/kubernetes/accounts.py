@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.x509.oid import NameOID
 
 from scheduler.clusters.kubernetes.connection import KubernetesApi
-from scheduler.clusters.kubernetes.resources import NAMESPACES, SERVICE_ACCOUNTS
+from scheduler.clusters.kubernetes.resources import NAMESPACES
+from tests.scheduler.clusters.kubernetes.kinds import SERVICE_ACCOUNTS
 
 COORDINATE_BYTES = 32
 

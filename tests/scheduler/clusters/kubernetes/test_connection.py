@@ -38,14 +38,11 @@ from scheduler.clusters.kubernetes.failures import (
     VersionExpired,
 )
 from scheduler.clusters.kubernetes.resources import (
-    CLUSTER_ROLES,
-    CONFIG_MAPS,
     JOBS,
     NAMESPACES,
     NODES,
     PODS,
     SECRETS,
-    SERVICE_ACCOUNTS,
     KubernetesObject,
     Resource,
 )
@@ -60,6 +57,7 @@ from tests.scheduler.clusters.kubernetes.accounts import (
     token_of,
 )
 from tests.scheduler.clusters.kubernetes.faulty_proxy import FaultyProxy, kubeconfig
+from tests.scheduler.clusters.kubernetes.kinds import CONFIG_MAPS, SERVICE_ACCOUNTS
 
 _numbers = count(1)
 
@@ -226,10 +224,6 @@ class TestNames:
         ):
             await refusal_of(call(), NameInvalid, "is not a name that")
         assert proxy.requests == []
-
-    def test_what_rbac_calls_its_roles(self) -> None:
-        path = CLUSTER_ROLES.path(name="system:node")
-        assert path == "/apis/rbac.authorization.k8s.io/v1/clusterroles/system:node"
 
 
 class TestSigningIn:

@@ -20,10 +20,11 @@ from scheduler.clusters.kubernetes.failures import (
     VersionExpired,
 )
 from scheduler.clusters.kubernetes.reflector import Change, Key, Reflector
-from scheduler.clusters.kubernetes.resources import CONFIG_MAPS, NAMESPACES, KubernetesObject
+from scheduler.clusters.kubernetes.resources import NAMESPACES, KubernetesObject
 from tests.cluster.handle import RealCluster
 from tests.cluster.relay import Relay
 from tests.scheduler.clusters.kubernetes.faulty_proxy import FaultyProxy
+from tests.scheduler.clusters.kubernetes.kinds import CONFIG_MAPS
 
 SECONDS_MAX = 60.0
 SELECTOR = "test=reflector"
