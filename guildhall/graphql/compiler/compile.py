@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from graphql import DocumentNode, GraphQLError, GraphQLSchema, OperationDefinitionNode, OperationType
-from graphql.execution.values import VariableValues, get_variable_values
+from graphql.execution.values import VariableValues
 
 from guildhall.errors import GuildhallError
 from guildhall.graphql.catalogue import Catalogue
 from guildhall.graphql.compiler.answers import Answering, Bound, Fetch, bind
+from guildhall.graphql.compiler.inputs import Variables
 from guildhall.graphql.compiler.plan import NotCompilable, Plan
 from guildhall.graphql.compiler.planner import Planner
 from guildhall.graphql.compiler.runs import FallBack, Run
@@ -50,6 +51,7 @@ class CompiledDocument:
         self._operation = operation
         self._words = words_of(catalogue)
         self._switches = switches_of(document, schema.query_type.fields["node"])
+        self._variables = Variables(schema, operation.variable_definitions or ())
         self._plans: OrderedDict[tuple[object, ...], Plan] = OrderedDict()
         whole = self._checked()
         self.fields = whole.fields
@@ -91,10 +93,7 @@ class CompiledDocument:
         return plan, run
 
     def _run(self, context: Context, variables: Mapping[str, Any]) -> Run:
-        coerced = get_variable_values(self._schema, self._operation.variable_definitions or (), dict(variables))
-        if not isinstance(coerced, VariableValues):
-            raise FallBack
-        return Run(context, coerced)
+        return Run(context, self._variables.coerced(variables))
 
     def _planned(self, run: Run) -> Plan:
         key = self._switches.key(run)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from graphql import GraphQLEnumType, GraphQLList, GraphQLNonNull, GraphQLOutputType, GraphQLScalarType
+from graphql import GraphQLEnumType, GraphQLList, GraphQLNonNull, GraphQLScalarType
 from sqlalchemy import ARRAY, Boolean, Date, DateTime, Enum, Integer, Numeric, String, Table
 from sqlalchemy import JSON as SqlJson  # noqa: N811 -- a class
 from sqlalchemy import Column as SqlColumn

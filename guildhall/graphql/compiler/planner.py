@@ -15,7 +15,7 @@ from guildhall.graphql.compiler.leaves import NoText, check_written
 from guildhall.graphql.compiler.page_planner import PagePlanner
 from guildhall.graphql.compiler.plan import ITEMS, NotCompilable, Plan
 from guildhall.graphql.compiler.python_fields import Called, Prepared, reader_of
-from guildhall.graphql.compiler.runs import FallBack, FieldCall, Run, field_call
+from guildhall.graphql.compiler.runs import FallBack, FieldCall, Run
 from guildhall.graphql.compiler.selections import Selections
 from guildhall.graphql.compiler.shapes import Link, Member, Object
 from guildhall.graphql.compiler.switches import named_type
@@ -317,4 +317,4 @@ class _Field:
     @property
     def call(self) -> FieldCall:
         """The field with its arguments."""
-        return field_call(self.definition, self.node, f"{self.declared.name}.{self.field.graphql_name}")
+        return FieldCall(self.definition, self.node, f"{self.declared.name}.{self.field.graphql_name}")

@@ -2,20 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from graphql import FieldNode, GraphQLField
-from graphql.execution.values import VariableValues, get_argument_values
-from graphql.language import VariableNode, Visitor, visit
+from graphql.execution.values import VariableValues
 
+from guildhall.graphql.compiler.inputs import Arguments, FallBack
 from guildhall.graphql.context import Context
 
-
-class FallBack(Exception):
-    """graphql-core is to answer this request: it holds a mistake, or something that no statement says.
-
-    Whatever has to be said to the caller about a mistake is said by graphql-core alone, so there is one wording.
-    """
+__all__ = ["FallBack", "FieldCall", "Run"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,10 +21,14 @@ class FieldCall:
     definition: GraphQLField
     node: FieldNode
     coordinate: str
-    constant: bool
+
+    @cached_property
+    def arguments(self) -> Arguments:
+        """The arguments, with all that the document decides done once."""
+        return Arguments(self.definition, self.node)
 
     @property
-    def convert(self) -> "Callable[[Mapping[str, Any]], dict[str, Any]]":
+    def convert(self) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
         """From coerced GraphQL arguments to the Python ones of a declared function."""
         converter: Callable[[Mapping[str, Any]], dict[str, Any]] = self.definition.extensions["arguments"]
         return converter
@@ -46,31 +46,15 @@ class Run:
     given: dict[object, str] = field(default_factory=dict)
     _arguments: dict[FieldCall, dict[str, Any]] = field(default_factory=dict)
 
+    @cached_property
+    def caller(self) -> tuple[object, ...]:
+        """Who asks, as far as rules may tell callers apart; the policy is apart."""
+        actor = self.context.actor
+        return (actor.kind, actor.id, actor.team_id, actor.on_behalf_of, actor.job)
+
     def arguments(self, call: FieldCall) -> dict[str, Any]:
         """The coerced arguments of a field, by their GraphQL names."""
         found = self._arguments.get(call)
         if found is None:
-            found = self._arguments[call] = get_argument_values(call.definition, call.node, self.variables)
+            found = self._arguments[call] = call.arguments.values(self.variables)
         return found
-
-
-def field_call(definition: GraphQLField, node: FieldNode, coordinate: str) -> FieldCall:
-    """Whether the arguments hold a variable decides if they are the same for every request."""
-    found = _Variables()
-    visit(node, found)
-    return FieldCall(definition, node, coordinate, constant=not found.seen)
-
-
-class _Variables(Visitor):
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen = False
-
-    def enter_selection_set(self, *_: Any) -> object:  # noqa: ANN401 -- what graphql-core gives
-        return self.SKIP
-
-    def enter_directive(self, *_: Any) -> object:  # noqa: ANN401
-        return self.SKIP
-
-    def enter_variable(self, _node: VariableNode, *_: Any) -> None:  # noqa: ANN401
-        self.seen = True

@@ -1,7 +1,8 @@
 """What each request makes anew: the rules of what its caller may see, and the clauses that follow from arguments."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -35,12 +36,16 @@ class Visible:
     above: TypeDeclaration | None = None
     link: tuple[Any, Any] | None = None
 
+    @cached_property
+    def place(self) -> tuple[object, ...]:
+        """What the rule depends on besides the caller: the type, and what links it to the row above."""
+        told = None if self.link is None else tuple(str(expression) for expression in self.link)
+        return (self.target.name, None if self.above is None else self.above.name, told)
+
     def __call__(self, run: Run) -> Fragment:
         """Kept for each caller, since it follows from who they are and from the policy alone."""
-        actor = run.context.actor
-        rules = _rules.setdefault(actor.policy, {})
-        who = (actor.kind, actor.id, actor.team_id, actor.on_behalf_of, actor.job)
-        key = (self.target.name, None if self.above is None else self.above.name, id(self), *who)
+        rules = _rules.setdefault(run.context.actor.policy, {})
+        key = (self.place, run.caller)
         found = rules.get(key)
         if found is None:
             if len(rules) >= RULES_MAX:
@@ -115,6 +120,13 @@ class Computed:
         return fragment({"column": [self.operand(run.context)]})
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Stands for a value of a cursor while a fragment is made that serves all cursors."""
+
+    index: int
+
+
 @dataclass(frozen=True, eq=False)
 class Listing:
     """What of a connection follows from arguments: WHERE, ORDER BY, where the page begins, rows that are joined in."""
@@ -123,10 +135,23 @@ class Listing:
     target: TypeDeclaration | None
     call: FieldCall
     has_parent: bool
+    _known: dict[object, Fragment] = field(default_factory=dict)
 
     def __call__(self, run: Run) -> Fragment:
-        """As `guildhall.graphql.pages` makes the same list."""
-        given, context, source = run.arguments(self.call), run.context, self.source
+        """As `guildhall.graphql.pages` makes the same list; kept where only order and place depend on the request."""
+        given = run.arguments(self.call)
+        if callable(self.source.where) or self.source.scope is not None or given.get("filter"):
+            return self._made(run, given, self._place(run, given))
+        place, chosen = self._place(run, given), given.get("orderBy")
+        key = (None if chosen is None else tuple(chosen.values()), len(place))
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = self._made(run, given, [_Place(index) for index in range(len(place))])
+        values = tuple(place[value.index] if isinstance(value, _Place) else value for value in found.values)
+        return replace(found, values=values)
+
+    def _made(self, run: Run, given: Mapping[str, Any], place: Sequence[Any]) -> Fragment:
+        context, source = run.context, self.source
         scope = Scope() if source.scope is None else source.scope(context, **self.call.convert(given))
         where = [*statements.where_clauses(source.where, context), *scope.where]
         if source.filter is not None:
@@ -140,17 +165,17 @@ class Listing:
                 parts |= {"kind": [scope.rows.c[kind]], "key": [scope.rows.c[key]]}
         parts |= {f"edge {name}": [value] for name, value in scope.edge.items()}
         parts |= {f"fact {name}": [value] for name, value in scope.facts.items()}
-        after = given.get("after")
-        if after is not None:
-            place = self._place(run, after)
+        if place:
             if len(place) != len(orders):
                 raise FallBack  # only where it is somebody else's cursor, which will be refused
             parts["after"] = [statements.after_clause(orders, place)]
         return fragment(parts, *(order.descending for order in orders))
 
-    def _place(self, run: Run, after: str) -> list[Any]:
+    def _place(self, run: Run, given: Mapping[str, Any]) -> Sequence[Any]:
         """Where the page begins. Whose list below a row the cursor belongs to is asked when the row is known."""
-        signer = run.context.signer
+        signer, after = run.context.signer, given.get("after")
+        if after is None:
+            return ()
         try:
             if self.has_parent:
                 return signer.read(after)

@@ -7,7 +7,7 @@ from typing import Any
 from graphql import DirectiveNode, DocumentNode, FieldNode, GraphQLField, VariableNode
 from graphql.language import REMOVE, Visitor, visit
 
-from guildhall.graphql.compiler.runs import FieldCall, Run, field_call
+from guildhall.graphql.compiler.runs import FieldCall, Run
 from guildhall.graphql.ids import split_id
 
 
@@ -34,7 +34,7 @@ def switches_of(document: DocumentNode, node_field: GraphQLField) -> Switches:
     """Found once for a document; `node_field` is the root field whose `id` argument names a type."""
     finder = _Switches()
     visit(document, finder)
-    nodes = tuple(field_call(node_field, node, "Query.node") for node in finder.nodes)
+    nodes = tuple(FieldCall(node_field, node, "Query.node") for node in finder.nodes)
     return Switches(tuple(dict.fromkeys(finder.names)), nodes)
 
 

@@ -1,0 +1,111 @@
+"""Variables and arguments, coerced as graphql-core does it, with all that a document decides done once."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from graphql import ArgumentNode, FieldNode, GraphQLArgument, GraphQLField, GraphQLSchema, Undefined, is_non_null_type
+from graphql.execution.get_variable_signature import GraphQLVariableSignature, get_variable_signature
+from graphql.execution.values import VariableValues, VariableValueSource, coerce_argument, get_argument_values
+from graphql.language import VariableDefinitionNode, VariableNode, Visitor, visit
+from graphql.utilities.coerce_input_value import coerce_default_value, coerce_input_value
+
+
+class FallBack(Exception):
+    """graphql-core is to answer this request: it holds a mistake, or something that no statement says.
+
+    Whatever has to be said to the caller about a mistake is said by graphql-core alone, so there is one wording.
+    """
+
+
+class Variables:
+    """The variables that an operation declares."""
+
+    def __init__(self, schema: GraphQLSchema, definitions: Sequence[VariableDefinitionNode]) -> None:
+        self._declared: list[tuple[GraphQLVariableSignature, Any]] = []
+        for definition in definitions:
+            signature = get_variable_signature(schema, definition)
+            assert isinstance(signature, GraphQLVariableSignature), "the document was validated"
+            self._declared.append((signature, coerce_default_value(signature)))
+
+    def coerced(self, given: Mapping[str, Any]) -> VariableValues:
+        """The values; raises FallBack for one that is wrong or missing."""
+        sources, values = {}, {}
+        for signature, default in self._declared:
+            name = signature.name
+            value = given.get(name, Undefined)
+            sources[name] = VariableValueSource(signature, value)
+            if value is not Undefined:
+                values[name] = _coerced(value, signature)
+            elif default is not Undefined:
+                values[name] = default
+            elif is_non_null_type(signature.type):
+                raise FallBack
+        return VariableValues(sources, values)
+
+
+class Arguments:
+    """The arguments of one field of a document."""
+
+    def __init__(self, definition: GraphQLField, node: FieldNode) -> None:
+        self._definition = definition
+        self._node = node
+        given = {argument.name.value: argument for argument in node.arguments or ()}
+        self._fixed: dict[str, Any] = {}
+        self._variables: list[tuple[str, str, GraphQLArgument]] = []
+        self._nested = False
+        for name, argument in definition.args.items():
+            self._prepare(name, argument, given.get(name))
+        self.constant = not self._variables and not self._nested
+        """Whether the values are the same for every request."""
+
+    def values(self, variables: VariableValues) -> dict[str, Any]:
+        """The coerced values by their GraphQL names; not to be changed by whoever reads them."""
+        if self.constant:
+            return self._fixed
+        if self._nested:
+            return get_argument_values(self._definition, self._node, variables)
+        found = dict(self._fixed)
+        for name, variable, argument in self._variables:
+            value = variables.coerced.get(variable, Undefined)
+            required = is_non_null_type(argument.type)
+            if value is Undefined and not required and argument.default is None:
+                continue
+            if value is Undefined or (value is None and required):
+                return get_argument_values(self._definition, self._node, variables)
+            found[argument.out_name or name] = value
+        return found
+
+    def _prepare(self, name: str, argument: GraphQLArgument, given: ArgumentNode | None) -> None:
+        """A variable that stands for a whole argument is taken as it is; graphql-core finds those within one."""
+        if given is not None and isinstance(given.value, VariableNode):
+            self._variables.append((name, given.value.name.value, argument))
+        elif given is not None and _has_variables(given):
+            self._nested = True
+        else:
+            coerce_argument(self._fixed, self._node, name, argument, given, None, None)
+
+
+def _coerced(value: Any, signature: GraphQLVariableSignature) -> Any:  # noqa: ANN401 -- what JSON holds
+    try:
+        found = coerce_input_value(value, signature.type)
+    except RecursionError as error:
+        raise FallBack from error
+    if found is Undefined:
+        raise FallBack
+    return found
+
+
+def _has_variables(node: ArgumentNode) -> bool:
+    finder = _Finder()
+    visit(node, finder)
+    return finder.found
+
+
+class _Finder(Visitor):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found = False
+
+    def enter_variable(self, *_: Any) -> object:  # noqa: ANN401 -- what graphql-core gives
+        self.found = True
+        return self.BREAK
