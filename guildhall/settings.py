@@ -128,6 +128,9 @@ class Settings:
         text="The same database, as the login that owns the tables; only `migrate` uses it.",
     )  # fmt: skip
     database_pool_size: int = _number(10, 2, 500, "The most database connections of one process.")
+    database_kept_connections: int = _number(
+        8, 1, 500, "The most database connections of one process beside those, which keep statements for GraphQL reads."
+    )
     database_statement_seconds: int = _number(30, 1, 3600, "How long one SQL statement may run before it is ended.")
     artifacts_url: str = _variable(
         "", _artifacts_url, right="a URL that begins with file:///, s3://, gs:// or az://",
@@ -140,7 +143,12 @@ class Settings:
     public_url: str = _variable(
         "", _web_url, right="a URL that begins with http:// or https://",
         default_text="http:// and the value of GUILDHALL_BIND",
-        text="The address under which callers and jobs reach the API.",
+        text="The address under which callers reach the API.",
+    )  # fmt: skip
+    jobs_url: str = _variable(
+        "", _web_url, right="a URL that begins with http:// or https://",
+        default_text="the value of GUILDHALL_PUBLIC_URL",
+        text="The address under which jobs reach the API, where pods do not see it under that of callers.",
     )  # fmt: skip
     log_level: str = _variable(
         "INFO", _log_level, right="DEBUG, INFO, WARNING or ERROR", text="How much is logged.",
@@ -222,11 +230,13 @@ class Settings:
     def __post_init__(self) -> None:
         """Fill in what follows from other settings."""
         data_dir = self.data_dir if self.data_dir != Path() else default_data_dir(os.environ)
+        public_url = self.public_url or f"http://{_reachable(self.bind)}"
         derived: dict[str, Any] = {
             "data_dir": data_dir,
             "migration_database_url": self.migration_database_url or self.database_url,
             "artifacts_url": self.artifacts_url or (data_dir / "artifacts").as_uri(),
-            "public_url": self.public_url or f"http://{_reachable(self.bind)}",
+            "public_url": public_url,
+            "jobs_url": self.jobs_url or public_url,
             "secret_key_file": self.secret_key_file if self.secret_key_file != Path() else data_dir / "secret.key",
             "audit_key_file": self.audit_key_file if self.audit_key_file != Path() else data_dir / "audit.key",
             "credentials_key_file": (

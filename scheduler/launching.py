@@ -215,7 +215,7 @@ def _launch_of(context: SchedulerContext, found: _Admitted, token: str) -> Launc
         walltime_seconds=spec.walltime_seconds,
         environment={},
         token=token,
-        api_url=context.settings.public_url,
+        api_url=context.settings.jobs_url,
         grace_seconds=context.settings.runner_grace_seconds,
         team=found.team,
         disk_bytes=spec.per_node.disk_bytes,

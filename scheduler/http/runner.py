@@ -89,7 +89,7 @@ async def assignment_route(desk: RunnerDesk, actor: Actor, _scope: HTTPScope, _r
         assignment = await read_assignment(
             session,
             actor,
-            public_url=desk.settings.public_url,
+            public_url=desk.settings.jobs_url,
             grace_seconds=desk.settings.runner_grace_seconds,
             at=desk.clock.now(),
         )
@@ -104,7 +104,7 @@ async def open_route(desk: RunnerDesk, actor: Actor, scope: HTTPScope, _receive:
             session,
             actor,
             index=int(scope["path_params"]["index"]),
-            public_url=desk.settings.public_url,
+            public_url=desk.settings.jobs_url,
             at=desk.clock.now(),
             new_id=desk.new_id,
         )
@@ -155,7 +155,7 @@ async def outputs_route(desk: RunnerDesk, actor: Actor, _scope: HTTPScope, recei
             ],
             parameters=body.parameters,
             card=body.card,
-            public_url=desk.settings.public_url,
+            public_url=desk.settings.jobs_url,
             part_size_bytes=desk.settings.upload_part_bytes,
             tickets=desk.tickets,
             at=desk.clock.now(),

@@ -53,7 +53,12 @@ class TestFromEnvironment:
     )
     def test_the_public_address_follows_the_listening_one(self, bind: str, host: str, public: str) -> None:
         settings = Settings.from_environment(HOME | {"GUILDHALL_BIND": bind})
-        assert (settings.bind_host, settings.public_url) == (host, public)
+        assert (settings.bind_host, settings.public_url, settings.jobs_url) == (host, public, public)
+
+    def test_jobs_may_see_the_api_elsewhere_than_callers(self) -> None:
+        seen = {"GUILDHALL_PUBLIC_URL": "https://guild.example", "GUILDHALL_JOBS_URL": "http://guild.internal:8321/"}
+        settings = Settings.from_environment(HOME | seen)
+        assert (settings.public_url, settings.jobs_url) == ("https://guild.example", "http://guild.internal:8321")
 
     def test_an_empty_value_counts_as_not_set(self) -> None:
         settings = Settings.from_environment(HOME | {"GUILDHALL_BIND": "", "GUILDHALL_DATABASE_URL": ""})
