@@ -1,7 +1,6 @@
 """The application: every route of every package on one Litestar, and what lives as long as the process does."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,8 +10,10 @@ from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from guildhall.auth.policies import Policies
+from guildhall.auth.standing import Recognised
 from guildhall.clock import Clock, IdSource
 from guildhall.clock import new_id as fresh_id
+from guildhall.db.kept_statements import KeptStatements
 from guildhall.db.transaction import Database
 from guildhall.graphql.context import Services
 from guildhall.graphql.cursors import CursorSigner
@@ -82,7 +83,13 @@ def create_app(
     prober = prober or KubernetesProber(now=clock.now)
     services.add(ClusterProber, prober)  # type: ignore[type-abstract]  # found by the protocol that it follows
     metrics = Metrics()
-    executor = Executor(composed_schema(), settings)
+    statements = KeptStatements(
+        database.url,
+        connections_max=settings.database_kept_connections,
+        statement_seconds=settings.database_statement_seconds,
+    )
+    database.close_with(statements.close)
+    executor = Executor(composed_schema(), settings, statements)
     places = Places(
         places_max=settings.graphql_subscriptions_max, per_caller_max=settings.graphql_subscriptions_per_caller_max
     )
@@ -101,6 +108,7 @@ def create_app(
         signer=CursorSigner(key),
         metrics=metrics,
         streams=streams,
+        recognised=Recognised(),
     )
     sockets = GraphQLSockets(
         streams=streams, identity=identity, settings=settings, read_request=reader.from_body,

@@ -1,6 +1,6 @@
 """One mutation is one `async with database.transaction() as session`; domain code never commits."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -69,6 +69,7 @@ class Database:
         self.engine = engine
         self.session_info = {} if audit_key is None else {AUDIT_KEY: audit_key}
         self._read_engine = engine.execution_options(postgresql_readonly=True)
+        self._closing: list[Callable[[], Awaitable[None]]] = []
         self._announcer = Announcer(engine)
 
     @property
@@ -94,9 +95,16 @@ class Database:
         async with _in_transaction(ReadSession(self._read_engine, expire_on_commit=False)) as session:
             yield session
 
+    def close_with(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Have connections to the same database that somebody else opens closed together with ours."""
+        self._closing.append(close)
+
     async def close(self) -> None:
-        """Send what is still to be told, and close every pooled connection."""
+        """Send what is still to be told, and close every connection."""
         await self._announcer.flush()
+        for close in self._closing:
+            await close()
+        self._closing.clear()
         await self.engine.dispose()
 
 

@@ -17,6 +17,7 @@ import msgspec
 from litestar.types import HTTPScope, Receive, Send
 
 from guildhall.auth.actor import Actor
+from guildhall.auth.standing import Recognised
 from guildhall.clock import Clock, IdSource
 from guildhall.db.transaction import Database
 from guildhall.errors import GuildhallError, Unauthenticated, Unavailable
@@ -32,7 +33,7 @@ from guildhall.http.compression import BYTES_MIN, compressed, takes_gzip
 from guildhall.http.door import Door
 from guildhall.http.exchange import BodyTooLarge, BodyTooSlow, ClientGone, read_body, send_bytes
 from guildhall.http.graphiql_page import graphiql_page
-from guildhall.http.identity import Identity, request_id
+from guildhall.http.identity import Identity, bearer, request_context, request_id
 from guildhall.http.leaving import while_connected
 from guildhall.http.negotiation import GRAPHQL_JSON, HTML, PLAIN_JSON, accepted
 from guildhall.http.requests import MalformedRequest, RequestReader
@@ -63,6 +64,7 @@ class GraphQLDesk:
     signer: CursorSigner
     metrics: Metrics
     streams: Streams
+    recognised: Recognised
 
     def context(self, actor: Actor | None, request_id: str) -> Context:
         """What one request, or one look of a stream, carries: its moment is now."""
@@ -183,11 +185,26 @@ class GraphQLEndpoint:
     async def _serve(self, call: _Call, asked: Request) -> None:
         desk = self._desk
         async with desk.door.working(), while_connected(call.receive):
-            context = desk.context(await desk.identity.actor_or_none(call.scope), request_id(call.scope))
-            answer = await desk.executor.run(asked, context, queries_only=call.scope["method"] == "GET")
+            answer = await self._answer(call, asked)
+        desk.metrics.graphql_answers.labels("a statement" if answer.compiled else "graphql-core").inc()
         for told in answer.errors:
             desk.metrics.graphql_errors.labels(told["extensions"]["code"]).inc()
         await _send(call, _status(answer, call.media_type), answer.body())
+
+    async def _answer(self, call: _Call, asked: Request) -> Answer:
+        desk, key = self._desk, request_id(call.scope)
+        header = call.header(b"authorization")
+        if not header:
+            return await desk.executor.run(asked, desk.context(None, key), queries_only=call.scope["method"] == "GET")
+        token, at = bearer(header), desk.clock.now()
+        standing = desk.recognised.standing(token, at, request_context(call.scope))
+        if standing is not None:
+            answer = await desk.executor.run_standing(asked, desk.context(standing.actor, key), standing)
+            if answer is not None:
+                return answer
+        actor = await desk.identity.of_token(token, call.scope)
+        desk.recognised.keep(token, actor, at)
+        return await desk.executor.run(asked, desk.context(actor, key), queries_only=call.scope["method"] == "GET")
 
     async def _stream(self, call: _Call, asked: Request) -> None:
         desk = self._desk

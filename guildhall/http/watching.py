@@ -31,6 +31,9 @@ class Metrics:
             "guildhall_http_request_seconds", "Time to the last byte of an answer.", ["method", "route"],
             buckets=_BUCKETS, registry=self.registry,
         )  # fmt: skip
+        self.graphql_answers = Counter(
+            "guildhall_graphql_answers", "GraphQL answers by what made them.", ["made_by"], registry=self.registry
+        )
         self.graphql_errors = Counter(
             "guildhall_graphql_errors", "Errors in GraphQL answers by their code.", ["code"], registry=self.registry
         )
