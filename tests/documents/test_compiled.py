@@ -19,7 +19,6 @@ from guildhall.graphql.compiler.compile import compile_document
 from guildhall.graphql.context import Context, Services
 from guildhall.graphql.cursors import CursorSigner
 from guildhall.graphql.execution import Executor, Request
-from guildhall.graphql.loaders import Loaders
 from guildhall.schema.root import composed_schema
 from tests.documents.story import tell
 from tests.documents.world import World, contract, running_world
@@ -63,7 +62,6 @@ class Reader:
     async def ours(self, name: str, variables: dict[str, Any]) -> Any:
         compiled = compile_document(self._composed.schema, self._composed.catalogue, parse(contract()[name]))
         context = self._context()
-        context.loaders = Loaders(context, self._composed.catalogue)
 
         async def fetch(sql: str, arguments: Sequence[Any]) -> str:
             self.statements += 1

@@ -54,11 +54,11 @@ def bind(plan: Plan, run: Run, words: frozenset[str]) -> Bound:
 class Answering:
     """The answer to one request; `reads` holds afterwards what is to be recorded before it leaves."""
 
-    def __init__(self, run: Run, words: frozenset[str], fetch: Fetch) -> None:
+    def __init__(self, run: Run, words: frozenset[str], fetch: Fetch, reads: Reads) -> None:
         self._run = run
         self._words = words
         self._fetch = fetch
-        self.reads = Reads()
+        self._reads = reads
 
     async def text(self, plan: Plan) -> str:
         """The JSON text of the root; raises FallBack where graphql-core must answer."""
@@ -80,7 +80,7 @@ class Answering:
                 called, below = plan.called[number]
                 texts = await self._called(called, below, payloads)
                 said |= {f"{number}|{payload}": one for payload, one in zip(payloads, texts, strict=True)}
-        return Marks(plan, self._run, fragments, self.reads, said).replaced(text)
+        return Marks(plan, self._run, fragments, self._reads, said).replaced(text)
 
     async def _called(self, called: Called, below: Plan | None, payloads: Sequence[str]) -> list[str]:
         """What a function says of each payload, as JSON text."""

@@ -17,6 +17,7 @@ from guildhall.graphql.compiler.runs import FallBack, Run
 from guildhall.graphql.compiler.selections import Selections, fragments_of
 from guildhall.graphql.compiler.switches import switches_of, without_switches
 from guildhall.graphql.context import Context
+from guildhall.graphql.loaders import Loaders
 from guildhall.graphql.recording import Reads
 
 REFUSALS = (GuildhallError, GraphQLError, NotCompilable)
@@ -72,8 +73,11 @@ class CompiledDocument:
         """The JSON text of `data`, and the reads to be recorded before it leaves; raises FallBack."""
         try:
             plan, run = self._asked(context, variables)
-            answering = Answering(run, self._words, fetch)
-            return await answering.text(plan), answering.reads
+            reads = Reads()
+            if not self.is_one_statement:  # a function may load what it needs, and what it loads may be recorded
+                context.loaders = Loaders(context, self._catalogue)
+                reads = context.loaders.reads
+            return await Answering(run, self._words, fetch, reads).text(plan), reads
         except REFUSALS as error:
             raise FallBack from error
 

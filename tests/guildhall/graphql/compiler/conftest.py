@@ -16,7 +16,6 @@ from guildhall.graphql.compose import Composed
 from guildhall.graphql.context import Context, Services
 from guildhall.graphql.cursors import CursorSigner
 from guildhall.graphql.execution import Executor, Request
-from guildhall.graphql.loaders import Loaders
 from guildhall.graphql.recording import Reads
 from guildhall.settings import Settings
 
@@ -44,7 +43,6 @@ class Both:
         if text not in self.compiled:
             self.compiled[text] = compile_document(self.composed.schema, self.composed.catalogue, parse(text))
         context = self.new_context(actor)
-        context.loaders = Loaders(context, self.composed.catalogue)
 
         async def fetch(sql: str, arguments: Sequence[Any]) -> str:
             self.statements.append(sql)
