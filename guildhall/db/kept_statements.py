@@ -62,8 +62,8 @@ class KeptStatements:
         self._settings = {
             **server_settings(self._url, statement_seconds=statement_seconds),
             "default_transaction_read_only": "on",
-            # A page's length is a parameter, for which the planner guesses a tenth of the table: by its own reckoning every
-            # plan for known values is the better one, and it would plan each time, for longer than most statements run.
+            # A page's length is a parameter, for which the planner guesses a tenth of the table: by its own reckoning
+            # every plan for known values is better, and it would plan each time, for longer than most statements run.
             "plan_cache_mode": "force_generic_plan",
         }
         self._places = asyncio.Semaphore(connections_max)

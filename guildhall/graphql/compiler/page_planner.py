@@ -92,7 +92,7 @@ class PagePlanner:
             case "pageInfo":
                 return self._page_info(details)
             case "totalCount":
-                return shapes.Count(self._counted(), None)
+                return shapes.Count(self._counted())
             case "count":
                 return self._count(details)
             case _:
@@ -166,13 +166,10 @@ class PagePlanner:
         return Object(members)
 
     def _count(self, details: FieldDetailsList) -> Member:
-        maximum, members = self._source.count_maximum, []
-        for key, name, _ in self._fields("Count", details):
-            made: Member = shapes.Fixed('"Count"')
-            if name != "__typename":
-                made = shapes.Count(self._counted(), maximum, exact=name == "exact")
-            members.append((key, made))
-        return Object(members)
+        maximum = self._source.count_maximum
+        assert maximum is not None, "the field is there for lists with a maximum"
+        members = [(key, name) for key, name, _ in self._fields("Count", details)]
+        return shapes.CountTo(self._counted(), maximum, members)
 
     def _fact(self, name: str) -> Member:
         asked = self._planning.field(self._plan.catalogue.types[self._names.connection], name, [])

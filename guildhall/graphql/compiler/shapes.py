@@ -226,11 +226,18 @@ class EndOf:
 
 @dataclass(frozen=True)
 class Count:
-    """In a page: the number of a level's rows; one that stops at a maximum says with `exact` whether it did."""
+    """In a page: the number of a level's rows."""
 
     level: Level
-    maximum: int | None
-    exact: bool = False
+
+
+@dataclass(frozen=True)
+class CountTo:
+    """In a page: the number of a level's rows as an object `{value exact}`, counted no further than the maximum."""
+
+    level: Level
+    maximum: int
+    members: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -277,5 +284,5 @@ class Guarded:
 
 Member: TypeAlias = (
     Fixed | Leaf | Object | Embedded | Single | Listed | JsonObject | Chosen | ByIds | Pairs | CursorOf | Page | Rows
-    | HasNext | EndOf | Count | Fact | Bound | Called | Allowed | Guarded
+    | HasNext | EndOf | Count | CountTo | Fact | Bound | Called | Allowed | Guarded
 )  # fmt: skip

@@ -71,7 +71,8 @@ class _Writer:
             shapes.CursorOf: self._cursor,
             shapes.Page: self._page,
             shapes.Fact: self._fact,
-            shapes.Count: self._count,
+            shapes.Count: lambda member: [Sql(f"({self._levels.counted(member.level, None)})")],
+            shapes.CountTo: self._count_to,
             shapes.Bound: self._bound,
             shapes.Called: self._called,
             shapes.Allowed: self._allowed,
@@ -213,13 +214,16 @@ class _Writer:
         operands = ", ".join(f"{quoted(part)}, {reference(value)}" for part, value in member.operands)
         return [Sql(rf"concat(E'\x01p{member.number}|', json_build_object({operands}), E'\x02')")]
 
-    def _count(self, member: shapes.Count) -> list[Piece]:
-        counted = self._levels.counted(member.level, member.maximum)
-        if member.maximum is None:
-            return [Sql(f"({counted})")]
-        if member.exact:
-            return [Sql(f"CASE WHEN ({counted}) <= {member.maximum} THEN 'true' ELSE 'false' END")]
-        return [Sql(f"least(({counted}), {member.maximum})")]
+    def _count_to(self, member: shapes.CountTo) -> list[Piece]:
+        """Counted once, whatever of it is asked."""
+        maximum = member.maximum
+        texts = {
+            "value": f"least(counted.n, {maximum})",
+            "exact": f"CASE WHEN counted.n <= {maximum} THEN 'true' ELSE 'false' END",
+            "__typename": quoted('"Count"'),
+        }
+        body = self._joined(self._members(member.members, lambda name: [Sql(texts[name])]))
+        return [Sql(f"(SELECT {body} FROM ({self._levels.counted(member.level, maximum)}) counted(n))")]
 
     def _allowed(self, member: shapes.Allowed) -> list[Piece]:
         return [Sql(f"CASE WHEN {self._condition(member)} THEN 'true' ELSE 'false' END")]
