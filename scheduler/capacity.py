@@ -44,6 +44,17 @@ async def read_pools(
     )
 
 
+async def read_accelerators(session: ReadSession) -> dict[UUID, list[int]]:
+    """By pool of a Kubernetes cluster: the accelerators of each of its machines, whoever has them now."""
+    statement = select(Pool.id, MachineRow.accelerators[Pool.accelerator_resource].as_integer()).join(
+        MachineRow, Pool.id == func.any(MachineRow.pool_ids)
+    )
+    found: dict[UUID, list[int]] = {}
+    for pool_id, slots in await session.execute(statement):
+        found.setdefault(pool_id, []).append(slots)
+    return found
+
+
 def closed_reason(cluster: Cluster) -> Reason | None:
     """Why nothing may start at the cluster now; None: it may."""
     if cluster.state == ClusterState.READY:

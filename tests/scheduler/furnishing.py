@@ -1,5 +1,6 @@
 """What a yard can be furnished with beyond its first state: other prices, empty wallets, rivals' models, more data."""
 
+from collections.abc import Sequence
 from hashlib import sha256
 from uuid import UUID
 
@@ -50,12 +51,10 @@ class Furnishing:
                 key=f"drain {allocation_id}",
             )  # fmt: skip
 
-    async def reprice(self, session: WriteSession, *, factor: int) -> None:
+    async def reprice(self, session: WriteSession, *, factor: int, pools: Sequence[str] = ("small", "big")) -> None:
         """A price list that begins now and is so many times dearer."""
         rates = [
-            RateSetting(pool, tier, factor * 2 * CREDIT)
-            for pool in ("small", "big")
-            for tier in (Tier.STANDARD, Tier.GUARANTEED)
+            RateSetting(pool, tier, factor * 2 * CREDIT) for pool in pools for tier in (Tier.STANDARD, Tier.GUARANTEED)
         ]
         prices = PriceListSetting("new-prices", self.clock.now(), rates)
         known = await pools_by_name(session)

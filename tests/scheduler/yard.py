@@ -59,13 +59,14 @@ PEOPLE = {
     "alla": (None, "allocator"),
 }
 WEEKDAYS = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
+IMAGE = "registry.example.org/python:3.11"
 POOLS = (
     PoolSetting(
-        name="small", cluster="here", accelerator="l4", node_selector={"pool": "small"},
+        name="small", cluster="here", accelerator="l4", node_selector={"pool": "small"}, image=IMAGE,
         watts_per_accelerator=72, walltime_seconds_max=8 * 3600,
     ),
     PoolSetting(
-        name="big", cluster="here", accelerator="h100", node_selector={"pool": "big"},
+        name="big", cluster="here", accelerator="h100", node_selector={"pool": "big"}, image=IMAGE,
         watts_per_accelerator=700, walltime_seconds_max=8 * 3600,
     ),
 )  # fmt: skip
@@ -139,7 +140,14 @@ class Yard(Furnishing):
             await apply_programmes(session, alla, programmes, at=at, new_id=new_id)
             cluster_id = new_id()
             session.add(
-                Cluster(id=cluster_id, name="here", region="eu", kind=ClusterKind.KUBERNETES.value, created_at=at)
+                Cluster(
+                    id=cluster_id,
+                    name="here",
+                    region="eu",
+                    kind=ClusterKind.KUBERNETES.value,
+                    created_at=at,
+                    machines_at=at,
+                )
             )
             await session.flush()
             await apply_pools(session, self.actor("root"), pools, at=at, new_id=new_id)

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID, uuid5
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from guildhall.auth.authorize import PermissionRefused
 from guildhall.clock import new_id
@@ -22,6 +22,7 @@ from scheduler.clusters.tables import Cluster, Pool
 from scheduler.configuration import apply_pools
 from scheduler.jobs.spec import InputKind, InputSpec, JobSpec, OutputSpec
 from scheduler.jobs.tables import Job
+from scheduler.machines import derive_pools
 from tests.scheduler.furnishing import CREDIT
 from tests.scheduler.yard import POOLS, Yard
 
@@ -29,6 +30,14 @@ from tests.scheduler.yard import POOLS, Yard
 async def change(yard: Yard, table: type[Any], **values: Any) -> None:
     async with yard.database.transaction() as session:
         await session.execute(update(table).values(**values))
+
+
+async def change_pool(yard: Yard, name: str, **values: Any) -> None:
+    """As a configuration does, so that its machines follow."""
+    async with yard.database.transaction() as session:
+        await session.execute(update(Pool).where(Pool.name == name).values(**values))
+        for cluster_id in (await session.scalars(select(Cluster.id))).all():
+            await derive_pools(session, cluster_id)
 
 
 class TestWhatBinds:
@@ -116,6 +125,32 @@ class TestPools:
         spec = yard.spec(accelerator=None, accelerator_count=3)
         assert await self.exclusions(yard, spec) == {"small": "TOO_FEW"}
 
+    async def test_a_selector_that_matches_nothing(self, yard: Yard) -> None:
+        await change_pool(yard, "small", node_selector={"kind": "l40s", "zone": "a"})
+        with pytest.raises(InvalidInput) as caught:
+            await yard.quote()
+        assert [(problem.code, problem.message) for problem in caught.value.problems] == [
+            (
+                "NO_MACHINES",
+                (
+                    "No pool can run this job. small: has no nodes: none of cluster here with kind=l40s, zone=a offers "
+                    "nvidia.com/gpu and has only taints that the pool tolerates."
+                ),
+            )
+        ]
+        assert await yard.count(Quote) == 0
+
+    async def test_a_cluster_whose_nodes_are_unread(self, yard: Yard) -> None:
+        await change(yard, Cluster, machines_at=None)
+        await change_pool(yard, "small", node_selector={"kind": "l40s"})
+        assert await self.exclusions(yard, yard.spec(accelerator=None)) == {"small": "NO_MACHINES"}
+
+    async def test_a_pool_without_an_image(self, yard: Yard) -> None:
+        await change_pool(yard, "small", image=None)
+        assert await self.exclusions(yard, yard.spec(accelerator=None)) == {"small": "IMAGE_MISSING"}
+        spec = yard.spec(accelerator=None, package_id=None, image="registry.example.org/train:1")
+        assert await self.exclusions(yard, spec) == {}
+
     async def test_walltime(self, yard: Yard) -> None:
         await change(yard, Pool, walltime_seconds_max=100)
         await self._only_big(yard, walltime_seconds_max=10_000)
@@ -172,7 +207,10 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
     "a null in the command": ({"command": ("a", "b\0")}, "INVALID_INPUT", "job.command[1]"),
     "no name": ({"name": " "}, "INVALID_INPUT", "job.name"),
     "no node": ({"nodes": 0}, "INVALID_INPUT", "job.nodes"),
-    "too many nodes": ({"nodes": 2, "accelerator": "h100"}, "TOO_FEW_NODES", "job.nodes"),
+    "too many nodes": ({"nodes": 5, "accelerator": "h100"}, "TOO_FEW_NODES", "job.nodes"),
+    "nodes that do not fit on machines": (
+        {"nodes": 2, "accelerator": "h100", "accelerator_count": 3}, "TOO_FEW_NODES", "job.nodes",
+    ),
     "no accelerator": ({"accelerator_count": 0}, "INVALID_INPUT", "job.perNode.acceleratorCount"),
     "more accelerators than any pool has": ({"accelerator_count": 9}, "TOO_FEW", "job.perNode.acceleratorCount"),
     "an unknown accelerator": ({"accelerator": "tpu"}, "UNKNOWN_ACCELERATOR", "job.perNode.accelerator"),
