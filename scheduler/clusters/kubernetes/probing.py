@@ -56,7 +56,7 @@ class KubernetesProber:
             raise ClusterUnfit(
                 "RIGHTS_MISSING",
                 f"The account of these credentials lacks rights on {api.server}: {', '.join(missing)}. Bind the "
-                f"ClusterRole {CLUSTER_ROLE} of docs/clusters.md to it.",
+                f"ClusterRole {CLUSTER_ROLE} of docs/kubernetes/cluster-role.yaml to it.",
             )
         for team in teams[:TEAMS_LOOKED_AT_MAX]:
             await _look_at_namespace(api, installation, team)

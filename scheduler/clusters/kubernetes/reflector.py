@@ -85,7 +85,7 @@ class Reflector:
         self._objects: dict[Key, KubernetesObject] = {}
         self._deleted: dict[str, int] = {}
         self._listed_at: float | None = None
-        self._listed = asyncio.Event()
+        self._tried = asyncio.Event()
         self._failures_in_a_row = 0
         self.objects: Mapping[Key, KubernetesObject] = MappingProxyType(self._objects)
         self.version = "0"
@@ -94,9 +94,11 @@ class Reflector:
         """By `clock`, when the server last said something; how old the copy may be."""
 
     async def listed(self, *, seconds: float) -> None:
-        """Wait until the copy has been complete once; raises TimeoutError."""
+        """Wait until the copy has been complete once; raises what keeps it from that now, or TimeoutError."""
         async with asyncio.timeout(seconds):
-            await self._listed.wait()
+            await self._tried.wait()
+        if self.heard_at is None and self.failure is not None:
+            raise self.failure
 
     def doubt(self) -> None:
         """Make the next step a full list."""
@@ -115,6 +117,7 @@ class Reflector:
                 if self.failure is None:
                     logger.warning("%s of %s: %s", self._resource.plural, self._api.server, failure.message)
                 self.failure = failure
+                self._tried.set()
                 await self._back_off()
 
     def _list_is_due(self) -> bool:
@@ -144,7 +147,7 @@ class Reflector:
         self.version = version
         self._listed_at = began_at
         self._heard()
-        self._listed.set()
+        self._tried.set()
 
     async def _watch(self) -> None:
         """Follow what happens until the server ends the watch or the next full list is due."""

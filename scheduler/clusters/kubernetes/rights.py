@@ -1,11 +1,14 @@
-"""What the service's account must be allowed to do on a cluster: the one list, for the manifest and for the probe."""
+"""What the service's account must be allowed to do on a cluster: the one list.
+
+`docs/kubernetes/cluster-role.yaml` grants it, and a test holds the two together; the probe asks for it.
+"""
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scheduler.clusters.kubernetes.connection import KubernetesApi
-from scheduler.clusters.kubernetes.resources import SELF_SUBJECT_ACCESS_REVIEWS, KubernetesObject
+from scheduler.clusters.kubernetes.resources import SELF_SUBJECT_ACCESS_REVIEWS
 
 CLUSTER_ROLE = "guildhall"
 
@@ -36,18 +39,6 @@ RIGHTS = (
     Right("", "nodes", ("list",), "capacity"),
     Right("coordination.k8s.io", "leases", ("get",), "when a node was last alive"),
 )
-
-
-def cluster_role_manifest() -> KubernetesObject:
-    """The ClusterRole that an administrator gives to the service's account."""
-    return {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "ClusterRole",
-        "metadata": {"name": CLUSTER_ROLE},
-        "rules": [
-            {"apiGroups": [right.group], "resources": [right.resource], "verbs": list(right.verbs)} for right in RIGHTS
-        ],
-    }
 
 
 async def missing_rights(api: KubernetesApi, rights: Sequence[Right] = RIGHTS) -> list[str]:

@@ -24,7 +24,13 @@ class FaultyProxy:
         self.answer: Answer | None = None
         self.rewrite: Callable[[bytes], list[bytes]] | None = None
         self.requests: list[web.Request] = []
+        self.forbidden: list[tuple[str, str, bool]] = []
         self.kubeconfig = ""
+
+    @property
+    def seen(self) -> list[tuple[str, str, bool]]:
+        """Method, path, and whether it was a watch, of every request."""
+        return [_seen(request) for request in self.requests]
 
     @property
     def watches(self) -> list[web.Request]:
@@ -63,8 +69,12 @@ async def faulty_proxy(upstream_kubeconfig: str, folder: Path) -> AsyncIterator[
     serving.load_cert_chain(folder / "proxy.crt", folder / "proxy.key")
     access = parse_kubeconfig(upstream_kubeconfig)
     proxy = FaultyProxy()
+    signing_in = {"Authorization": f"Bearer {access.token}"} if access.token is not None else {}
     async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=access.tls(), limit=0), auto_decompress=False, read_bufsize=1 << 24
+        headers=signing_in,
+        connector=aiohttp.TCPConnector(ssl=access.tls(), limit=0),
+        auto_decompress=False,
+        read_bufsize=1 << 24,
     ) as session:
 
         async def handle(request: web.Request) -> web.StreamResponse:
@@ -77,6 +87,8 @@ async def faulty_proxy(upstream_kubeconfig: str, folder: Path) -> AsyncIterator[
             async with session.request(
                 request.method, access.server + request.path_qs, data=body, headers=headers
             ) as upstream:
+                if upstream.status == 403:
+                    proxy.forbidden.append(_seen(request))
                 response = web.StreamResponse(status=upstream.status)
                 for name in ("Content-Type", "Retry-After"):
                     if name in upstream.headers:
@@ -112,6 +124,17 @@ def kubeconfig(server: str, authority: Path, user: dict[str, str]) -> str:
             "users": [{"name": "one", "user": user}],
         }
     )
+
+
+def user_of(text: str, user: dict[str, str]) -> str:
+    """The same kubeconfig with another user."""
+    document = yaml.safe_load(text)
+    document["users"][0]["user"] = user
+    return yaml.safe_dump(document)
+
+
+def _seen(request: web.Request) -> tuple[str, str, bool]:
+    return request.method, request.path, "watch" in request.query
 
 
 def _application(handle: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.Application:

@@ -196,10 +196,21 @@ class TestFollowing:
             followed.reflector.doubt()
             await agreed(followed, api, namespace)
 
-    async def test_nobody_waits_for_ever_for_the_first_list(
+    async def test_who_waits_for_the_first_list_hears_why_there_is_none(
         self, proxied_api: KubernetesApi, proxy: FaultyProxy
     ) -> None:
         proxy.answer_times(1_000, 500)
+        async with following(proxied_api, "default") as followed:
+            with pytest.raises(ClusterUnreachable, match="answered 500"):
+                await followed.reflector.listed(seconds=SECONDS_MAX)
+
+    async def test_nobody_waits_for_ever_for_the_first_list(
+        self, proxied_api: KubernetesApi, proxy: FaultyProxy
+    ) -> None:
+        async def dawdle(_: web.Request) -> None:
+            await asyncio.sleep(20)
+
+        proxy.answer = dawdle
         async with following(proxied_api, "default") as followed:
             with pytest.raises(TimeoutError):
                 await followed.reflector.listed(seconds=0.2)
