@@ -12,6 +12,7 @@ from typing import Any
 from guildhall.errors import shortened
 from scheduler.clusters.executor import ContainerRun, Reason
 from scheduler.clusters.kubernetes.pods import BRING_RUNNER, MAIN
+from scheduler.jobs.outcome import PREEMPTED
 
 Manifest = Mapping[str, Any]
 
@@ -22,7 +23,7 @@ MOMENT_MIN = datetime(2000, 1, 1, tzinfo=UTC)
 POD_DELETED = "DELETED_BY_HAND"
 NODE_LOST = "NODE_LOST"
 _DISRUPTIONS = {
-    "PreemptionByScheduler": ("PREEMPTED", "the cluster gave its place to a pod of higher priority"),
+    "PreemptionByScheduler": (PREEMPTED, "the cluster gave its place to a pod of higher priority"),
     "EvictionByEvictionAPI": ("EVICTED", "its pod was evicted, as when a node is drained"),
     "TerminationByKubelet": ("EVICTED", "its node ended its pod"),
     "DeletionByTaintManager": (NODE_LOST, "its node did not answer any more, or was closed to it"),
