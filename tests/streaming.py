@@ -56,7 +56,7 @@ async def served(
         yield url
     finally:
         await app.end_streams()
-        server.stop()
+        server.stop()  # type: ignore[no-untyped-call]  # granian says nothing of it
         await asyncio.wait_for(serving, PATIENCE_SECONDS)
 
 

@@ -1,4 +1,4 @@
-"""The types that every schema has: Query, Mutation and Subscription to be extended, and the parts of connections and payloads."""
+"""The types that every schema has: the three roots to be extended, and the parts of connections and payloads."""
 
 from guildhall.graphql.declarations import FieldDeclaration
 from guildhall.graphql.declare import PUBLIC, column, object_type

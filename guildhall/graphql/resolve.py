@@ -10,11 +10,11 @@ from guildhall.auth.permissions import permission_named
 from guildhall.errors import Forbidden, Invalid
 from guildhall.graphql import selection, statements
 from guildhall.graphql.catalogue import Catalogue
-from guildhall.graphql.context import Info
 from guildhall.graphql.declarations import FieldDeclaration, TypeDeclaration
 from guildhall.graphql.ids import encode_id, split_id
 from guildhall.graphql.loaders import as_key, group
 from guildhall.graphql.record import Record
+from guildhall.graphql.resolving import Info
 from guildhall.graphql.sources import (
     Batched,
     Column,
@@ -337,7 +337,7 @@ class FieldResolvers:
 def guard(catalogue: Catalogue, declared: TypeDeclaration, field: FieldDeclaration, resolve: Resolver) -> Resolver:
     """Ask for the field's own permission before it is resolved; the type's is part of the row's visibility.
 
-    Below Query and Subscription there is no row yet: who holds the permission nowhere is refused, and rows are filtered.
+    Below Query and Subscription there is no row yet: who holds the permission nowhere is refused; rows are filtered.
     """
     permission = field.permission
     if permission is None or not catalogue.is_guarded(declared, field):

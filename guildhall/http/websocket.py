@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 
 class Close(NamedTuple):
-    """Why a connection ends: 4400 to 4409 and 4429 are the protocol's; after 1012, 1013, 4413, 4414 a client comes again."""
+    """Why a connection ends: 4400 to 4409 and 4429 are the protocol's; after the others below a client comes again."""
 
     code: int
     reason: str

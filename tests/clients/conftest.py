@@ -65,12 +65,13 @@ async def live_server(database: Database, folder: Path, *, team: str = "press", 
             at=clock.now(),
             new_id=new_id,
         )
+    app = create_app(settings, database, clock)
     server = Server(
-        create_app(settings, database, clock),
+        app,
         address=settings.bind_host,
         port=settings.bind_port,
         interface=Interfaces.ASGI,
-        websockets=False,
+        websockets=True,
         log_enabled=False,
     )
     serving = asyncio.create_task(server.serve())
@@ -78,6 +79,7 @@ async def live_server(database: Database, folder: Path, *, team: str = "press", 
         await _until_ready(f"http://{settings.bind}/readyz")
         yield Live(f"http://{settings.bind}/graphql", issued.text, settings)
     finally:
+        await app.end_streams()
         server.stop()  # type: ignore[no-untyped-call]  # granian says nothing of it
         await serving
 

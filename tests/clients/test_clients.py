@@ -1,17 +1,61 @@
 """Clients that other people wrote, as their users use them, against a real server."""
 
+import asyncio
 import json
 import shutil
+from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from gql import Client, gql
 from gql.transport.exceptions import TransportQueryError
 from gql.transport.httpx import HTTPXAsyncTransport
+from gql.transport.websockets import WebsocketsTransport
+from sqlalchemy import select
 
+from guildhall.auth.tables import Team
+from guildhall.clock import SystemClock, new_id
+from guildhall.db.transaction import Database
+from marketplace.following import wallet_changed
+from marketplace.ledger import allocate
+from marketplace.tables import Programme
 from tests.clients.conftest import FOLDER, Live, Run, output_of
 
 SCHEMA = FOLDER.parent.parent / "guildhall" / "schema.graphql"
+
+
+CHANGES = """
+subscription ($after: String) { walletChanges(team: "press", after: $after) { cursor wallet { available } } }
+"""
+
+
+@pytest.fixture
+async def giver(database: Database) -> AsyncIterator[None]:
+    """Somebody who gives the team `press` a credit again and again."""
+    at = SystemClock().now()
+    async with database.transaction() as session:
+        team_id = (await session.scalars(select(Team.id).where(Team.name == "press"))).one()
+        programme = Programme(
+            id=new_id(), name=f"p-{new_id().hex[-8:]}", title="A programme", strategic_class="A",
+            created_at=at,
+        )  # fmt: skip
+        session.add(programme)
+
+    async def give() -> None:
+        while True:
+            async with database.transaction() as session:
+                wallet_changed(session, team_id)
+                await allocate(
+                    session, allocation_id=new_id(), team_id=team_id, programme_id=programme.id, credits=1_000_000,
+                    valid_from=at, valid_to=at + timedelta(days=1), reason="tests", at=at, key=str(new_id()),
+                )  # fmt: skip
+            await asyncio.sleep(0.2)
+
+    giving = asyncio.create_task(give())
+    yield
+    giving.cancel()
+    await asyncio.wait([giving])
 
 
 class TestGraphQLOverHTTP:
@@ -47,6 +91,14 @@ class TestJavaScript:
             "refused": "FIRST_REQUIRED",
         }
 
+    async def test_graphql_ws(self, node: Run, live: Live, giver: None) -> None:
+        told = await node("graphql-ws.mjs", live.url, live.token)
+        assert told == {"more": True, "title": "Press", "refused": "NOT_FOUND", "closed": 4401}
+
+    async def test_graphql_sse(self, node: Run, live: Live, giver: None) -> None:
+        told = await node("graphql-sse.mjs", live.url, live.token)
+        assert told == {"more": True, "title": "Press", "refused": "NOT_FOUND", "closed": 401}
+
     async def test_relay_compiles_against_our_schema_and_its_documents_run(
         self, node: Run, live: Live, tmp_path: Path
     ) -> None:
@@ -73,3 +125,18 @@ class TestPython:
             assert await session.execute(query) == {"team": {"title": "Press"}}
             with pytest.raises(TransportQueryError, match="Say how many with `first`"):
                 await session.execute(gql("{ teams { nodes { id } } }"))
+
+    async def test_gql_follows(self, live: Live, giver: None) -> None:
+        transport = WebsocketsTransport(
+            url=live.url.replace("http", "ws", 1),
+            init_payload={"authorization": f"Bearer {live.token}"},
+            # It looks for the answer's protocol by a name in capitals, and takes the older one where it finds none.
+            subprotocols=[WebsocketsTransport.GRAPHQLWS_SUBPROTOCOL],
+        )
+        async with Client(transport=transport) as session:
+            amounts: list[float] = []
+            async for data in session.subscribe(gql(CHANGES)):
+                amounts.append(float(data["walletChanges"]["wallet"]["available"]))
+                if len(amounts) == 3:
+                    break
+            assert amounts == sorted(set(amounts))

@@ -111,6 +111,19 @@ class TestReading:
         assert page["outputs"] == [{"modelVersion": {"id": world.ids["model version"], "number": 1}}]
         assert len(page["events"]["nodes"]) >= 4
 
+    async def test_job_changes(self, world: World) -> None:
+        told = await world.follow("mira", "JobChanges", id=world.ids["job"])
+        changes = [data["jobChanges"] for data in told]
+        assert [change["metric"] for change in changes if change["metric"]] == [
+            {"name": "accuracy", "value": 0.75, "step": 1}
+        ]
+        lines = [change["logLine"] for change in changes if change["logLine"]]
+        assert [line["text"] for line in lines if line["stream"] == "stdout"] == ["read 3 rows"]
+        assert changes[-1]["state"] == "SUCCEEDED"
+        assert changes[-1]["stateReason"]["code"]
+        resumed = await world.follow("mira", "JobChanges", id=world.ids["job"], after=changes[-2]["cursor"])
+        assert [data["jobChanges"] for data in resumed] == changes[-1:]
+
     async def test_wallet_page(self, world: World) -> None:
         wallet = (await world.ask("mira", "WalletPage", team="maintenance"))["team"]["wallet"]
         (allocation,) = wallet["allocations"]["nodes"]

@@ -26,6 +26,7 @@ from guildhall.organisation.bootstrap import create_first_administrator
 from guildhall.settings import Settings
 from scheduler.clusters.local import LocalExecutor
 from scheduler.worker import run_worker
+from tests.streaming import events
 
 CONTRACT = Path(__file__).parent / "DOCUMENTS.graphql"
 READY_SECONDS_MAX = 30
@@ -38,14 +39,12 @@ ISSUE_TOKEN = (
 
 @cache
 def contract() -> Mapping[str, str]:
-    """The documents by name, each as text; the subscription waits for its transport."""
+    """The documents by name, each as text."""
     definitions = parse(CONTRACT.read_text(encoding="utf-8")).definitions
     return {
         definition.name.value: print_ast(definition)
         for definition in definitions
-        if isinstance(definition, OperationDefinitionNode)
-        and definition.name is not None
-        and definition.operation.value != "subscription"
+        if isinstance(definition, OperationDefinitionNode) and definition.name is not None
     }
 
 
@@ -81,6 +80,15 @@ class World:
             raise Refused(f"{document} by {who}: {body['errors']}")
         self.sent.add(document)
         return body["data"]
+
+    async def follow(self, who: str, document: str, **variables: Any) -> list[Any]:
+        """All that a subscription of the contract shows, to its end; errors are a failure."""
+        async with events(self.url, self.tokens[who], contract()[document], variables) as stream:
+            payloads = await stream.rest()
+        if any("errors" in payload for payload in payloads):
+            raise Refused(f"{document} by {who}: {payloads}")
+        self.sent.add(document)
+        return [payload["data"] for payload in payloads]
 
     async def change(self, who: str, document: str, **given: Any) -> Any:
         """The payload of a mutation of the contract; errors in it are a failure."""
@@ -147,7 +155,7 @@ async def running_world(database: Database, folder: Path) -> AsyncIterator[World
         address=settings.bind_host,
         port=settings.bind_port,
         interface=Interfaces.ASGI,
-        websockets=False,
+        websockets=True,
         log_enabled=False,
     )
     executor = LocalExecutor(settings.data_dir / "jobs", hidden_folders=[settings.data_dir], new_id=new_id)

@@ -15,6 +15,7 @@ from guildhall.settings import Settings
 from tests.streaming import PROTOCOL, connected, free_bind, joined, served
 
 NAME = "query { __typename }"
+SIGN_IN = (4401, "Sign in first: send `connection_init` with the payload {authorization: 'Bearer …'}.")
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +59,12 @@ class TestInitialising:
     @pytest.mark.parametrize(
         ("payload", "want"),
         [
-            (None, (4401, "Sign in first: send `connection_init` with the payload {authorization: 'Bearer …'}.")),
-            ({}, (4401, "Sign in first: send `connection_init` with the payload {authorization: 'Bearer …'}.")),
-            ({"authorization": 7}, (4401, "Sign in first: send `connection_init` with the payload {authorization: 'Bearer …'}.")),
+            (None, SIGN_IN),
+            ({}, SIGN_IN),
+            ({"authorization": 7}, SIGN_IN),
             ({"authorization": "Basic x"}, (4401, "The Authorization header must be `Bearer` and a token.")),
-            ({"authorization": "Bearer x"}, (4401, "This is not a token of Guildhall, or a part of it is missing: copy it whole.")),
+            ({"authorization": "Bearer x"},
+             (4401, "This is not a token of Guildhall, or a part of it is missing: copy it whole.")),
             ([], (4400, "The payload of connection_init is an object.")),
         ],
     )  # fmt: skip
@@ -187,21 +189,24 @@ class TestLimits:
     ) -> None:
         settings = replace(app_settings, graphql_subscriptions_max=3, graphql_subscriptions_per_caller_max=2)
         document = 'subscription { walletChanges(team: "press") { cursor } }'
-        async with served(database, settings, module_clock) as address:
-            async with joined(address, tokens["mia"]) as mia, joined(address, tokens["otto"]) as otto:
-                told = []
-                for key in "123":
-                    await mia.follow(key, document)
-                    told.append(await mia.read())
-                assert [message["type"] for message in told] == ["next", "next", "error"]
-                assert told[2]["payload"][0]["extensions"]["code"] == "TOO_MANY_SUBSCRIPTIONS"
-                await otto.follow("1", document)
-                assert (await otto.read())["type"] == "next"
-                await otto.follow("2", document)
-                assert (await otto.read())["payload"][0]["extensions"]["code"] == "NO_PLACE_LEFT"
-                await mia.send(id="1", type="complete")
-                await mia.follow("4", document)
-                assert (await mia.read())["type"] == "next"
+        async with (
+            served(database, settings, module_clock) as address,
+            joined(address, tokens["mia"]) as mia,
+            joined(address, tokens["otto"]) as otto,
+        ):
+            told = []
+            for key in "123":
+                await mia.follow(key, document)
+                told.append(await mia.read())
+            assert [message["type"] for message in told] == ["next", "next", "error"]
+            assert told[2]["payload"][0]["extensions"]["code"] == "TOO_MANY_SUBSCRIPTIONS"
+            await otto.follow("1", document)
+            assert (await otto.read())["type"] == "next"
+            await otto.follow("2", document)
+            assert (await otto.read())["payload"][0]["extensions"]["code"] == "NO_PLACE_LEFT"
+            await mia.send(id="1", type="complete")
+            await mia.follow("4", document)
+            assert (await mia.read())["type"] == "next"
 
 
 class TestStopping:

@@ -74,7 +74,7 @@ async def write_line(runner: Runner, number: int) -> None:
 
 
 async def lines_until(stream: Events, last: str) -> list[dict[str, Any]]:
-    changes = []
+    changes: list[dict[str, Any]] = []
     while not changes or told(changes[-1]) != last:
         changes.append(await stream.data())
     return changes
