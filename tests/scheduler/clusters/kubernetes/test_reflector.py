@@ -1,85 +1,27 @@
-"""The reflector against a real API server that is killed, frozen, compacted, cut off, or lied about."""
+"""The reflector against a real API server, and against one that lies about what it has."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
 from itertools import count
-from typing import Any
 
 import pytest
 from aiohttp import web
 
 from scheduler.clusters.kubernetes import reflector as module
-from scheduler.clusters.kubernetes.connection import EventKind, KubernetesApi
-from scheduler.clusters.kubernetes.failures import (
-    AnswerUnintelligible,
-    ClusterBusy,
-    ClusterSilent,
-    ClusterUnreachable,
-    VersionExpired,
-)
-from scheduler.clusters.kubernetes.reflector import Change, Key, Reflector
-from scheduler.clusters.kubernetes.resources import NAMESPACES, KubernetesObject
+from scheduler.clusters.kubernetes.connection import KubernetesApi
+from scheduler.clusters.kubernetes.failures import AnswerUnintelligible, ClusterBusy, ClusterUnreachable, VersionExpired
+from scheduler.clusters.kubernetes.resources import NAMESPACES
 from tests.cluster.handle import RealCluster
-from tests.cluster.relay import Relay
 from tests.scheduler.clusters.kubernetes.faulty_proxy import FaultyProxy
+from tests.scheduler.clusters.kubernetes.following import SECONDS_MAX, agreed, change, drop, following, make, until
 from tests.scheduler.clusters.kubernetes.kinds import CONFIG_MAPS
 
-SECONDS_MAX = 60.0
-SELECTOR = "test=reflector"
 _numbers = count(1)
 
 
-class Followed:
-    """A reflector that runs, the changes it told of, and the copy that somebody who heard only those would have."""
-
-    def __init__(self, api: KubernetesApi, namespace: str, **how: Any) -> None:
-        self.changes: list[Change] = []
-        self.heard: dict[Key, str] = {}
-        self.reflector = Reflector(
-            api, CONFIG_MAPS, namespace=namespace, label_selector=SELECTOR, on_change=self._hear, **how
-        )
-
-    def _hear(self, change: Change) -> None:
-        about = change.object["metadata"]
-        key = (about["namespace"], about["name"])
-        known = self.heard.get(key)
-        self.changes.append(change)
-        if change.kind is EventKind.ADDED:
-            assert known is None, f"{key} is there already"
-            self.heard[key] = about["uid"]
-        else:
-            assert known == about["uid"], f"{change.kind} of {key}, which is {known}"
-            if change.kind is EventKind.DELETED:
-                del self.heard[key]
-
-    @property
-    def told(self) -> list[tuple[str, str]]:
-        return [(change.kind.value, change.object["metadata"]["name"]) for change in self.changes]
-
-    @property
-    def copy(self) -> dict[str, str]:
-        return versions(list(self.reflector.objects.values()))
-
-
-@asynccontextmanager
-async def following(api: KubernetesApi, namespace: str, **how: Any) -> AsyncIterator[Followed]:
-    followed = Followed(api, namespace, **{"watch_seconds": 5, **how})
-    running = asyncio.create_task(followed.reflector.run())
-    try:
-        yield followed
-        assert not running.done() or running.exception() is None
-        assert {key: item["metadata"]["uid"] for key, item in followed.reflector.objects.items()} == followed.heard
-    finally:
-        running.cancel()
-        with suppress(asyncio.CancelledError):
-            await running
-
-
 @pytest.fixture
-def plane(own_control_plane: RealCluster) -> RealCluster:
-    return own_control_plane
+def plane(control_plane: RealCluster) -> RealCluster:
+    return control_plane
 
 
 @pytest.fixture
@@ -93,44 +35,6 @@ async def namespace(api: KubernetesApi) -> str:
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BACKOFF_SECONDS_MIN", 0.02)
     monkeypatch.setattr(module, "BACKOFF_SECONDS_MAX", 0.2)
-
-
-def versions(items: list[KubernetesObject]) -> dict[str, str]:
-    return {item["metadata"]["name"]: item["metadata"]["resourceVersion"] for item in items}
-
-
-def labelled(name: str, **data: str) -> KubernetesObject:
-    return {"metadata": {"name": name, "labels": {"test": "reflector"}}, "data": data}
-
-
-async def make(api: KubernetesApi, namespace: str, *names: str) -> None:
-    for name in names:
-        await api.create(CONFIG_MAPS, labelled(name), namespace=namespace)
-
-
-async def change(api: KubernetesApi, namespace: str, name: str, value: str) -> None:
-    await api.patch(CONFIG_MAPS, name, {"data": {"value": value}}, namespace=namespace)
-
-
-async def drop(api: KubernetesApi, namespace: str, *names: str) -> None:
-    for name in names:
-        await api.delete(CONFIG_MAPS, name, namespace=namespace)
-
-
-async def until(is_so: Callable[[], bool], what: str) -> None:
-    ends_at = asyncio.get_running_loop().time() + SECONDS_MAX
-    while not is_so():
-        assert asyncio.get_running_loop().time() < ends_at, f"{SECONDS_MAX} seconds were not enough until {what}"
-        await asyncio.sleep(0.01)
-
-
-async def agreed(followed: Followed, api: KubernetesApi, namespace: str) -> dict[str, str]:
-    """Wait until the copy equals the list, and answer with it."""
-    truth: dict[str, str] = {}
-    async for page in api.list_pages(CONFIG_MAPS, namespace=namespace, label_selector=SELECTOR, page_size=None):
-        truth.update(versions(page.items))
-    await until(lambda: followed.copy == truth, f"{followed.copy} is {truth}")
-    return truth
 
 
 class TestFollowing:
@@ -229,35 +133,6 @@ class TestBookmarks:
 
 
 class TestForgottenVersions:
-    async def test_a_watch_from_a_version_that_is_compacted_away(
-        self, plane: RealCluster, relay: Relay, relayed_api: KubernetesApi, api: KubernetesApi, namespace: str
-    ) -> None:
-        await make(api, namespace, "kept", "changed", "deleted", "made-anew")
-        async with following(relayed_api, namespace) as followed:
-            await followed.reflector.listed(seconds=SECONDS_MAX)
-            listed_at = int(followed.reflector.version)
-            followed.changes.clear()
-            relay.refuse()
-            await change(api, namespace, "changed", "1")
-            await drop(api, namespace, "deleted", "made-anew")
-            await make(api, namespace, "made-anew", "new")
-            # An API server that went on would still remember what etcd has forgotten.
-            await plane.kill("kube-apiserver")
-            await plane.compact()
-            await plane.start("kube-apiserver")
-            relay.restore()
-            await agreed(followed, api, namespace)
-            assert sorted(followed.told) == [
-                ("ADDED", "made-anew"),
-                ("ADDED", "new"),
-                ("DELETED", "deleted"),
-                ("DELETED", "made-anew"),
-                ("MODIFIED", "changed"),
-            ]
-            assert followed.told.index(("DELETED", "made-anew")) < followed.told.index(("ADDED", "made-anew"))
-        with pytest.raises(VersionExpired, match="too old resource version"):
-            await anext(api.watch(CONFIG_MAPS, resource_version=str(listed_at), namespace=namespace))
-
     async def test_in_the_middle_of_a_watch(
         self, proxied_api: KubernetesApi, proxy: FaultyProxy, api: KubernetesApi, namespace: str
     ) -> None:
@@ -297,61 +172,6 @@ class TestForgottenVersions:
 
 
 class TestFaults:
-    async def test_the_api_server_is_killed_and_started_again(
-        self, plane: RealCluster, api: KubernetesApi, namespace: str
-    ) -> None:
-        await make(api, namespace, "one", "two")
-        async with following(api, namespace) as followed:
-            await followed.reflector.listed(seconds=SECONDS_MAX)
-            await plane.kill("kube-apiserver")
-            await until(lambda: isinstance(followed.reflector.failure, ClusterUnreachable), "it is missed")
-            assert len(followed.reflector.objects) == 2
-            await plane.start("kube-apiserver")
-            await drop(api, namespace, "one")
-            await make(api, namespace, "three")
-            await agreed(followed, api, namespace)
-            assert followed.told[2:] == [("DELETED", "one"), ("ADDED", "three")]
-            assert followed.reflector.failure is None
-
-    async def test_the_api_server_is_frozen(self, plane: RealCluster, api: KubernetesApi, namespace: str) -> None:
-        await make(api, namespace, "one")
-        async with following(api, namespace, watch_seconds=2, silence_seconds_max=3.0) as followed:
-            await followed.reflector.listed(seconds=SECONDS_MAX)
-            await plane.freeze("kube-apiserver")
-            try:
-                await until(lambda: isinstance(followed.reflector.failure, ClusterSilent), "its silence is noticed")
-            finally:
-                await plane.thaw("kube-apiserver")
-            await make(api, namespace, "two")
-            await agreed(followed, api, namespace)
-            assert followed.told == [("ADDED", "one"), ("ADDED", "two")]
-
-    async def test_the_connection_is_cut_in_mid_event(
-        self, relay: Relay, relayed_api: KubernetesApi, api: KubernetesApi, namespace: str
-    ) -> None:
-        async with following(relayed_api, namespace) as followed:
-            await followed.reflector.listed(seconds=SECONDS_MAX)
-            for number in range(3):
-                relay.cut_after(50_000)
-                await api.create(CONFIG_MAPS, labelled(f"large-{number}", text="x" * 200_000), namespace=namespace)
-                await agreed(followed, api, namespace)
-            assert followed.told == [("ADDED", f"large-{number}") for number in range(3)]
-
-    async def test_what_is_deleted_while_cut_off_is_told_afterwards(
-        self, relay: Relay, relayed_api: KubernetesApi, api: KubernetesApi, namespace: str
-    ) -> None:
-        await make(api, namespace, "one", "two")
-        async with following(relayed_api, namespace) as followed:
-            await followed.reflector.listed(seconds=SECONDS_MAX)
-            relay.refuse()
-            await drop(api, namespace, "one")
-            await make(api, namespace, "brief")
-            await drop(api, namespace, "brief")
-            await until(lambda: followed.reflector.failure is not None, "the cut is noticed")
-            relay.restore()
-            await until(lambda: ("DELETED", "one") in followed.told, "the deletion is told")
-            await agreed(followed, api, namespace)
-
     async def test_events_that_come_twice_and_late(
         self, proxied_api: KubernetesApi, proxy: FaultyProxy, api: KubernetesApi, namespace: str
     ) -> None:
