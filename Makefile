@@ -11,6 +11,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m
 INSTALLED := $(VENV)/.installed
+CHECKERS := .checkers/.installed
 
 # The laptop and the CI machine that this is tuned on have two cores.
 TEST_WORKERS ?= 2
@@ -27,6 +28,10 @@ export UV_PROJECT_ENVIRONMENT := $(VENV)
 .PHONY: demo
 demo: install ## Tell the whole story on the embedded defaults; ends by itself
 	$(RUN) demo
+
+.PHONY: demo-cluster
+demo-cluster: install ## The same story with its jobs in pods of a real Kubernetes (needs root and Go; see tests/cluster)
+	@$(RUN) tests.cluster demo
 
 .PHONY: serve
 serve: install ## Serve the same data folder to be explored; Ctrl-C ends it
@@ -95,7 +100,7 @@ clean: ## Remove what the checks and tests leave behind (not .venv, not your dat
 check: static test coverage-floor ## All of the checks below and the tests
 
 .PHONY: static
-static: format lint types contracts sizes shape dead-code schema-check trusted-check ## The checks that run no product code
+static: format lint types contracts sizes shape dead-code schema-check trusted-check manifests ## The checks that run no product code
 
 .PHONY: format
 format: install ## Is everything formatted?
@@ -132,6 +137,16 @@ schema-check: install ## Is guildhall/schema.graphql what the code says?
 .PHONY: trusted-check
 trusted-check: install ## Is guildhall/trusted_documents.json what our clients send?
 	$(RUN) tools.trusted_documents check
+
+.PHONY: manifests
+manifests: install $(CHECKERS) ## Is what we send to Kubernetes valid for 1.33 to 1.37, and what does checkov say?
+	$(RUN) tools.manifest_checks .checkers/bin
+
+# Their dependencies are not ours, so they have an environment of their own.
+$(CHECKERS): tools/manifest-checkers.txt
+	uv=$$($(PYTHON) tools/get_uv.py); $$uv venv --quiet --clear --python "$(PYTHON)" .checkers; \
+	$$uv pip sync --quiet --python .checkers/bin/python --require-hashes tools/manifest-checkers.txt
+	touch $@
 
 .PHONY: test
 test: install client-programs fuzzers ## The tests, with branch coverage

@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from demo.narrator import Narrator
+from demo.organisation import Platform
 from demo.server import DemoFailed, bootstrap_token, running_server
 from demo.story import auditing, limits, organisation, publishing, reusing
 from demo.world import World
@@ -59,8 +60,17 @@ def main() -> int:
     return 0
 
 
-def tell(stack: ExitStack, console: Console, url: str | None = None, token: str | None = None) -> World:
-    """Every chapter in order, on a server of its own where none is named; what it started ends with the stack."""
+def tell(
+    stack: ExitStack,
+    console: Console,
+    url: str | None = None,
+    token: str | None = None,
+    platform: Platform | None = None,
+) -> World:
+    """Every chapter in order, on a server of its own where none is named; what it started ends with the stack.
+
+    With a platform the jobs run there, not on this machine; its pods must reach the server at GUILDHALL_JOBS_URL.
+    """
     settings = Settings.from_environment(os.environ)
     data_dir = settings.data_dir
     for sentence in unknown_variables(os.environ):
@@ -70,7 +80,7 @@ def tell(stack: ExitStack, console: Console, url: str | None = None, token: str 
         token = bootstrap_token(data_dir)
         url = stack.enter_context(running_server(data_dir, data_dir / "demo.log"))
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="guildhall-demo-")))
-    world = World(url, Narrator(console), folder, SystemClock().now, stack.enter_context(ExitStack()))
+    world = World(url, Narrator(console), folder, SystemClock().now, stack.enter_context(ExitStack()), platform)
     world.sign_in("pat", token)
     for chapter in CHAPTERS:
         chapter(world)
@@ -91,6 +101,8 @@ def _farewell(world: World, data_dir: Path) -> None:
             ["Do the books balance?", "yes, to the micro-credit" if world.facts["balanced"] else "NO"],
         ],
     )
+    if world.platform is not None:
+        return  # its server and its data end with it
     world.narrator.line(
         f"\nExplore it: `make serve`, then GraphiQL at http://{bind}/graphql; paste into its field Token"
     )

@@ -1,10 +1,14 @@
 """The organisation of the story, as the one configuration that sets it up."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 LICENCE = "CC-BY-4.0"
 PURPOSE = "defect-detection"
+REGION = "eu-local"
+CARBON = 240
 
 PEOPLE: dict[str, dict[str, Any]] = {
     "pat": {"email": "pat@guildhall.example", "name": "Pat Porter", "roles": {None: ["administrator"]}},
@@ -29,7 +33,21 @@ WEEKDAYS = ["MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", 
 NIGHT = {"days": WEEKDAYS, "from": "22:00", "to": "06:00"}
 
 
-def configuration(now: datetime) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Platform:
+    """A Kubernetes cluster that the jobs of the story run on, rather than this machine.
+
+    `resources` names, for each accelerator of `POOLS`, the extended resource under which nodes offer it.
+    """
+
+    name: str
+    kubeconfig: str
+    image: str
+    node_selector: Mapping[str, str]
+    resources: Mapping[str, str]
+
+
+def configuration(now: datetime, platform: Platform | None = None) -> dict[str, Any]:
     """Three teams, seven people, two programmes, a period, two pools and their prices; the night costs half."""
     begins = now.replace(month=1, day=1, hour=0, minute=0, second=0, microsecond=0)
     ends = begins.replace(year=begins.year + 1)
@@ -52,11 +70,8 @@ def configuration(now: datetime) -> dict[str, Any]:
         "pools": [
             {
                 "name": name,
-                "cluster": "this-machine",
-                "region": "eu-local",
                 "accelerator": accelerator,
-                "slots": slots,
-                "carbonGramsPerKwh": 240,
+                **_place(accelerator, slots, platform),
                 "wattsPerAccelerator": 150 if slots == 2 else 700,
                 "walltimeSecondsMax": 3600,
             }
@@ -81,6 +96,18 @@ def configuration(now: datetime) -> dict[str, Any]:
             {"name": PURPOSE, "description": "Find defects in what we make, before a customer does."},
             {"name": "marketing", "description": "Show what we can do to people outside."},
         ],
+    }
+
+
+def _place(accelerator: str, slots: int, platform: Platform | None) -> dict[str, Any]:
+    """On this machine what there is is typed in; of a cluster only where to look, and the rest is counted."""
+    if platform is None:
+        return {"cluster": "this-machine", "region": REGION, "carbonGramsPerKwh": CARBON, "slots": slots}
+    return {
+        "cluster": platform.name,
+        "nodeSelector": [{"name": name, "value": value} for name, value in platform.node_selector.items()],
+        "acceleratorResource": platform.resources[accelerator],
+        "image": platform.image,
     }
 
 

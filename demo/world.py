@@ -9,6 +9,7 @@ from typing import Any
 
 from demo.contract import document
 from demo.narrator import Narrator, Step
+from demo.organisation import Platform
 from guildhall_client.client import Client
 
 TRAINING_FOLDER = Path(__file__).parent / "training"
@@ -24,6 +25,7 @@ class World:
     folder: Path
     now: Callable[[], datetime]
     clients: ExitStack
+    platform: Platform | None = None
     people: dict[str, Client] = field(default_factory=dict)
     tokens: dict[str, str] = field(default_factory=dict)
     ids: dict[str, str] = field(default_factory=dict)

@@ -1,8 +1,10 @@
 """Chapter 1: one configuration sets the organisation up, and programmes get their credits."""
 
+import time
 from decimal import Decimal
+from typing import Any
 
-from demo.organisation import PEOPLE, configuration
+from demo.organisation import CARBON, PEOPLE, REGION, Platform, configuration
 from demo.world import World
 
 ISSUE = """
@@ -10,6 +12,17 @@ mutation IssueToken($input: IssueTokenInput!) {
   issueToken(input: $input) { secret errors { code field message } }
 }
 """
+REGISTER_CLUSTER = """
+mutation RegisterCluster($input: RegisterClusterInput!) {
+  registerCluster(input: $input) { cluster { id } errors { code field message } }
+}
+"""
+CLUSTER = """
+query Cluster($id: ID!) {
+  node(id: $id) { ... on Cluster { state version nodes { name accelerators { resource allocatable } } } }
+}
+"""
+COUNTED_SECONDS_MAX = 60
 DAY_SECONDS = 86_400
 WALLETS = {("maintenance", "zero-defects"): 200, ("quality", "zero-defects"): 120, ("maintenance", "tinkering"): 5}
 
@@ -17,8 +30,10 @@ WALLETS = {("maintenance", "zero-defects"): 200, ("quality", "zero-defects"): 12
 def set_up(world: World) -> None:
     """Apply the configuration, sign everybody in, bring the wallets to what the committee decided."""
     world.narrator.chapter("1  The organisation")
+    if world.platform is not None:
+        _register_cluster(world, world.platform)
     with world.narrator.step("Pat (administrator)", "applies the configuration") as step:
-        changes = world.change("pat", "ApplyConfiguration", **configuration(world.now()))["changes"]
+        changes = world.change("pat", "ApplyConfiguration", **configuration(world.now(), world.platform))["changes"]
         made = [change for change in changes if change["action"] == "CREATED"]
         step.said = f"{len(made)} things made" if made else "all of it is there already"
         world.facts["configuration_changes"] = len(changes)
@@ -47,6 +62,39 @@ def set_up(world: World) -> None:
                 step.cost = f"{missing:f} credits"
             step.said = f"{_remaining(world, team, programme):f} to spend"
             step.recorded = world.recorded()
+
+
+def _register_cluster(world: World, platform: Platform) -> None:
+    with world.narrator.step("Pat (administrator)", f"registers the Kubernetes cluster {platform.name}") as step:
+        inputs = {
+            "name": platform.name,
+            "region": REGION,
+            "carbonGramsPerKwh": CARBON,
+            "kubeconfig": platform.kubeconfig,
+        }
+        registered = world.people["pat"].mutate(REGISTER_CLUSTER, inputs)["cluster"]
+        cluster = world.facts["cluster"] = _counted(world, registered["id"])
+        nodes = ", ".join(
+            f"{node['name']} with {', '.join(_accelerators(node['accelerators'])) or 'no accelerators'}"
+            for node in cluster["nodes"]
+        )
+        step.said = f"Kubernetes {cluster['version']}: {nodes}"
+
+
+def _counted(world: World, cluster_id: str) -> dict[str, Any]:
+    """The cluster once a worker has counted its nodes."""
+    ends_at = time.monotonic() + COUNTED_SECONDS_MAX
+    while True:
+        cluster: dict[str, Any] = world.people["pat"].execute(CLUSTER, {"id": cluster_id})["node"]
+        if cluster["nodes"]:
+            return cluster
+        if time.monotonic() > ends_at:
+            raise RuntimeError(f"no node of the cluster was seen within {COUNTED_SECONDS_MAX} seconds")
+        time.sleep(0.2)
+
+
+def _accelerators(found: list[dict[str, Any]]) -> list[str]:
+    return [f"{each['allocatable']} {each['resource']}" for each in found]
 
 
 def _remaining(world: World, team: str, programme: str) -> Decimal:

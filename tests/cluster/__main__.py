@@ -1,11 +1,13 @@
-"""`python -m tests.cluster build | up | down | run`: the test cluster by hand."""
+"""`python -m tests.cluster build | up | down | run | demo`: the test cluster by hand."""
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 
 from tests.cluster.binaries import built_binaries
+from tests.cluster.demonstration import demonstrate
 from tests.cluster.images import archives
 from tests.cluster.joining import check_machine, join, name_of_checkout, take_down
 from tests.cluster.unavailable import ClusterUnavailable
@@ -20,12 +22,13 @@ def main() -> int:
     down = commands.add_parser("down", help="take it down; twice does no harm")
     enter = commands.add_parser("run", help="run a command in its network and mounts: run -- ctr -n k8s.io images ls")
     enter.add_argument("argv", nargs="+")
-    for command in (up, down, enter):
+    story = commands.add_parser("demo", help="tell the story of demo/ with its jobs in pods of the cluster")
+    for command in (up, down, enter, story):
         command.add_argument("--name", default=name_of_checkout(), help="several can stand side by side")
     up.add_argument("--control-plane-only", action="store_true", help="without a real node: needs no root")
     options = parser.parse_args()
     try:
-        return int({"build": build, "up": stand, "down": end, "run": run}[options.command](options))
+        return int({"build": build, "up": stand, "down": end, "run": run, "demo": demo}[options.command](options))
     except ClusterUnavailable as error:
         print(error, file=sys.stderr)
         return 1
@@ -59,6 +62,13 @@ def run(options: argparse.Namespace) -> int:
     with join(options.name) as joined:
         enter = ["nsenter", f"--target={joined.pid}", "--net", "--mount", "--pid", "--"]
         return subprocess.run([*enter, *options.argv], check=False, env=os.environ).returncode
+
+
+def demo(options: argparse.Namespace) -> int:
+    """The story, on the cluster that stands, or on one that ends with it."""
+    # The cluster is this process's to leave: it must do so also when it is ended.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return demonstrate(options.name, complain)
 
 
 def complain(sentence: str) -> None:

@@ -1,6 +1,7 @@
 """The images that pods of the test cluster run: archives written by us, imported into containerd, no registry.
 
-`pause` holds a pod's namespaces; `python` is a Debian with Python and a user that is not root. An archive is what
+`pause` holds a pod's namespaces; `python` is a Debian with Python and a user that is not root; `training` has what the
+demo's training script imports as well, and is brought only to clusters that ask for it. An archive is what
 `docker save` writes: the layer, the configuration that names it by digest, and a manifest that names both.
 """
 
@@ -22,9 +23,11 @@ from tests.cluster.unavailable import ClusterUnavailable
 
 PAUSE = "localhost/guildhall/pause:1"
 PYTHON = "localhost/guildhall/python:3.11"
+TRAINING = "localhost/guildhall/training:3.11"
 USER = 1000
 _SUITE = "bookworm"
-_PACKAGES = "python3,ca-certificates"
+_PACKAGES = ("python3", "ca-certificates")
+_TRAINING_PACKAGES = (*_PACKAGES, "python3-sklearn", "python3-joblib")
 # What no pod of a test reads; it would be unpacked at every start of a cluster.
 _LEFT_OUT = (
     "usr/share/doc",
@@ -37,7 +40,7 @@ _LEFT_OUT = (
     "var/log",
 )
 _EPOCH = "1970-01-01T00:00:00Z"
-_RECIPE = "3"  # raise it when what this module writes changes
+_RECIPE = "4"  # raise it when what this module writes changes
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Images:
 
     pause: str = PAUSE
     python: str = PYTHON
+    training: str = TRAINING
 
 
 def archives(binaries: Binaries, say: Callable[[str], None]) -> Sequence[Path]:
@@ -56,13 +60,19 @@ def archives(binaries: Binaries, say: Callable[[str], None]) -> Sequence[Path]:
         lambda folder: _make_pause(binaries.pause, folder),
         say,
     )
-    python = cached(
-        "images",
-        f"python-{digest_of([_RECIPE, _SUITE, _PACKAGES, str(USER), *_LEFT_OUT])}",
-        lambda folder: _make_python(folder, say),
-        say,
-    )
-    return [pause / "image.tar", python / "image.tar"]
+    return [pause / "image.tar", _debian(PYTHON, _PACKAGES, say)]
+
+
+def training_archive(say: Callable[[str], None]) -> Path:
+    """The archive of the image `training`, made first where the cache has none."""
+    return _debian(TRAINING, _TRAINING_PACKAGES, say)
+
+
+def _debian(image: str, packages: Sequence[str], say: Callable[[str], None]) -> Path:
+    name = image.rpartition("/")[2].partition(":")[0]
+    recipe = digest_of([_RECIPE, _SUITE, *packages, str(USER), *_LEFT_OUT])
+    make = lambda folder: _make_debian(folder, image, packages, say)  # noqa: E731
+    return cached("images", f"{name}-{recipe}", make, say) / "image.tar"
 
 
 def _make_pause(binary: Path, folder: Path) -> None:
@@ -73,13 +83,13 @@ def _make_pause(binary: Path, folder: Path) -> None:
     shutil.rmtree(root)
 
 
-def _make_python(folder: Path, say: Callable[[str], None]) -> None:
+def _make_debian(folder: Path, image: str, packages: Sequence[str], say: Callable[[str], None]) -> None:
     if shutil.which("debootstrap") is None:
-        raise ClusterUnavailable("`debootstrap` is not installed; it makes the file system of the image `python`")
-    say("making the image `python` with debootstrap, once for this recipe (half a minute)")
+        raise ClusterUnavailable(f"`debootstrap` is not installed; it makes the file system of the image {image}")
+    say(f"making the image {image} with debootstrap, once for this recipe (half a minute)")
     root = folder / "root"
     made = subprocess.run(
-        ["nice", "debootstrap", "--variant=minbase", f"--include={_PACKAGES}", _SUITE, str(root)],
+        ["nice", "debootstrap", "--variant=minbase", f"--include={','.join(packages)}", _SUITE, str(root)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -97,10 +107,11 @@ def _make_python(folder: Path, say: Callable[[str], None]) -> None:
     ):
         with (root / "etc" / passwords).open("a", encoding="utf-8") as file:
             file.write(line)
+    (root / "usr" / "bin" / "python").symlink_to("python3")
     home = root / "home" / "guildhall"
     home.mkdir(parents=True)
     os.chown(home, USER, USER)
-    _write_archive(root, folder / "image.tar", PYTHON, ["python3"], user=USER, directory="/home/guildhall")
+    _write_archive(root, folder / "image.tar", image, ["python3"], user=USER, directory="/home/guildhall")
     shutil.rmtree(root)
 
 

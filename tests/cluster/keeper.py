@@ -145,6 +145,14 @@ class Keeper:
         """Let pods reach a server of this machine."""
         return {"port": await self._cluster.expose(port, as_port)}
 
+    async def do_load(self, archive: str) -> None:
+        """Bring an image to the real node."""
+        await self._cluster.load(Path(archive))
+
+    async def do_offer(self, resource: str, count: int) -> None:
+        """Let the real node offer an extended resource."""
+        await self._cluster.offer(resource, count)
+
     async def do_conceal(self, as_port: int) -> None:
         """End what expose began."""
         await self._cluster.conceal(as_port)

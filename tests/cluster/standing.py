@@ -28,6 +28,7 @@ GPUS = 8
 GPU = "nvidia.com/gpu"
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 _POLL_SECONDS = 0.05
+_CONTROL = ("ctr", f"--address={configuration.CONTAINERD_SOCKET}", "--namespace=k8s.io")
 _REMOVE_TRIES_MAX = 100
 _PORTS = range(20_000, 32_000)  # below those that the kernel hands out, so that a restart finds its port free
 
@@ -72,7 +73,7 @@ class StandingCluster:
                 both.create_task(self._start_control())
                 both.create_task(self._start_node(archives))
             await self._until("the node is ready", self._node_is_ready)
-            await self._give_node_gpus()
+            await self.offer(GPU, GPUS)
         else:
             await self._start_control()
         await self._until("pods can be made", self._accounts_are_there)
@@ -116,6 +117,10 @@ class StandingCluster:
         if relay is not None:
             await relay.__aexit__()
 
+    async def load(self, archive: Path) -> None:
+        """Bring an image to the real node; one that is there already stays."""
+        await self.supervised.run("import", [*_CONTROL, "images", "import", str(archive)])
+
     async def compact(self) -> int:
         """Make the store forget every revision before the present one, which is the answer."""
         etcd = Relay((LOOPBACK, self.layout.ports.etcd), connect_in=self.supervised.network)
@@ -148,10 +153,9 @@ class StandingCluster:
 
     async def _start_node(self, archives: Sequence[Path]) -> None:
         await self.start("containerd")
-        control = ["ctr", f"--address={configuration.CONTAINERD_SOCKET}", "--namespace=k8s.io"]
-        await self._until("containerd answers", lambda: self._answers([*control, "version"]))
+        await self._until("containerd answers", lambda: self._answers([*_CONTROL, "version"]))
         for archive in archives:
-            await self.supervised.run("import", [*control, "images", "import", str(archive)])
+            await self.load(archive)
         await self.wait_ready()
         await self.start("kubelet")
 
@@ -181,10 +185,11 @@ class StandingCluster:
             return None
         return answer.text if answer.status_code == httpx.codes.OK else None
 
-    async def _give_node_gpus(self) -> None:
+    async def offer(self, resource: str, count: int) -> None:
+        """Let the real node say that it has so many of an extended resource, as a device plugin would."""
         assert self._http is not None
-        path = f"/status/capacity/{GPU.replace('/', '~1')}"
-        patch: list[Any] = [{"op": "add", "path": path, "value": str(GPUS)}]
+        path = f"/status/capacity/{resource.replace('/', '~1')}"
+        patch: list[Any] = [{"op": "add", "path": path, "value": str(count)}]
         answer = await self._http.patch(
             f"/api/v1/nodes/{NODE}/status",
             content=json.dumps(patch),
