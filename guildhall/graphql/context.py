@@ -1,11 +1,10 @@
-"""What a request carries to its resolvers: the caller, the database, time and ids, and the loaders of this request."""
+"""What a request carries: the caller, the database, time and ids, and what the process holds."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
-from graphql import GraphQLResolveInfo
 from sqlalchemy import ColumnElement
 
 from guildhall.auth.actor import Actor
@@ -15,14 +14,8 @@ from guildhall.errors import Unauthenticated
 from guildhall.graphql.cursors import CursorSigner
 from guildhall.settings import Settings
 
-if TYPE_CHECKING:
-    from guildhall.graphql.loaders import Loaders
-
 Visible: TypeAlias = Callable[[Actor], ColumnElement[bool]]
 """Which rows of a table exist for a caller, as SQL; the same rule for lists, counts, search and `node(id:)`."""
-
-Info: TypeAlias = "GraphQLResolveInfo[Context]"
-"""What graphql-core gives a resolver; its `context` is ours."""
 
 Service = TypeVar("Service")
 
@@ -58,7 +51,6 @@ class Context:
     signer: CursorSigner
     at: datetime
     request_id: str = ""
-    loaders: "Loaders" = field(init=False)
 
     @property
     def actor(self) -> Actor:

@@ -31,7 +31,7 @@ from guildhall.graphql.documents import (
     refused_by,
 )
 from guildhall.graphql.fetching import NotStanding, StatementFailed, StatementSource
-from guildhall.graphql.loaders import Loaders
+from guildhall.graphql.resolving import resolving
 from guildhall.settings import Settings
 
 _SLOWEST_TOLD = 5
@@ -200,7 +200,7 @@ class Executor:
         self, document: DocumentNode, request: Request, context: Context, roots: Sequence[object]
     ) -> list[Answer]:
         """Execute an admitted document once on each root, all with the same loaders."""
-        context.loaders = Loaders(context, self.composed.catalogue)
+        context = resolving(context, self.composed.catalogue)
         results = await asyncio.gather(*(self._execute(document, request, context, root) for root in roots))
         try:
             await context.loaders.reads.write(context)

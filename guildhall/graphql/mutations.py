@@ -12,11 +12,12 @@ from typing import Any
 from guildhall.audit.record import record_refusal
 from guildhall.auth.authorize import Refused
 from guildhall.errors import Conflict, GuildhallError, Invalid, InvalidInput, LimitExceeded, NotFound
-from guildhall.graphql.context import Call, Context, Info
+from guildhall.graphql.context import Call, Context
 from guildhall.graphql.declarations import FieldDeclaration
 from guildhall.graphql.idempotency import as_json, keep_answer, require_key, take_key
 from guildhall.graphql.inputs import annotations_of
 from guildhall.graphql.record import Record
+from guildhall.graphql.resolving import Info
 from guildhall.graphql.sources import Mutation
 
 MENDABLE = (Invalid, Conflict, NotFound)

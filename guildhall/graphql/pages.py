@@ -14,13 +14,13 @@ from guildhall.auth.actor import Actor
 from guildhall.errors import Invalid, LimitExceeded
 from guildhall.graphql import selection, statements
 from guildhall.graphql.catalogue import Catalogue
-from guildhall.graphql.context import Info
 from guildhall.graphql.cursors import InvalidCursor
 from guildhall.graphql.declarations import FieldDeclaration, TypeDeclaration
 from guildhall.graphql.filters import filter_clauses
 from guildhall.graphql.loaders import as_key, group
 from guildhall.graphql.record import Record
 from guildhall.graphql.resolve import Arguments, FieldResolvers, Resolver
+from guildhall.graphql.resolving import Info
 from guildhall.graphql.sources import Connection, Scope
 from guildhall.graphql.statements import Listing, Order
 

@@ -6,7 +6,7 @@ loaded; where the event cannot be written, there is no answer.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Uuid, case, null
@@ -14,10 +14,8 @@ from sqlalchemy.dialects.postgresql import array
 
 from guildhall.audit.record import record
 from guildhall.auth.resources import ResourceRef
+from guildhall.graphql.context import Context
 from guildhall.graphql.sources import Expression
-
-if TYPE_CHECKING:
-    from guildhall.graphql.context import Context
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Reads:
                 (ResourceRef(name, key), None) for (name, _), key in zip(recorded.resources, keys, strict=True)
             )
 
-    async def write(self, context: "Context") -> None:
+    async def write(self, context: Context) -> None:
         """Write the events, in one transaction; nothing where nothing was noted."""
         if not self._found:
             return

@@ -6,8 +6,8 @@ from typing import Any
 from graphql import FieldNode, FragmentSpreadNode
 
 from guildhall.graphql.catalogue import Catalogue
-from guildhall.graphql.context import Info
 from guildhall.graphql.declarations import FieldDeclaration, TypeDeclaration
+from guildhall.graphql.resolving import Info
 from guildhall.graphql.sources import Embedded
 
 

@@ -7,19 +7,18 @@ made from.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement, FromClause
 from sqlalchemy.orm import InstrumentedAttribute
 from typing_extensions import override
 
-if TYPE_CHECKING:
-    from guildhall.graphql.context import Context
+from guildhall.graphql.context import Context
 
 Expression: TypeAlias = ColumnElement[Any] | InstrumentedAttribute[Any]
-Operand: TypeAlias = Expression | str | Callable[["Context"], ColumnElement[Any]]
+Operand: TypeAlias = Expression | str | Callable[[Context], ColumnElement[Any]]
 Clauses: TypeAlias = Sequence[ColumnElement[bool]]
-Where: TypeAlias = Clauses | Callable[["Context"], Clauses]
+Where: TypeAlias = Clauses | Callable[[Context], Clauses]
 Table: TypeAlias = type[Any] | FromClause
 
 

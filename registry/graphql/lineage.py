@@ -10,7 +10,6 @@ from uuid import UUID
 from sqlalchemy import select
 
 from guildhall.errors import Invalid, LimitExceeded
-from guildhall.graphql.context import Context
 from guildhall.graphql.declare import (
     batched,
     column,
@@ -23,6 +22,7 @@ from guildhall.graphql.declare import (
     resolver,
 )
 from guildhall.graphql.ids import UnknownId, decode_reference
+from guildhall.graphql.resolving import Resolving
 from guildhall.graphql.scalars import ID, JSON
 from registry.datasets.tables import DatasetVersion
 from registry.lineage.tables import EdgeBasis, EdgeKind, Environment, NodeKind
@@ -117,7 +117,7 @@ class ModelVersionLineage:
 
     @batched(key=ModelVersion.id, returns="Lineage", nullable=False)
     async def lineage(
-        context: Context,
+        context: Resolving,
         keys: Sequence[UUID],
         *,
         direction: Direction = Direction.UPSTREAM,
@@ -145,7 +145,7 @@ class LineageQueries:
 
     @resolver(returns="ImpactConnection", nullable=False)
     async def impact(
-        context: Context, _values: Mapping[str, Any], *, of: ID, first: int, after: str | None = None
+        context: Resolving, _values: Mapping[str, Any], *, of: ID, first: int, after: str | None = None
     ) -> Any:  # noqa: ANN401 -- a mapping of ImpactConnection
         """All that was made from a data set, model, one of their versions, a package, an environment or a job."""
         if first < 0:
@@ -180,7 +180,7 @@ class LineageQueries:
         return {"complete": found.complete, "edges": edges, "page_info": info}
 
 
-async def visible_nodes(context: Context, nodes: Iterable[LineageNode]) -> frozenset[LineageNode]:
+async def visible_nodes(context: Resolving, nodes: Iterable[LineageNode]) -> frozenset[LineageNode]:
     """Those that the caller may see, by the rule of each type, upper packages' included; a statement for each kind."""
     types = context.loaders.catalogue.types
     known = [each for each in nodes if NODE_TYPES[each.kind] in types]
@@ -190,7 +190,7 @@ async def visible_nodes(context: Context, nodes: Iterable[LineageNode]) -> froze
     return frozenset(each for each, record in zip(known, found, strict=True) if record is not None)
 
 
-async def _roots(context: Context, text: str) -> list[UUID]:
+async def _roots(context: Resolving, text: str) -> list[UUID]:
     """The versions of a visible data set or model, or the visible thing itself; raises UnknownId."""
     name, key = decode_reference(text, *_WHOLES, *NODE_TYPES.values(), field="of")
     target = context.loaders.catalogue.types.get(name)

@@ -17,8 +17,8 @@ from guildhall.graphql.compiler.runs import FallBack, Run
 from guildhall.graphql.compiler.selections import Selections, fragments_of
 from guildhall.graphql.compiler.switches import switches_of, without_switches
 from guildhall.graphql.context import Context
-from guildhall.graphql.loaders import Loaders
 from guildhall.graphql.recording import Reads
+from guildhall.graphql.resolving import resolving
 
 REFUSALS = (GuildhallError, GraphQLError, NotCompilable)
 """What is met while a request is bound, and met again by graphql-core, which words it where it belongs."""
@@ -75,8 +75,8 @@ class CompiledDocument:
             plan, run = self._asked(context, variables)
             reads = Reads()
             if not self.is_one_statement:  # a function may load what it needs, and what it loads may be recorded
-                context.loaders = Loaders(context, self._catalogue)
-                reads = context.loaders.reads
+                run.context = request = resolving(context, self._catalogue)
+                reads = request.loaders.reads
             return await Answering(run, self._words, fetch, reads).text(plan), reads
         except REFUSALS as error:
             raise FallBack from error

@@ -110,7 +110,7 @@ class _Writer:
         mark = rf"E'\x01r{number}|' || array_to_string({column}, ',') || E'\x02'"
         return [Sql(f"CASE WHEN {column} IS NOT NULL THEN {mark} END")]
 
-    def _members(self, members: Iterable[tuple[str, Member]], write: Callable[[Member], list[Piece]]) -> list[Piece]:
+    def _members(self, members: Iterable[tuple[str, Any]], write: Callable[[Any], list[Piece]]) -> list[Piece]:
         pieces: list[Piece] = [Text("{")]
         for index, (key, member) in enumerate(members):
             word = Text if key in self._words else Foreign

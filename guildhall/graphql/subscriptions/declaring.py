@@ -5,9 +5,9 @@ from typing import Any
 
 from guildhall.graphql import selection
 from guildhall.graphql.catalogue import Catalogue
-from guildhall.graphql.context import Info
 from guildhall.graphql.declarations import FieldDeclaration
 from guildhall.graphql.record import Record
+from guildhall.graphql.resolving import Info
 from guildhall.graphql.sources import Subscription
 from guildhall.graphql.subscriptions.following import Following
 
