@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import ARRAY, BigInteger, String, Uuid, bindparam, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -147,6 +147,44 @@ async def settle_hold(
     return _settlement(
         await _call(session, call, key=key, base=new_id(), hold=hold_id, credits=captured, at=at, reason=reason)
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoldEnd:
+    """How one of many holds is to end: charged `captured` micro-credits of it, or None: not at all."""
+
+    hold_id: UUID
+    captured: int | None
+    key: str
+    reason: str
+
+
+async def settle_holds(
+    session: AsyncSession, ends: Sequence[HoldEnd], *, at: datetime, new_id: IdSource = new_uuid
+) -> list[Settlement]:
+    """Charge or release many holds, in one call that locks in one order across all; the answers in order.
+
+    Each under a key of its own, as `settle_hold` and `void_hold` do one. The first refusal is raised for all of them.
+    """
+    values = {
+        "keys": [end.key for end in ends],
+        "bases": [new_id() for _ in ends],
+        "holds": [end.hold_id for end in ends],
+        "credits": [end.captured for end in ends],
+        "reasons": [end.reason for end in ends],
+    }
+    call = text("SELECT ledger_settle_holds(:keys, :bases, :holds, :credits, :at, :reasons)").bindparams(
+        bindparam("keys", type_=ARRAY(String)),
+        bindparam("bases", type_=ARRAY(Uuid)),
+        bindparam("holds", type_=ARRAY(Uuid)),
+        bindparam("credits", type_=ARRAY(BigInteger)),
+        bindparam("reasons", type_=ARRAY(String)),
+    )
+    answers: list[dict[str, Any]] = (await session.execute(call, {**values, "at": at})).scalar_one()
+    for answer in answers:
+        if answer["outcome"] != "DONE":
+            raise refusal_of(answer, "")
+    return [_settlement(answer) for answer in answers]
 
 
 async def void_hold(

@@ -8,7 +8,8 @@ from scheduler.launching import give_up_launches, launch_admitted
 from scheduler.plan import Snapshot, plan
 from scheduler.queue import read_waiting
 from scheduler.reconcile import observe_clusters
-from scheduler.settlement import remove_settled, settle_ended
+from scheduler.removal import remove_settled
+from scheduler.settlement import settle_ended
 from scheduler.stopping import stop_attempts, stop_overdue, stop_unstarted
 
 

@@ -19,7 +19,7 @@ from scheduler.jobs.moving import move
 from scheduler.jobs.outcome import NOT_STARTED_IN_TIME
 from scheduler.jobs.states import JobState
 from scheduler.jobs.tables import Job
-from scheduler.launching import retire_launch
+from scheduler.launching import retire_launches
 
 EXPIRED_JOBS_MAX = 500
 ALLOCATIONS_MAX = ledger.EXPIRED_ALLOCATIONS_MAX
@@ -66,7 +66,7 @@ async def end_unstarted(
 ) -> None:
     """End a locked job of the queue: its hold is void, its launch will never be."""
     assert job.state == JobState.QUEUED, "only what waits ends unstarted"
-    await retire_launch(session, job, at=at)
+    await retire_launches(session, [job], at=at)
     job.ended_at = at
     job.settled_at = at
     await move(session, job, state, reason, at=at, new_id=new_id)

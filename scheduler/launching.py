@@ -92,11 +92,12 @@ async def launch_admitted(context: SchedulerContext) -> None:
     await context.visit(visits)
 
 
-async def retire_launch(session: AsyncSession, job: Job, *, at: datetime) -> None:
-    """In the transaction that ends a job which never started: its row in the outbox has nothing left to do."""
+async def retire_launches(session: AsyncSession, jobs: Sequence[Job], *, at: datetime) -> None:
+    """In the transaction that ends jobs: their rows in the outbox have nothing left to do."""
+    ids = [job.launch_outbox_id for job in jobs]
     await session.execute(
         update(OutboxRow)
-        .where(OutboxRow.id == job.launch_outbox_id, OutboxRow.done_at.is_(None), OutboxRow.given_up_at.is_(None))
+        .where(OutboxRow.id.in_(ids), OutboxRow.done_at.is_(None), OutboxRow.given_up_at.is_(None))
         .values(done_at=at, lease_owner=None, lease_token=None, lease_expires_at=None)
     )
 

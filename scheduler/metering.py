@@ -34,18 +34,21 @@ async def record_interval(session: AsyncSession, attempt_id: UUID, run: Containe
         )
 
 
-async def close_intervals(session: AsyncSession, attempt: Attempt) -> None:
-    """End what has no end of its own when the attempt ended: a lost container pays until it was last seen."""
-    assert attempt.ended_at is not None, "the attempt has ended"
-    open_intervals = select(RunInterval).where(RunInterval.attempt_id == attempt.id, RunInterval.ended_at.is_(None))
-    for interval in await session.scalars(open_intervals):
-        interval.ended_at = max(interval.started_at, attempt.ended_at)
+async def close_intervals(session: AsyncSession, attempts: Sequence[Attempt]) -> dict[UUID, list[RunInterval]]:
+    """The attempts' intervals, in their order, by attempt; one without an end ends with its attempt.
 
-
-async def read_intervals(session: AsyncSession, attempt_id: UUID) -> Sequence[RunInterval]:
-    """The attempt's intervals, in their order."""
-    statement = select(RunInterval).where(RunInterval.attempt_id == attempt_id).order_by(RunInterval.started_at)
-    return (await session.scalars(statement)).all()
+    So a lost container pays until it was last seen.
+    """
+    ended = {attempt.id: attempt.ended_at for attempt in attempts}
+    found: dict[UUID, list[RunInterval]] = {attempt_id: [] for attempt_id in ended}
+    statement = select(RunInterval).where(RunInterval.attempt_id.in_(ended)).order_by(RunInterval.started_at)
+    for interval in await session.scalars(statement):
+        ended_at = ended[interval.attempt_id]
+        assert ended_at is not None, "the attempt has ended"
+        if interval.ended_at is None:
+            interval.ended_at = max(interval.started_at, ended_at)
+        found[interval.attempt_id].append(interval)
+    return found
 
 
 def price_runs(quote: Quote, pool_id: UUID, intervals: Sequence[RunInterval], *, slots: int, hold: int) -> int:

@@ -1,6 +1,6 @@
 """Issuing and ending tokens, each in the audit record. The text of a token exists once, in the answer to issuing it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from guildhall.audit.record import add_events, compose_event, record
+from guildhall.audit.record import add_events, compose_event
 from guildhall.auth.actor import Actor, JobClaims
 from guildhall.auth.authorize import require
 from guildhall.auth.resources import ResourceRef
@@ -124,32 +124,39 @@ async def revoke_token(
     token.revoked_at = at
     await session.flush()
     announce_change(session, TOPIC, token.id)
-    await _record_end(session, actor, token, team_id, at=at, new_id=new_id)
+    await add_events(session, [_ended(actor, token, team_id, at=at, new_id=new_id)])
 
 
 async def revoke_tokens_of(
-    session: AsyncSession, actor: Actor, *, subject_kind: ActorKind, subject_id: UUID, at: datetime, new_id: IdSource
+    session: AsyncSession,
+    actor: Actor,
+    *,
+    subject_kind: ActorKind,
+    subject_ids: Collection[UUID],
+    at: datetime,
+    new_id: IdSource,
 ) -> int:
-    """End every token of a user, a service account or a job that still counts; returns how many there were."""
+    """End every token of users, service accounts or jobs that still counts; returns how many there were."""
     counting = or_(Token.expires_at.is_(None), Token.expires_at > at)
     rows = await session.scalars(
         update(Token)
         .where(
             Token.subject_kind == subject_kind.value,
-            Token.subject_id == subject_id,
+            Token.subject_id.in_(subject_ids),
             Token.revoked_at.is_(None),
             counting,
         )
         .values(revoked_at=at)
         .returning(Token)
     )
-    tokens = rows.all()
-    for token in tokens:
+    events = []
+    for token in rows.all():
         announce_change(session, TOPIC, token.id)
         team_id = await _team_of(session, token)
-        require(actor, REVOKE, team_id=team_id, resource=ResourceRef(_RESOURCE_TYPES[subject_kind], subject_id))
-        await _record_end(session, actor, token, team_id, at=at, new_id=new_id)
-    return len(tokens)
+        require(actor, REVOKE, team_id=team_id, resource=ResourceRef(_RESOURCE_TYPES[subject_kind], token.subject_id))
+        events.append(_ended(actor, token, team_id, at=at, new_id=new_id))
+    await add_events(session, events)
+    return len(events)
 
 
 class _Made(NamedTuple):
@@ -207,12 +214,9 @@ async def _team_of(session: AsyncSession, token: Token) -> UUID | None:
     return await session.scalar(select(ServiceAccount.team_id).where(ServiceAccount.id == token.service_account_id))
 
 
-async def _record_end(
-    session: AsyncSession, actor: Actor, token: Token, team_id: UUID | None, *, at: datetime, new_id: IdSource
-) -> None:
+def _ended(actor: Actor, token: Token, team_id: UUID | None, *, at: datetime, new_id: IdSource) -> dict[str, Any]:
     subject = ResourceRef(_RESOURCE_TYPES[ActorKind(token.subject_kind)], token.subject_id)
-    await record(
-        session,
+    return compose_event(
         actor,
         action=REVOKE,
         resources=[ResourceRef("Token", token.id), subject],

@@ -1,3 +1,4 @@
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -5,7 +6,7 @@ import pytest
 from guildhall.clock import new_id
 from guildhall.errors import NotFound
 from marketplace import ledger
-from marketplace.ledger import ExpiredAllocation, Settlement
+from marketplace.ledger import ExpiredAllocation, HoldEnd, Settlement
 from marketplace.ledger_refusals import (
     HoldAlreadyResolved,
     HoldNotExpired,
@@ -104,6 +105,55 @@ class TestSettleHold:
         with pytest.raises(UnknownHold) as refused:
             await bank.settle(new_id(), 1)
         assert isinstance(refused.value, NotFound)
+
+
+class TestSettleHolds:
+    async def test_charges_and_releases_many_as_it_does_one(self, bank: Bank) -> None:
+        allocation = await bank.give(10 * CREDIT)
+        charged, released, whole = [await bank.hold(2 * CREDIT) for _ in range(3)]
+        ends = [
+            HoldEnd(hold_id=whole.id, captured=2 * CREDIT, key=f"a {new_id()}", reason="used"),
+            HoldEnd(hold_id=released.id, captured=None, key=f"b {new_id()}", reason="not run"),
+            HoldEnd(hold_id=charged.id, captured=CREDIT, key=f"c {new_id()}", reason="used"),
+        ]
+        want = [
+            Settlement(whole.id, 2 * CREDIT, 0, 0),
+            Settlement(released.id, 0, 2 * CREDIT, 0),
+            Settlement(charged.id, CREDIT, CREDIT, 0),
+        ]
+        for _ in range(2):  # the second time under the same keys it only answers
+            assert await bank.do(ledger.settle_holds, ends=ends, at=START + DAY) == want
+        assert await bank.figures(allocation) == {
+            "allocated": 10 * CREDIT,
+            "captured": 3 * CREDIT,
+            "remaining": 7 * CREDIT,
+        }
+        assert await bank.transfers(released.id) == [("HOLD", "PENDING", 2 * CREDIT), ("RELEASE", "VOIDED", 2 * CREDIT)]
+        await bank.assert_balanced()
+
+    async def test_one_refusal_undoes_all(self, bank: Bank) -> None:
+        await bank.give(10 * CREDIT)
+        small, large = await bank.hold(CREDIT), await bank.hold(2 * CREDIT)
+        before = await bank.state()
+        ends = [
+            HoldEnd(hold_id=large.id, captured=CREDIT, key=f"a {new_id()}", reason="used"),
+            HoldEnd(hold_id=small.id, captured=CREDIT + 1, key=f"b {new_id()}", reason="used"),
+        ]
+        with pytest.raises(MoreThanHeld):
+            await bank.do(ledger.settle_holds, ends=ends, at=START + DAY)
+        assert await bank.state() == before
+
+    async def test_two_batches_in_opposite_orders_wait_for_each_other_and_no_circle(self, bank: Bank) -> None:
+        await bank.give(100 * CREDIT)
+        other = await bank.new_team()
+        await bank.give(100 * CREDIT, team=other)
+        holds = [await bank.hold(CREDIT, team=team) for _ in range(20) for team in (bank.team, other)]
+        ends = [HoldEnd(hold_id=hold.id, captured=CREDIT, key=f"end {hold.id}", reason="used") for hold in holds]
+        answers = await asyncio.gather(
+            *(bank.do(ledger.settle_holds, ends=ordered, at=START + DAY) for ordered in (ends, ends[::-1]) * 4)
+        )
+        assert {len(answer) for answer in answers} == {40}
+        await bank.assert_balanced()
 
 
 class TestVoidHold:

@@ -85,13 +85,18 @@ def machine(pool: str, slots: int, number: int = 1, **given: Any) -> Machine:
 MACHINES = (machine("small", 2), machine("big", 4))
 
 
+def unhurried(settings: Settings) -> Settings:
+    """A short grace for jobs, and no limit that a loaded machine could reach in real time."""
+    return replace(settings, runner_grace_seconds=10, worker_patience_milliseconds=60_000, cluster_answer_seconds=600)
+
+
 class Yard(Furnishing):
     """The organisation of one test. Credits of a small accelerator-hour: 2 by day and night; big: 10, by night 4."""
 
     def __init__(self, database: Database, clock: SimulatedClock, settings: Settings) -> None:
         self.database = database
         self.clock = clock
-        self.settings = replace(settings, database_url=database.url, runner_grace_seconds=10)
+        self.settings = unhurried(replace(settings, database_url=database.url))
         self.cluster = FakeCluster(clock, inventory=list(MACHINES))
         self.teams = {"maintenance": new_id(), "quality": new_id()}
         self.people = {name: new_id() for name in PEOPLE}
@@ -112,7 +117,7 @@ class Yard(Furnishing):
         twin = copy.copy(self)
         twin.database, twin.clock = database, clock
         twin.cluster = FakeCluster(clock, inventory=list(MACHINES))
-        twin.settings = replace(settings, runner_grace_seconds=10, worker_patience_milliseconds=60_000)
+        twin.settings = unhurried(settings)
         return twin
 
     async def build(self, *, pools: Sequence[PoolSetting] = POOLS, credits: int = 10_000 * CREDIT) -> "Yard":

@@ -234,7 +234,7 @@ class TestRevokeTokensOf:
         clock.advance(timedelta(days=2))
         for want in (1, 0):
             ended = await revoke_tokens_of(
-                session, SYSTEM, subject_kind=JOB, subject_id=claims.job_id, at=clock.now(), new_id=new_id
+                session, SYSTEM, subject_kind=JOB, subject_ids=[claims.job_id], at=clock.now(), new_id=new_id
             )
             assert ended == want
         assert {token.id: token.revoked_at for token in await tokens(session)}[counting.id] == clock.now()
@@ -247,6 +247,6 @@ class TestRevokeTokensOf:
         await issue(session, ada, USER, ada.id, clock.now())
         savepoint = await session.begin_nested()
         with pytest.raises(PermissionRefused):
-            await revoke_tokens_of(session, bea, subject_kind=USER, subject_id=ada.id, at=clock.now(), new_id=new_id)
+            await revoke_tokens_of(session, bea, subject_kind=USER, subject_ids=[ada.id], at=clock.now(), new_id=new_id)
         await savepoint.rollback()
         assert [token.revoked_at for token in await tokens(session)] == [None]
