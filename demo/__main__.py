@@ -84,12 +84,13 @@ def tell(
     world.sign_in("pat", token)
     for chapter in CHAPTERS:
         chapter(world)
-    _farewell(world, data_dir)
+    _conclude(world)
+    if platform is None:  # else the server and its data end with the demonstration
+        _farewell(world, data_dir, settings.bind)
     return world
 
 
-def _farewell(world: World, data_dir: Path) -> None:
-    bind = Settings.from_environment(os.environ).bind
+def _conclude(world: World) -> None:
     world.narrator.table(
         "What came of it",
         ["question", "answer"],
@@ -101,8 +102,9 @@ def _farewell(world: World, data_dir: Path) -> None:
             ["Do the books balance?", "yes, to the micro-credit" if world.facts["balanced"] else "NO"],
         ],
     )
-    if world.platform is not None:
-        return  # its server and its data end with it
+
+
+def _farewell(world: World, data_dir: Path, bind: str) -> None:
     world.narrator.line(
         f"\nExplore it: `make serve`, then GraphiQL at http://{bind}/graphql; paste into its field Token"
     )
