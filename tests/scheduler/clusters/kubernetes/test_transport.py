@@ -185,4 +185,5 @@ class TestAnswers:
             proxy.answer = note
             await asyncio.gather(*(api.version() for _ in range(70)))
         most = max(sum(start <= at < start + 1 for at in arrived_at) for start in arrived_at)
-        assert (len(arrived_at), most) == (70, 20)
+        assert len(arrived_at) == 70
+        assert most <= 20
