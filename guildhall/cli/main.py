@@ -59,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("worker", _worker, "Admit, launch, watch and settle jobs.", also=["scheduler"])
     add("migrate", run_migrate, "Bring the database to the newest revision, as its owner.")
     add("verify-audit", _verify_audit, "Check that every audit event is as it was written.")
+    add("rotate-credentials-key", _rotate, "Put the credentials of clusters under a fresh key.")
     add("settings", None, "List every setting with its default.")
     bootstrap = add("bootstrap", _bootstrap, "Make the first administrator and a token.")
     bootstrap.add_argument("--email", required=True, help="the administrator's address")
@@ -104,6 +105,12 @@ async def _worker(settings: Settings, options: argparse.Namespace) -> None:
     from guildhall.cli.serving import run_worker_alone  # noqa: PLC0415 -- see above
 
     await run_worker_alone(settings, options)
+
+
+async def _rotate(settings: Settings, options: argparse.Namespace) -> None:
+    from guildhall.cli.rotating import run_rotate_credentials_key  # noqa: PLC0415 -- see above
+
+    await run_rotate_credentials_key(settings, options)
 
 
 async def _bootstrap(settings: Settings, options: argparse.Namespace) -> None:

@@ -1,13 +1,16 @@
 """Is the process alive, can it work, and what does it count."""
 
+import contextlib
+
 from litestar import Response, get
 from litestar.datastructures import State
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from guildhall.db.opening import require_newest_revision
 from guildhall.db.transaction import Database
-from guildhall.errors import GuildhallError
+from guildhall.errors import GuildhallError, Unavailable
 from guildhall.http.watching import Metrics
+from scheduler.clusters.registration import read_cluster_states
 
 DATABASE_KEY = "database"
 METRICS_KEY = "metrics"
@@ -31,9 +34,14 @@ async def readyz_route(state: State) -> Response[dict[str, str]]:
     return Response({"status": "ready"})
 
 
-@get("/metrics", include_in_schema=False, sync_to_thread=False)
-def metrics_route(state: State) -> Response[bytes]:
-    """Prometheus' text format."""
-    metrics = state[METRICS_KEY]
+@get("/metrics", include_in_schema=False)
+async def metrics_route(state: State) -> Response[bytes]:
+    """Prometheus' text format. The states of clusters are the database's; while that is away they are left out."""
+    metrics, database = state[METRICS_KEY], state[DATABASE_KEY]
     assert isinstance(metrics, Metrics)
+    assert isinstance(database, Database)
+    metrics.clusters.clear()
+    with contextlib.suppress(Unavailable):
+        for name, cluster_state in (await read_cluster_states(database)).items():
+            metrics.clusters.labels(name, cluster_state).set(1)
     return Response(generate_latest(metrics.registry), headers={"content-type": CONTENT_TYPE_LATEST})

@@ -4,10 +4,9 @@ import logging
 import re
 import time
 
-from litestar.datastructures import Headers
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from guildhall.clock import IdSource
 from guildhall.http.identity import REQUEST_ID
@@ -34,6 +33,10 @@ class Metrics:
         self.graphql_answers = Counter(
             "guildhall_graphql_answers", "GraphQL answers by what made them.", ["made_by"], registry=self.registry
         )
+        self.clusters = Gauge(
+            "guildhall_cluster_state", "1 for the state that a cluster is in.", ["cluster", "state"],
+            registry=self.registry,
+        )  # fmt: skip
         self.graphql_errors = Counter(
             "guildhall_graphql_errors", "Errors in GraphQL answers by their code.", ["code"], registry=self.registry
         )
@@ -52,10 +55,10 @@ class Watch:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        headers = Headers.from_scope(scope)
-        given, fresh = headers.get("x-request-id", ""), self._new_id()
+        headers = dict(scope["headers"])
+        given, fresh = headers.get(b"x-request-id", b"").decode("latin-1"), self._new_id()
         key = given if _GIVEN_ID.fullmatch(given) else str(fresh)
-        trace = trace_of(headers.get("traceparent", ""), fresh)
+        trace = trace_of(headers.get(b"traceparent", b"").decode("latin-1"), fresh)
         about = [(b"x-request-id", key.encode("ascii")), (b"traceresponse", trace.header().encode("ascii"))]
         scope.setdefault("state", {})[REQUEST_ID] = key
         status = 500

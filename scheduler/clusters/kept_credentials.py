@@ -7,8 +7,14 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from guildhall.audit.record import record
+from guildhall.auth.actor import Actor
+from guildhall.auth.resources import ResourceRef
+from guildhall.clock import IdSource
 from guildhall.keys import Encrypted, Keyring
 from scheduler.clusters.tables import ClusterCredentials, CredentialsKind
+
+REGISTER = "scheduler:cluster:register"
 
 
 async def keep_credentials(
@@ -41,7 +47,9 @@ async def forget_credentials(session: AsyncSession, cluster_id: UUID) -> None:
     await session.execute(delete(ClusterCredentials).where(ClusterCredentials.cluster_id == cluster_id))
 
 
-async def encrypt_anew(session: AsyncSession, keyring: Keyring) -> list[UUID]:
+async def encrypt_anew(
+    session: AsyncSession, actor: Actor, *, keyring: Keyring, at: datetime, new_id: IdSource
+) -> list[UUID]:
     """Put what is under another key under the current one; returns whose it was. Nobody has to connect anew."""
     statement = (
         select(ClusterCredentials)
@@ -56,7 +64,12 @@ async def encrypt_anew(session: AsyncSession, keyring: Keyring) -> list[UUID]:
         for name, value in _columns(keyring.encrypt(kubeconfig, about=row.cluster_id.bytes)).items():
             setattr(row, name, value)
     await session.flush()
-    return [row.cluster_id for row in rows]
+    changed = [row.cluster_id for row in rows]
+    if changed:
+        resources = [ResourceRef("Cluster", cluster_id) for cluster_id in changed]
+        after = {"credentials_key": keyring.current}
+        await record(session, actor, action=REGISTER, resources=resources, after=after, at=at, new_id=new_id)
+    return changed
 
 
 def _columns(encrypted: Encrypted) -> dict[str, object]:

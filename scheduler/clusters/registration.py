@@ -15,11 +15,11 @@ from guildhall.auth.authorize import require
 from guildhall.auth.resources import ResourceRef
 from guildhall.clock import IdSource
 from guildhall.db.locks import lock_rows
-from guildhall.db.transaction import ReadSession, WriteSession
+from guildhall.db.transaction import Database, ReadSession, WriteSession
 from guildhall.errors import Conflict, InvalidInput, NotFound, Problem
 from guildhall.keys import Keyring
 from guildhall.slugs import require_slug
-from scheduler.clusters.kept_credentials import forget_credentials, keep_credentials
+from scheduler.clusters.kept_credentials import REGISTER, forget_credentials, keep_credentials
 from scheduler.clusters.pool_settings import CARBON_GRAMS_PER_KWH_MAX, TEXT_CHARACTERS_MAX
 from scheduler.clusters.probing import ProbedCluster
 from scheduler.clusters.tables import (
@@ -36,7 +36,6 @@ from scheduler.jobs.tables import Attempt, Job
 from scheduler.machines import derive_pools
 from scheduler.waking import wake_workers
 
-REGISTER = "scheduler:cluster:register"
 LOST_AFTER_SECONDS_MAX = 30 * 24 * 3_600
 UNREGISTERED = "it is not registered any more"
 
@@ -253,6 +252,12 @@ async def unregister_cluster(
         after={"state": ClusterState.UNREGISTERED}, at=at, new_id=new_id,
     )  # fmt: skip
     wake_workers(session)
+
+
+async def read_cluster_states(database: Database) -> dict[str, str]:
+    """The state of each cluster by its name, for whoever watches them."""
+    async with database.read() as session:
+        return dict((await session.execute(select(Cluster.name, Cluster.state))).all())
 
 
 async def _lock(session: WriteSession, cluster_id: UUID) -> Cluster:

@@ -18,9 +18,9 @@ from guildhall.graphql.mutations import mutation
 from guildhall.graphql.scalars import ID, BigInt
 from guildhall.keys import load_keyring
 from scheduler.clusters.installation import installation_id
+from scheduler.clusters.kept_credentials import REGISTER
 from scheduler.clusters.probing import ClusterProber, ProbedCluster
 from scheduler.clusters.registration import (
-    REGISTER,
     check_registration,
     register_cluster,
     unregister_cluster,

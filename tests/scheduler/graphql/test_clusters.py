@@ -9,14 +9,15 @@ import pytest
 from sqlalchemy import select, text
 
 from guildhall.audit.tables import AuditEvent
+from guildhall.auth.actor import system_actor
+from guildhall.clock import new_id
 from guildhall.graphql.ids import encode_id
 from guildhall.graphql.tables import IdempotencyKey
 from guildhall.keys import add_key, load_keyring
 from scheduler.clusters.fake import FakeCluster, FakeRun
-from scheduler.clusters.kept_credentials import encrypt_anew, read_credentials
+from scheduler.clusters.kept_credentials import REGISTER, encrypt_anew, read_credentials
 from scheduler.clusters.pool_settings import PoolSetting
 from scheduler.clusters.probing import ClusterUnfit
-from scheduler.clusters.registration import REGISTER
 from scheduler.clusters.tables import Cluster, ClusterCredentials, MachineRow, Pool
 from scheduler.cycle import run_cycle
 from tests.scheduler.site import Site
@@ -204,11 +205,13 @@ class TestUpdateClusterCredentials:
     async def test_under_another_key_nobody_connects_anew(self, site: Site) -> None:
         await registered(site)
         path = site.yard.settings.credentials_key_file
-        keyring = add_key(path)
+        keyring, operator, at = add_key(path), system_actor("operator"), site.yard.clock.now()
         async with site.yard.database.transaction() as session:
-            assert len(await encrypt_anew(session, keyring)) == 1
+            assert len(await encrypt_anew(session, operator, keyring=keyring, at=at, new_id=new_id)) == 1
         async with site.yard.database.transaction() as session:
-            assert await encrypt_anew(session, keyring) == []
+            assert await encrypt_anew(session, operator, keyring=keyring, at=at, new_id=new_id) == []
+        event = (await site.yard.events(REGISTER))[-1]
+        assert (event.actor_kind, event.after) == ("SYSTEM", {"credentials_key": keyring.current})
         (row,) = await kept(site)
         assert (row.revision, row.key_name) == (1, keyring.current)
         path.write_text(path.read_text().splitlines()[0])
@@ -272,3 +275,18 @@ class TestUnregisterCluster:
         await yard.cycle(600, times=2)
         answer = await change(site, "unregisterCluster", clusterId=encode_id("Cluster", here))
         assert answer["errors"] == []
+
+
+class TestMetrics:
+    async def test_tell_the_state_of_each_cluster(self, site: Site) -> None:
+        site.yard.cluster.away = True
+        await registered(site)
+        await site.yard.cycle()
+        text = (await site.client.get("/metrics")).text
+        assert 'guildhall_cluster_state{cluster="gpu-eu",state="READY"} 1.0' in text
+        assert 'guildhall_cluster_state{cluster="here",state="UNREACHABLE"} 1.0' in text
+        site.yard.cluster.away = False
+        await site.yard.cycle(1)
+        text = (await site.client.get("/metrics")).text
+        assert 'guildhall_cluster_state{cluster="here",state="READY"} 1.0' in text
+        assert "UNREACHABLE" not in text
