@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from guildhall.auth.actor import Actor, RequestContext, TokenUse
@@ -17,6 +18,9 @@ from guildhall.auth.tokens import LAST_USED_EVERY, hash_token
 
 CALLERS_MAX = 10_000
 """How many are remembered; who has not called for longest is forgotten first."""
+
+STATEMENTS_MAX = 1_000
+"""How many statements are kept with their guard."""
 
 _STANDING = """
 SELECT policy.version::text || ' ' || coalesce(program.team_id::text, '') || ' '
@@ -50,14 +54,19 @@ class Standing:
 
     def guard(self, sql: str, arguments: Sequence[Any], at: datetime) -> tuple[str, list[Any]]:
         """The statement of one row and column as one of two: whether the caller stands, and if so, what it reads."""
-        place = len(arguments)
-        hash_, expected, moment = f"${place + 1}::bytea", f"${place + 2}::text", f"${place + 3}::timestamptz"
-        standing = _STANDING.format(hash=hash_, at=moment)
-        guarded = (
-            f"SELECT caller.stands, CASE WHEN caller.stands THEN ({sql}) END "  # noqa: S608 -- texts of ours
-            f"FROM (SELECT coalesce(({standing}) = {expected}, false) AS stands) AS caller"
-        )
-        return guarded, [*arguments, self.token_hash, self.expected, at]
+        return _guarded(sql, len(arguments)), [*arguments, self.token_hash, self.expected, at]
+
+
+@lru_cache(maxsize=STATEMENTS_MAX)
+def _guarded(sql: str, arguments: int) -> str:
+    hash_, expected, moment = (
+        f"${arguments + place}::{kind}" for place, kind in enumerate(("bytea", "text", "timestamptz"), start=1)
+    )
+    standing = _STANDING.format(hash=hash_, at=moment)
+    return (
+        f"SELECT caller.stands, CASE WHEN caller.stands THEN ({sql}) END "  # noqa: S608 -- texts of ours
+        f"FROM (SELECT coalesce(({standing}) = {expected}, false) AS stands) AS caller"
+    )
 
 
 class Recognised:

@@ -57,11 +57,11 @@ def bearer(header: str) -> str:
 def request_context(scope: HTTPScope | WebSocketScope) -> RequestContext:
     """Where the call came from, for the audit record. The peer's address: no proxy's word is taken."""
     client = scope.get("client")
-    agent = Headers.from_scope(scope).get("user-agent")
+    agent = dict(scope["headers"]).get(b"user-agent")
     return RequestContext(
         request_id=request_id(scope),
         address=None if client is None else str(client[0]),
-        client=None if agent is None else agent[:CLIENT_CHARACTERS_MAX],
+        client=None if agent is None else agent[:CLIENT_CHARACTERS_MAX].decode("latin-1"),
     )
 
 

@@ -22,10 +22,9 @@ async def while_connected(receive: Receive) -> AsyncIterator[None]:
 
     async def watch() -> None:
         nonlocal gone
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        gone = True
-        working.cancel()
+        if (await receive())["type"] == "http.disconnect":  # all that is left to come after the body
+            gone = True
+            working.cancel()
 
     def begin() -> None:
         nonlocal watching

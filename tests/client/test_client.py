@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from guildhall_client import steps
+from guildhall_client import documents, steps
 from guildhall_client.async_client import AsyncClient
 from guildhall_client.client import Client
 from guildhall_client.errors import DownloadFailed, MutationRefused, Problem, Refused, Unreachable, UploadFailed
@@ -71,6 +71,20 @@ class TestExecute:
         assert str(seen[0].url) == f"{URL}/graphql"
         assert seen[0].headers["Authorization"] == "Bearer ghu_token"
         assert json.loads(seen[0].content) == {"query": "query Q { x }", "variables": {"a": 2}}
+
+    def test_a_document_of_its_own_is_named_by_its_hash(self, call: Call) -> None:
+        seen: list[httpx.Request] = []
+        assert call(answers(data({"node": None}), seen=seen), "execute", documents.JOB, {"id": "x"}) == {"node": None}
+        digest = hashlib.sha256(documents.JOB.encode()).hexdigest()
+        assert json.loads(seen[0].content) == {"documentId": f"sha256:{digest}", "variables": {"id": "x"}}
+
+    @pytest.mark.parametrize("code", ["PERSISTED_QUERY_NOT_FOUND", "BAD_REQUEST"])
+    def test_a_server_that_does_not_know_it_is_sent_the_text(self, call: Call, code: str) -> None:
+        seen: list[httpx.Request] = []
+        unknown = httpx.Response(400, json={"errors": [{"message": "no", "extensions": {"code": code}}]})
+        found = call(answers(unknown, data({"node": None}), seen=seen), "execute", documents.JOB, {"id": "x"})
+        assert found == {"node": None}
+        assert json.loads(seen[1].content) == {"query": documents.JOB, "variables": {"id": "x"}}
 
     def test_graphql_error(self, call: Call) -> None:
         error = {"message": "no", "path": ["team", "wallet"], "extensions": {"code": "FORBIDDEN"}}

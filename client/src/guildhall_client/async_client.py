@@ -1,16 +1,17 @@
 """The asynchronous client: the same operations as `client.Client`, for asyncio."""
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
 
-from guildhall_client import files, graphql, operations
+from guildhall_client import documents, files, graphql, operations
 from guildhall_client.client import POLL_SECONDS, TIMEOUT_SECONDS, authorization, describe
 from guildhall_client.files import Progress, no_progress
+from guildhall_client.following import SILENCE_SECONDS_MAX, Following
 from guildhall_client.steps import Answer, Compute, Save, Send, Step
 
 T = TypeVar("T")
@@ -74,6 +75,34 @@ class AsyncClient:
     ) -> dict[str, Any]:
         """As `Client.wait_for_job`."""
         return await self._run(operations.wait_for_job(job_id, on_change, poll_seconds))
+
+    async def subscribe(self, document: str, variables: dict[str, Any] | None = None) -> AsyncIterator[dict[str, Any]]:
+        """As `Client.subscribe`."""
+        following = Following(document, variables)
+        while not following.complete:
+            reason = "it ended without being complete"
+            body, headers = following.request()
+            headers |= authorization(self.url, "graphql", self._token)
+            timeout = httpx.Timeout(TIMEOUT_SECONDS, read=SILENCE_SECONDS_MAX)
+            stream = self._http.stream("POST", "graphql", content=body, headers=headers, timeout=timeout)
+            try:
+                async with stream as response:
+                    if response.status_code != httpx.codes.OK:
+                        following.opened(response.status_code, await response.aread())
+                        reason = f"it answered {response.status_code}"
+                    else:
+                        async for line in response.aiter_lines():
+                            change = following.take(line)
+                            if change is not None:
+                                yield change
+            except httpx.TransportError as error:
+                reason = describe(error)
+            if not following.complete:
+                await asyncio.sleep(following.pause_seconds(reason))
+
+    def follow_job(self, job_id: str, after: str | None = None) -> AsyncIterator[dict[str, Any]]:
+        """As `Client.follow_job`."""
+        return self.subscribe(documents.JOB_CHANGES, {"id": job_id, "after": after})
 
     async def _run(self, operation: Generator[Step, Any, T]) -> T:
         result: Any = None

@@ -1,15 +1,16 @@
 """The synchronous client."""
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
 
-from guildhall_client import files, graphql, operations
+from guildhall_client import documents, files, graphql, operations
 from guildhall_client.files import Progress, no_progress
+from guildhall_client.following import SILENCE_SECONDS_MAX, Following
 from guildhall_client.steps import Answer, Compute, Save, Send, Step
 
 TIMEOUT_SECONDS = 60.0
@@ -76,6 +77,36 @@ class Client:
     ) -> dict[str, Any]:
         """Follow a job to its end, which settles its hold as well; returns it."""
         return self._run(operations.wait_for_job(job_id, on_change, poll_seconds))
+
+    def subscribe(self, document: str, variables: dict[str, Any] | None = None) -> Iterator[dict[str, Any]]:
+        """Follow a document's one field; with `$after` and `cursor` in it, it goes on wherever it is cut off.
+
+        Raises `Refused`, also in the middle when a right was withdrawn, and `Unreachable`.
+        """
+        following = Following(document, variables)
+        while not following.complete:
+            reason = "it ended without being complete"
+            body, headers = following.request()
+            headers |= self._authorization("graphql")
+            timeout = httpx.Timeout(TIMEOUT_SECONDS, read=SILENCE_SECONDS_MAX)
+            try:
+                with self._http.stream("POST", "graphql", content=body, headers=headers, timeout=timeout) as response:
+                    if response.status_code != httpx.codes.OK:
+                        following.opened(response.status_code, response.read())
+                        reason = f"it answered {response.status_code}"
+                    else:
+                        for line in response.iter_lines():
+                            change = following.take(line)
+                            if change is not None:
+                                yield change
+            except httpx.TransportError as error:
+                reason = describe(error)
+            if not following.complete:
+                time.sleep(following.pause_seconds(reason))
+
+    def follow_job(self, job_id: str, after: str | None = None) -> Iterator[dict[str, Any]]:
+        """The states, log lines and metrics of a job as they come, to its end; `after` is the cursor of one of them."""
+        return self.subscribe(documents.JOB_CHANGES, {"id": job_id, "after": after})
 
     def _run(self, operation: Generator[Step, Any, T]) -> T:
         result: Any = None

@@ -27,6 +27,14 @@ mutation CompleteUploads($input: CompleteUploadsInput!) {{
 }}
 """
 
+JOB_CHANGES = """
+subscription JobChanges($id: ID!, $after: String) {
+  jobChanges(id: $id, after: $after) {
+    cursor state stateReason { code message } metric { name value split step } logLine { at stream text }
+  }
+}
+"""
+
 JOB = """
 query Job($id: ID!) {
   node(id: $id) {
