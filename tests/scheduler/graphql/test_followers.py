@@ -14,7 +14,9 @@ from guildhall.auth.actor import system_actor
 from guildhall.auth.subjects import ActorKind
 from guildhall.auth.tables import RoleBinding, Token
 from guildhall.clock import new_id
+from guildhall.graphql.ids import encode_id
 from guildhall.organisation.tokens import revoke_token
+from guildhall_client.async_client import AsyncClient
 from scheduler.clusters.fake import FakeRun
 from tests.scheduler.graphql.test_job_changes import CHANGES, codes, finish, node, told
 from tests.scheduler.site import Runner, Site, line, report
@@ -187,6 +189,28 @@ class TestGoingAway:
                     seen += await lines_until(stream, f"line {number - 1}")
                     cursor = seen[-1]["cursor"]
         assert [told(change) for change in seen] == ["RUNNING", *(f"line {number}" for number in range(1, 9))]
+
+    async def test_our_client_goes_on_by_itself(self, site: Site, job_id: UUID, runner: Runner) -> None:
+        yard, bind = site.yard, free_bind()
+        seen: list[str] = []
+
+        async def follow() -> None:
+            async with AsyncClient(f"http://{bind}", site.tokens["anna"]) as client:
+                async for change in client.follow_job(encode_id("Job", job_id)):
+                    seen.append(told(change))  # noqa: PERF401 -- looked at while it grows
+
+        async with served(yard.database, yard.settings, yard.clock, bind=bind):
+            following = asyncio.create_task(follow())
+            await write_line(runner, 1)
+            while "line 1" not in seen:
+                await asyncio.sleep(0.02)
+        await write_line(runner, 2)
+        async with served(yard.database, yard.settings, yard.clock, bind=bind):
+            await write_line(runner, 3)
+            await finish(site, runner)
+            await asyncio.wait_for(following, 30)
+        assert [each for each in seen if each.startswith("line")] == ["line 1", "line 2", "line 3"]
+        assert seen.count("SUCCEEDED") == 1
 
     async def test_a_stopping_server_cuts_the_stream_without_completing_it(self, site: Site, job_id: UUID) -> None:
         yard = site.yard
