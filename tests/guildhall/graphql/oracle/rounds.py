@@ -1,0 +1,132 @@
+"""Many documents one after the other, by all viewers in turn, and what came of them."""
+
+import random
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+
+from graphql import GraphQLInterfaceType, GraphQLObjectType, get_named_type
+
+from guildhall.graphql.compose import Composed
+from guildhall.graphql.execution import Executor
+from tests.guildhall.graphql.oracle.comparing import (
+    Answer,
+    Outcome,
+    Tally,
+    compare,
+    cursors_of,
+    executor_answer,
+    oracle_answer,
+    reduced,
+    watched_fields,
+    with_cursors,
+)
+from tests.guildhall.graphql.oracle.documents import Document
+from tests.guildhall.graphql.oracle.generator import Generator
+from tests.guildhall.graphql.oracle.world import Viewer, World
+
+PAGED_SHARE = 0.5
+"""How many of the documents that can be paged on are asked for the next page, too."""
+
+TOO_COSTLY, TOO_COSTLY_SHARE = "QUERY_TOO_COSTLY", 0.1
+"""How many of the documents that the limit refuses count; they say nothing of the fields in them."""
+
+
+@dataclass
+class Rounds:
+    """Documents of one seed on one world."""
+
+    world: World
+    composed: Composed
+    seed: int
+    tally: Tally = field(default_factory=Tally)
+    oracle: Answer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.oracle = oracle_answer(Executor(self.composed, self.world.settings))
+
+    async def outcomes(self, count: int) -> AsyncIterator[Outcome]:
+        """So many outcomes, the next pages of some among them."""
+        draw = random.Random(self.seed)
+        compiled = self.compiled()
+        generator = Generator(self.composed.schema, self.world.known, self.seed)
+        generator.refused.update({viewer.name: self._refused(viewer) for viewer in self.world.viewers})
+        with watched_fields(self.composed.schema) as watched:
+            following: tuple[Viewer, Document] | None = None
+            while self.tally.documents < count:
+                viewer = draw.choice(self.world.viewers)
+                asked = following or (viewer, generator.document(viewer.name))
+                outcome = await self.both(*asked, compiled)
+                generator.resolved.update(watched.reached)
+                generator.refused[asked[0].name] |= watched.refused
+                if TOO_COSTLY in outcome.codes and draw.random() > TOO_COSTLY_SHARE:
+                    continue
+                self.tally.add(outcome, watched.reached)
+                watched.clear()
+                generator.cursors = [*generator.cursors, *cursors_of(outcome)][-20:]
+                paged = None if following is not None else with_cursors(outcome.document, outcome.oracle)
+                following = (asked[0], paged) if paged is not None and draw.random() < PAGED_SHARE else None
+                yield outcome
+
+    def _refused(self, viewer: Viewer) -> set[str]:
+        """The fields whose permission the viewer holds nowhere."""
+        catalogue = self.composed.catalogue
+        return {
+            f"{declared.name}.{field.graphql_name}"
+            for declared in catalogue.types.values()
+            for field in declared.fields.values()
+            if catalogue.is_guarded(declared, field) and not viewer.actor.may_somewhere(str(field.permission))
+        }
+
+    def compiled(self) -> Answer:
+        """What the product answers; made anew, it has compiled nothing yet."""
+        return executor_answer(Executor(self.composed, self.world.settings, self.world.statements))
+
+    async def both(self, viewer: Viewer, document: Document, compiled: Answer) -> Outcome:
+        """One document, both ways."""
+        return await compare(self.world, viewer, document, self.oracle, compiled)
+
+    async def smallest(self, outcome: Outcome) -> str:
+        """What differs, in as few words as can be."""
+        compiled = self.compiled()
+        found = await reduced(outcome, lambda document: self.both(outcome.viewer, document, compiled))
+        return found.told()
+
+    def shares(self) -> dict[str, float]:
+        """Of all documents, and of all fields that a statement can answer."""
+        tally, compilable = self.tally, compilable_fields(self.composed)
+        return {
+            "without errors": tally.without_errors / tally.documents,
+            "compiled": tally.compiled / tally.documents,
+            "fields reached": len(tally.reached_compiled & compilable) / len(compilable),
+        }
+
+    def told(self) -> str:
+        """The shares in one line."""
+        shown = ", ".join(f"{name} {share:.1%}" for name, share in self.shares().items())
+        return f"\noracle: {self.tally.documents} documents: {shown}"
+
+
+def compilable_fields(composed: Composed) -> set[str]:
+    """The coordinates that queries can reach."""
+    query = composed.schema.query_type
+    assert query is not None, "the schema can be asked"
+    found: set[str] = set()
+    waiting: list[GraphQLObjectType] = [query]
+    seen = {query.name}
+    while waiting:
+        type_ = waiting.pop()
+        for name, definition in type_.fields.items():
+            found.add(f"{type_.name}.{name}")
+            for target in _objects(composed, get_named_type(definition.type)):
+                if target.name not in seen:
+                    seen.add(target.name)
+                    waiting.append(target)
+    return found
+
+
+def _objects(composed: Composed, type_: object) -> Iterable[GraphQLObjectType]:
+    if isinstance(type_, GraphQLObjectType):
+        return [type_]
+    if isinstance(type_, GraphQLInterfaceType):
+        return composed.schema.get_possible_types(type_)
+    return []
