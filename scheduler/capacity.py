@@ -1,6 +1,6 @@
 """What is used: the pools with who has their accelerators, and until when at the latest."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -16,10 +16,10 @@ from scheduler.plan import MachineState, Occupant, PoolState
 
 
 async def read_pools(
-    session: ReadSession, *, at: datetime, grace_seconds: int, cluster_id: UUID | None = None
+    session: ReadSession, *, at: datetime, grace_seconds: int, cluster_ids: Collection[UUID] | None = None
 ) -> tuple[PoolState, ...]:
-    """Every pool at this moment, or those of one cluster. What has not started yet is counted as if it started now."""
-    chosen = Pool.id.is_not(None) if cluster_id is None else Pool.cluster_id == cluster_id
+    """Every pool, or those of some clusters, at this moment. What has not started is counted as if it started now."""
+    chosen = Pool.id.is_not(None) if cluster_ids is None else Pool.cluster_id.in_(cluster_ids)
     occupants = await _read_occupants(session, chosen, at=at, grace_seconds=grace_seconds)
     machines = await _read_machines(session, chosen)
     rows = (
