@@ -42,7 +42,7 @@ class TestBothWays:
     async def test_answers_are_equal(self, heard: Heard, capsys: pytest.CaptureFixture[str]) -> None:
         rounds, outcomes = heard
         with capsys.disabled():
-            print(rounds.told())
+            print(rounds.told())  # noqa: T201 -- what was measured is to be seen
         await require_equal(rounds, [outcome for outcome in outcomes if not outcome.equal])
 
     async def test_nothing_goes_wrong_on_our_side(self, heard: Heard) -> None:
@@ -81,7 +81,7 @@ class TestManyMore:
         rounds = Rounds(world, composed_schema(), LONG_SEED)
         differing = [outcome async for outcome in rounds.outcomes(LONG) if not outcome.equal]
         with capsys.disabled():
-            print(rounds.told())
+            print(rounds.told())  # noqa: T201 -- what was measured is to be seen
         await require_equal(rounds, differing)
         shares = rounds.shares()
         assert shares["without errors"] >= WITHOUT_ERRORS_MIN, rounds.tally.codes
