@@ -113,13 +113,11 @@ class Executor:
     async def run_standing(self, request: Request, context: Context, standing: Standing) -> Answer | None:
         """The answer to one who is remembered, where one statement can prove who they are and read for them.
 
-        None says no more than that the caller must be identified first, whatever the reason. `context` has the
-        standing's actor, whom nothing but that statement may trust.
+        None says no more than that the caller must be identified first, whatever the reason; so does RequestRefused,
+        which may be told when that has been done. `context` has the standing's actor, whom nothing but that statement
+        may trust.
         """
-        try:
-            prepared, operation = self._admit(request, context, queries_only=False)
-        except RequestRefused:
-            return None
+        prepared, operation = self._admit(request, context, queries_only=False)
         if operation.compiled is None:
             return None
         with self._told_if_slow(prepared, operation, context):

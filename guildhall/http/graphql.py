@@ -24,7 +24,8 @@ from guildhall.errors import GuildhallError, Unauthenticated, Unavailable
 from guildhall.graphql.answers import refusal_extensions
 from guildhall.graphql.context import Context, Services
 from guildhall.graphql.cursors import CursorSigner
-from guildhall.graphql.execution import Answer, Executor, Request
+from guildhall.graphql.documents import RequestRefused
+from guildhall.graphql.execution import Answer, Executor, Request, refusal_of
 from guildhall.graphql.limits import DocumentTooLarge, VariablesTooLarge
 from guildhall.graphql.subscriptions.presence import Presence
 from guildhall.graphql.subscriptions.stream import Streams
@@ -198,12 +199,18 @@ class GraphQLEndpoint:
             return await desk.executor.run(asked, desk.context(None, key), queries_only=call.scope["method"] == "GET")
         token, at = bearer(header), desk.clock.now()
         standing = desk.recognised.standing(token, at, request_context(call.scope))
+        refused: RequestRefused | None = None
         if standing is not None:
-            answer = await desk.executor.run_standing(asked, desk.context(standing.actor, key), standing)
+            try:
+                answer = await desk.executor.run_standing(asked, desk.context(standing.actor, key), standing)
+            except RequestRefused as refusal:  # not before it is certain who asks
+                answer, refused = None, refusal
             if answer is not None:
                 return answer
         actor = await desk.identity.of_token(token, call.scope)
         desk.recognised.keep(token, actor, at)
+        if refused is not None:
+            return refusal_of(refused, desk.context(actor, key))
         return await desk.executor.run(asked, desk.context(actor, key), queries_only=call.scope["method"] == "GET")
 
     async def _stream(self, call: _Call, asked: Request) -> None:
