@@ -1,8 +1,8 @@
 """The application: every route of every package on one Litestar, and what lives as long as the process does."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from litestar import Litestar
 from litestar.datastructures import State
@@ -83,17 +83,8 @@ def create_app(
     prober = prober or KubernetesProber(now=clock.now)
     services.add(ClusterProber, prober)  # type: ignore[type-abstract]  # found by the protocol that it follows
     metrics = Metrics()
-    statements = KeptStatements(
-        database.url,
-        connections_max=settings.database_kept_connections,
-        statement_seconds=settings.database_statement_seconds,
-    )
-    database.close_with(statements.close)
-    executor = Executor(composed_schema(), settings, statements)
-    places = Places(
-        places_max=settings.graphql_subscriptions_max, per_caller_max=settings.graphql_subscriptions_per_caller_max
-    )
-    streams = Streams(Feed(database.url), executor, places)
+    executor = _executor(settings, database)
+    streams = _streams(settings, database, executor)
     reader = RequestReader(settings, load_trusted_documents(only=settings.graphql_trusted_only))
     desk = graphql.GraphQLDesk(
         database=database,
@@ -115,6 +106,40 @@ def create_app(
         make_context=desk.context, new_id=new_id,
     )  # fmt: skip
 
+    others = Litestar(
+        route_handlers=[*OWN_ROUTES, *ARTIFACT_ROUTES, *RUNNER_ROUTES],
+        exception_handlers={HTTPException: failures.refuse, Exception: failures.mask},
+        lifespan=[_watching(policies, streams)],
+        state=_state(
+            settings, database, clock, new_id, identity=identity, store=store, tickets=tickets, metrics=metrics
+        ),
+        openapi_config=None,
+        logging_config=None,  # the program sets up logging; Litestar would replace its handlers
+    )
+    hot_path = HotPath(graphql.GraphQLEndpoint(desk), sockets, others)
+    return Application(Watch(hot_path, metrics, new_id), streams)
+
+
+def _executor(settings: Settings, database: Database) -> Executor:
+    statements = KeptStatements(
+        database.url,
+        connections_max=settings.database_kept_connections,
+        statement_seconds=settings.database_statement_seconds,
+    )
+    database.close_with(statements.close)
+    return Executor(composed_schema(), settings, statements)
+
+
+def _streams(settings: Settings, database: Database, executor: Executor) -> Streams:
+    places = Places(
+        places_max=settings.graphql_subscriptions_max, per_caller_max=settings.graphql_subscriptions_per_caller_max
+    )
+    return Streams(Feed(database.url), executor, places)
+
+
+def _watching(policies: Policies, streams: Streams) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
+    """What listens as long as the application lives."""
+
     @asynccontextmanager
     async def watch(_: Litestar) -> AsyncIterator[None]:
         watching = [
@@ -128,7 +153,22 @@ def create_app(
                 task.cancel()
             await asyncio.wait(watching)
 
-    state = State(
+    return watch
+
+
+def _state(
+    settings: Settings,
+    database: Database,
+    clock: Clock,
+    new_id: IdSource,
+    *,
+    identity: Identity,
+    store: ArtifactStore,
+    tickets: UploadTickets,
+    metrics: Metrics,
+) -> State:
+    """What the routes behind Litestar need, under the keys that they look for."""
+    return State(
         {
             health.DATABASE_KEY: database,
             health.METRICS_KEY: metrics,
@@ -153,13 +193,3 @@ def create_app(
             ),
         }
     )
-    others = Litestar(
-        route_handlers=[*OWN_ROUTES, *ARTIFACT_ROUTES, *RUNNER_ROUTES],
-        exception_handlers={HTTPException: failures.refuse, Exception: failures.mask},
-        lifespan=[watch],
-        state=state,
-        openapi_config=None,
-        logging_config=None,  # the program sets up logging; Litestar would replace its handlers
-    )
-    hot_path = HotPath(graphql.GraphQLEndpoint(desk), sockets, others)
-    return Application(Watch(hot_path, metrics, new_id), streams)
