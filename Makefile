@@ -166,12 +166,16 @@ test-long: install client-programs fuzzers ## The long lane of the property test
 BENCH ?=
 
 .PHONY: bench
-bench: bench-graphql ## All of the benchmarks below
+bench: bench-graphql bench-abuse ## All of the benchmarks below
 
 .PHONY: bench-graphql
 bench-graphql: install ## Pages and documents against one hand-written statement, Strawberry and PostGraphile 5
 	uv=$$($(PYTHON) tools/get_uv.py); $$uv sync --frozen --quiet --inexact --group bench --python "$(PYTHON)" || true
 	$(RUN) benchmarks.graphql.main $(BENCH)
+
+.PHONY: bench-abuse
+bench-abuse: install ## What a request that asks for trouble costs, here and at a Strawberry server as it comes
+	$(RUN) benchmarks.graphql.abuse
 
 .PHONY: help
 help: ## List the targets
