@@ -17,10 +17,34 @@ LOOPBACK = "127.0.0.1"
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"  # in a /run that only the cluster sees
 CNI_PLUGINS = Path("/usr/lib/cni")
 FAKE_NODES = "kwok.x-k8s.io/node=fake"
+RUNS_FOR = "FAKE_RUNS_FOR"
+"""The variable of a container that says how long its pod runs on a node of kwok, such as `3s`; without it, no time."""
+POD_COMPLETE = "pod-complete.yaml"
 # A lost node is noticed, and its pods leave it, in half a minute rather than in six.
 _NODE_GRACE_SECONDS = 24
 _NODE_LEASE_SECONDS = 12
 _TOLERATION_SECONDS = 5
+
+_COMPLETED = """
+{{ $now := Now }}
+{{ $root := . }}
+containerStatuses:
+{{ range $index, $item := .spec.containers }}
+{{ $origin := index $root.status.containerStatuses $index }}
+- image: {{ $item.image | Quote }}
+  name: {{ $item.name | Quote }}
+  ready: false
+  restartCount: 0
+  started: false
+  state:
+    terminated:
+      exitCode: 0
+      finishedAt: {{ $now | Quote }}
+      reason: Completed
+      startedAt: {{ $origin.state.running.startedAt | Quote }}
+{{ end }}
+phase: Succeeded
+"""
 
 
 @dataclass(frozen=True)
@@ -77,6 +101,7 @@ def write_files(layout: Layout, api_port: int) -> None:
     outer = kubeconfig_text(layout, "admin", f"https://{LOOPBACK}:{api_port}")
     (layout.state / "kubeconfig").write_text(outer, encoding="utf-8")
     _write_json(layout.state / "scheduler.yaml", _scheduler(layout))
+    _write_json(layout.state / POD_COMPLETE, _pod_complete())
     if layout.real_node:
         _write_json(layout.state / "kubelet.yaml", _kubelet(layout))
         (layout.state / "containerd.toml").write_text(_containerd(layout), encoding="utf-8")
@@ -188,7 +213,8 @@ def kwok(layout: Layout) -> Sequence[str]:
         f"--kubeconfig={layout.kubeconfig('kwok')}",
         f"--manage-nodes-with-annotation-selector={FAKE_NODES}",
         "--node-lease-duration-seconds=40",
-        *(f"--config={stage}" for stage in layout.binaries.stages),
+        *(f"--config={stage}" for stage in layout.binaries.stages if stage.name != POD_COMPLETE),
+        f"--config={layout.state / POD_COMPLETE}",
     ]
 
 
@@ -217,6 +243,28 @@ def _scheduler(layout: Layout) -> Mapping[str, object]:
         "kind": "KubeSchedulerConfiguration",
         "leaderElection": {"leaderElect": False},
         "clientConnection": {"kubeconfig": str(layout.kubeconfig("scheduler")), "qps": 2000, "burst": 4000},
+    }
+
+
+def _pod_complete() -> Mapping[str, object]:
+    """In place of kwok's own stage of that name: a container ran from when it said so, for as long as it asks for."""
+    runs_for = f'[.spec.containers[].env[]? | select(.name == "{RUNS_FOR}") | .value][0]'
+    return {
+        "apiVersion": "kwok.x-k8s.io/v1alpha1",
+        "kind": "Stage",
+        "metadata": {"name": "pod-complete"},
+        "spec": {
+            "resourceRef": {"apiGroup": "v1", "kind": "Pod"},
+            "selector": {
+                "matchExpressions": [
+                    {"key": ".metadata.deletionTimestamp", "operator": "DoesNotExist"},
+                    {"key": ".status.phase", "operator": "In", "values": ["Running"]},
+                    {"key": ".metadata.ownerReferences.[].kind", "operator": "In", "values": ["Job"]},
+                ]
+            },
+            "delay": {"durationMilliseconds": 0, "durationFrom": {"expressionFrom": runs_for}},
+            "next": {"statusTemplate": _COMPLETED},
+        },
     }
 
 

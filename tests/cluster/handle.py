@@ -111,7 +111,9 @@ class RealCluster:
         labels: Mapping[str, str] | None = None,
         taints: Sequence[Mapping[str, str]] = (),
     ) -> None:
-        """Nodes that kwok keeps: pods on them say that they run, and succeed at once when they belong to a Job.
+        """Nodes that kwok keeps: pods on them say that they run, and those of a Job succeed, at once or when they say.
+
+        A container's variable FAKE_RUNS_FOR, such as `3s`, says for how long.
 
         They carry the taint kwok.x-k8s.io/node=fake:NoSchedule besides those asked for, so that only pods that
         tolerate it come to them.
