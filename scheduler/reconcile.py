@@ -64,15 +64,22 @@ async def observe_clusters(context: SchedulerContext) -> None:
     for cluster in clusters:
         executor = context.executor(cluster.name, cluster.kind)
         if executor is not None:
-            visits[cluster.id] = partial(_visit, context, cluster, executor)
+            visits[cluster.id] = partial(visit_cluster, context, cluster, executor)
     await context.visit(visits)
 
 
-async def _visit(context: SchedulerContext, cluster: Cluster, executor: Executor) -> None:
-    token = await take_lease(context, Cluster, cluster.id)
+async def visit_cluster(context: SchedulerContext, listed: Cluster, executor: Executor) -> None:
+    """Compare one, unless somebody else does so now, or it was let go of since it was listed."""
+    token = await take_lease(context, Cluster, listed.id)
     if token is None:
         return
     context.reach("observe.leased")
+    async with context.database.read() as session:
+        cluster = (await session.scalars(select(Cluster).where(Cluster.id == listed.id))).one()
+    if cluster.state == ClusterState.UNREGISTERED:
+        async with context.database.transaction() as session:
+            await return_lease(session, Cluster, cluster.id, token)
+        return
     try:
         await _observe(context, cluster, executor, token)
     except (ClusterAway, ClusterRefuses) as trouble:

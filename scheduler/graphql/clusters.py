@@ -11,7 +11,18 @@ from guildhall.auth.authorize import require
 from guildhall.auth.tables import Team
 from guildhall.errors import Invalid
 from guildhall.graphql.context import Call, Context
-from guildhall.graphql.declare import column, extend, many, node, object_type, one, payload, reason, resolver
+from guildhall.graphql.declare import (
+    column,
+    connection,
+    extend,
+    many,
+    node,
+    object_type,
+    one,
+    payload,
+    reason,
+    resolver,
+)
 from guildhall.graphql.ids import decode_id
 from guildhall.graphql.inputs import MutationInput, input_type
 from guildhall.graphql.mutations import mutation
@@ -30,7 +41,6 @@ from scheduler.clusters.registration import (
 from scheduler.clusters.tables import REQUESTS_PER_SECOND_DEFAULT, Cluster, ClusterKind, ClusterState, MachineRow, Pool
 
 POOL_READ = "scheduler:pool:read"
-MACHINES_SHOWN_MAX = 1_000
 
 
 class CredentialsAmbiguous(Invalid):
@@ -60,12 +70,11 @@ class ClusterType:
     observed_at: datetime | None = column(Cluster.observed_at, description="When it was last compared with our record.")
     last_seen_at: datetime | None = column(Cluster.seen_at, description="When it last answered.")
     pools = many("Pool", local=Cluster.id, remote=Pool.cluster_id, order_by=[Pool.name])
-    nodes = many(
+    nodes = connection(
         "Machine",
         local=Cluster.id,
         remote=MachineRow.cluster_id,
-        order_by=[MachineRow.name],
-        maximum=MACHINES_SHOWN_MAX,
+        default_order=[MachineRow.name],
         description="Its machines as they were last read.",
     )
 

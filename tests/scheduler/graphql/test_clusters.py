@@ -20,6 +20,7 @@ from scheduler.clusters.pool_settings import PoolSetting
 from scheduler.clusters.probing import ClusterUnfit
 from scheduler.clusters.tables import Cluster, ClusterCredentials, MachineRow, Pool
 from scheduler.cycle import run_cycle
+from scheduler.reconcile import visit_cluster
 from tests.scheduler.site import Site
 from tests.scheduler.test_configuration import apply
 from tests.scheduler.yard import Yard, machine
@@ -27,7 +28,10 @@ from tests.scheduler.yard import Yard, machine
 SECRET = "kind: Config  # token: very-secret"
 CLUSTER = """
 id name region kind state stateReason { code message } version requestsPerSecond jobsLostAfterSeconds lastSeenAt
-carbonGramsPerKwh nodes { name schedulable reason cpuMillis memoryBytes accelerators { resource allocatable foreign } }
+carbonGramsPerKwh
+nodes(first: 5) { nodes {
+  name schedulable reason cpuMillis memoryBytes accelerators { resource allocatable foreign }
+} }
 pools { name capacity { total } }
 """
 
@@ -76,7 +80,7 @@ class TestRegisterCluster:
         assert cluster == {
             "name": "gpu-eu", "region": "eu", "kind": "KUBERNETES", "state": "READY", "stateReason": None,
             "version": "v1.37.1", "requestsPerSecond": 20, "jobsLostAfterSeconds": 3600,
-            "lastSeenAt": "2026-03-02T08:00:00.000000Z", "carbonGramsPerKwh": 300, "nodes": [], "pools": [],
+            "lastSeenAt": "2026-03-02T08:00:00.000000Z", "carbonGramsPerKwh": 300, "nodes": {"nodes": []}, "pools": [],
         }  # fmt: skip
         assert site.prober.asked == [(SECRET, ["maintenance", "quality"])]
 
@@ -239,17 +243,37 @@ class TestUnregisterCluster:
         await apply(yard, PoolSetting(name="rented", cluster="gpu-eu", accelerator="b200"))
         from_now = yard.context(executors={"here": yard.cluster, "gpu-eu": rented})
         await run_cycle(from_now)
+        answer = await site.ask(
+            "anna", "query($id: ID!) { node(id: $id) { ... on Cluster { " + CLUSTER + " } } }", id=cluster["id"]
+        )
+        assert answer["node"]["nodes"]["nodes"] == [
+            {
+                "name": "rented-1", "schedulable": True, "reason": None, "cpuMillis": "64000",
+                "memoryBytes": "274877906944",
+                "accelerators": [{"resource": "nvidia.com/gpu", "allocatable": 8, "foreign": 0}],
+            }
+        ]  # fmt: skip
         (pool,) = await yard.rows(Pool, Pool.name == "rented")
         assert (pool.slots, len(await yard.rows(MachineRow, MachineRow.cluster_id == key_of(cluster)))) == (8, 1)
         answer = await change(site, "unregisterCluster", clusterId=cluster["id"])
         assert answer["errors"] == []
         assert answer["cluster"]["state"] == "UNREGISTERED"
         assert answer["cluster"]["stateReason"]["code"] == "CLUSTER_UNREGISTERED"
-        assert (answer["cluster"]["nodes"], answer["cluster"]["pools"]) == (
-            [],
-            [{"name": "rented", "capacity": {"total": 0}}],
-        )
+        assert answer["cluster"]["nodes"] == {"nodes": []}
+        assert answer["cluster"]["pools"] == [{"name": "rented", "capacity": {"total": 0}}]
         assert await kept(site) == []
+
+    async def test_a_worker_that_is_late_does_not_bring_it_back(self, site: Site) -> None:
+        """It read the list of clusters before, and takes the lease after."""
+        cluster = await registered(site)
+        yard = site.yard
+        rented = FakeCluster(yard.clock, inventory=[machine("rented", 8)])
+        (row,) = await yard.rows(Cluster, Cluster.id == key_of(cluster))
+        await change(site, "unregisterCluster", clusterId=cluster["id"])
+        await visit_cluster(yard.context(), row, rented)
+        (row,) = await yard.rows(Cluster, Cluster.id == key_of(cluster))
+        assert (row.state, row.lease_token) == ("UNREGISTERED", None)
+        assert rented.calls == {}
 
     async def test_under_the_same_name_it_comes_back_as_what_it_was(self, site: Site) -> None:
         cluster = await registered(site)
