@@ -1,7 +1,6 @@
 """One answer: a plan is bound to a request, its statement is fetched, and the text is finished."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from guildhall.graphql.compiler.fragments import Fragment
@@ -18,37 +17,7 @@ STATEMENTS_MAX = 32
 Fetch: TypeAlias = Callable[[str, Sequence[Any]], Awaitable[str | None]]
 """Runs a statement with its arguments (`$1`, …) and gives the one text that it returns."""
 
-
-@dataclass(frozen=True)
-class Finisher:
-    """Finishes the text of a statement without Python; `reads` holds afterwards what is to be recorded."""
-
-    plan: Plan
-    run: Run
-    fragments: Sequence[Fragment]
-    reads: Reads
-
-    def finish(self, text: str) -> str:
-        """The JSON text of `data`; raises FallBack where graphql-core must answer."""
-        if is_finished(text):
-            return text
-        return Marks(self.plan, self.run, self.fragments, self.reads, {}).replaced(text)
-
-
-@dataclass(frozen=True)
-class Bound:
-    """One statement with the values of one request. Its text is the same for all requests of that shape."""
-
-    sql: str
-    arguments: Sequence[Any]
-    finisher: Finisher
-
-
-def bind(plan: Plan, run: Run, words: frozenset[str]) -> Bound:
-    """The statement of a plan in which no field is Python's."""
-    fragments = [source(run) for source in plan.slots]
-    statement = statement_of(plan, fragments, lambda: write_statement(plan, fragments, words))
-    return Bound(statement.text, statement.arguments(run, fragments), Finisher(plan, run, fragments, Reads()))
+Write: TypeAlias = Callable[[Plan, Sequence[Fragment], frozenset[str]], Statement]
 
 
 class Answering:
@@ -62,16 +31,22 @@ class Answering:
 
     async def text(self, plan: Plan) -> str:
         """The JSON text of the root; raises FallBack where graphql-core must answer."""
-        await self._prepare(plan)
-        bound = bind(plan, self._run, self._words)
-        found = await self._fetch(bound.sql, bound.arguments)
+        found = await self._fetched(plan, write_statement)
         assert found is not None, "a root is always there"
-        return found if is_finished(found) else await self._finished(plan, bound.finisher.fragments, found)
+        return found
 
     async def _prepare(self, plan: Plan) -> None:
         for prepared in plan.prepared:
             if prepared not in self._run.given:
                 self._run.given[prepared] = await prepared.value(self._run)
+
+    async def _fetched(self, plan: Plan, write: Write) -> str | None:
+        """The finished text of a plan's statement."""
+        await self._prepare(plan)
+        fragments = [source(self._run) for source in plan.slots]
+        statement = statement_of(plan, fragments, lambda: write(plan, fragments, self._words))
+        found = await self._fetch(statement.text, statement.arguments(self._run, fragments))
+        return found if found is None or is_finished(found) else await self._finished(plan, fragments, found)
 
     async def _finished(self, plan: Plan, fragments: Sequence[Fragment], text: str) -> str:
         said: dict[str, str] = {}
@@ -99,14 +74,10 @@ class Answering:
         """Each object as the document selects of it, by one statement."""
         if not objects:
             return []
-        await self._prepare(plan)
         self._run.given[plan] = objects_text(objects)
-        fragments = [source(self._run) for source in plan.slots]
-        statement = statement_of(plan, fragments, lambda: write_items(plan, fragments, self._words))
-        found = await self._fetch(statement.text, statement.arguments(self._run, fragments))
+        found = await self._fetched(plan, write_items)
         assert found is not None, "there are objects"
-        text = found if is_finished(found) else await self._finished(plan, fragments, found)
-        return text.split(SEPARATOR)
+        return found.split(SEPARATOR)
 
 
 def statement_of(plan: Plan, fragments: Sequence[Fragment], write: Callable[[], Statement]) -> Statement:

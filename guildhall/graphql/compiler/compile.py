@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from graphql import DocumentNode, GraphQLError, GraphQLSchema, OperationDefinitionNode, OperationType
@@ -9,8 +10,9 @@ from graphql.execution.values import VariableValues
 
 from guildhall.errors import GuildhallError
 from guildhall.graphql.catalogue import Catalogue
-from guildhall.graphql.compiler.answers import Answering, Bound, Fetch, bind
+from guildhall.graphql.compiler.answers import Answering, Fetch
 from guildhall.graphql.compiler.inputs import Variables
+from guildhall.graphql.compiler.leaves import NoText
 from guildhall.graphql.compiler.plan import NotCompilable, Plan
 from guildhall.graphql.compiler.planner import Planner
 from guildhall.graphql.compiler.runs import FallBack, Run
@@ -20,7 +22,7 @@ from guildhall.graphql.context import Context
 from guildhall.graphql.recording import Reads
 from guildhall.graphql.resolving import resolving
 
-REFUSALS = (GuildhallError, GraphQLError, NotCompilable)
+REFUSALS = (GuildhallError, GraphQLError, NotCompilable, NoText)
 """What is met while a request is bound, and met again by graphql-core, which words it where it belongs."""
 
 PLANS_MAX = 32
@@ -34,12 +36,7 @@ class CompiledDocument:
         await reads.write(context)                                      # no record, no answer
 
     The text is the JSON of `data`. FallBack means: graphql-core is to answer this request, because its answer has
-    errors; so does an error of the database about a value (SQLSTATE class 22, or more than one row). Where no field is
-    Python's (`is_one_statement`), the same can be done in two steps, with the statement between them:
-
-        bound = compiled.bind(context, variables)                       # raises FallBack
-        text = bound.finisher.finish(await fetch(bound.sql, bound.arguments))
-        await bound.finisher.reads.write(context)
+    errors; so does an error of the database about a value (SQLSTATE class 22, or more than one row).
     """
 
     def __init__(
@@ -58,16 +55,9 @@ class CompiledDocument:
         self.fields = whole.fields
         """How many fields the document selects at most."""
         self.is_one_statement = not whole.prepared and not whole.called
-
-    def bind(self, context: Context, variables: Mapping[str, Any]) -> Bound:
-        """The one statement for this request, with its values; raises FallBack."""
-        if not self.is_one_statement:
-            raise FallBack
-        try:
-            plan, run = self._asked(context, variables)
-            return bind(plan, run, self._words)
-        except REFUSALS as error:
-            raise FallBack from error
+        """Whether no field is Python's."""
+        if not self._switches.booleans and not self._switches.nodes:
+            self._plans[()] = whole
 
     async def answer(self, context: Context, variables: Mapping[str, Any], fetch: Fetch) -> tuple[str, Reads]:
         """The JSON text of `data`, and the reads to be recorded before it leaves; raises FallBack."""
@@ -126,6 +116,7 @@ def compile_document(
     return CompiledDocument(schema, catalogue, document, operation)
 
 
+@lru_cache(maxsize=8)
 def words_of(catalogue: Catalogue) -> frozenset[str]:
     """The schema's own names of fields; every other response key is a caller's word, and bound."""
     return frozenset({"__typename"}.union(*(declared.fields for declared in catalogue.types.values())))

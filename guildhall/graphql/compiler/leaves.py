@@ -6,6 +6,7 @@ that is none) becomes `MISTAKE`, and graphql-core answers instead.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Any
 
 from graphql import GraphQLEnumType, GraphQLList, GraphQLNonNull, GraphQLScalarType
@@ -16,11 +17,14 @@ from sqlalchemy import Float as SqlFloat
 
 from guildhall.graphql.compiler.fragments import clause_of
 from guildhall.graphql.compiler.shapes import JsonKey, Leaf, RowValue
+from guildhall.graphql.scalars import serialize_moment
 
 MISTAKE = r"E'\x01!\x02'"
 """The mark of something that graphql-core must word; no JSON text holds such characters."""
 
 _MOMENT = r"""'\"YYYY-MM-DD"T"HH24:MI:SS.US"Z\""'"""
+
+_FIRST, _LAST = (f'"{serialize_moment(end)}"' for end in (datetime.min, datetime.max))  # noqa: DTZ901 -- as the driver
 
 
 class NoText(Exception):
@@ -131,13 +135,15 @@ def _truth(column: str, _plain: bool) -> str:
 
 
 def _moment(column: str, _plain: bool) -> str:
-    """An infinity, which no calendar writes, is NULL to `to_char`."""
+    """An infinity, which no calendar writes, is NULL to `to_char`; to the driver it is the last or first moment."""
     written = f"to_char({column} AT TIME ZONE 'UTC', {_MOMENT})"
-    return f"coalesce({written}, CASE WHEN {column} IS NOT NULL THEN {MISTAKE} END)"
+    ends = f"WHEN 'infinity' THEN {quoted(_LAST)} WHEN '-infinity' THEN {quoted(_FIRST)}"
+    return f"coalesce({written}, CASE {column} {ends} END)"
 
 
 def _day(column: str, _plain: bool) -> str:
-    return f"CASE WHEN isfinite({column}) THEN to_json({column})::text WHEN {column} IS NOT NULL THEN {MISTAKE} END"
+    ends = f"""WHEN 'infinity' THEN '"{date.max}"' WHEN '-infinity' THEN '"{date.min}"'"""
+    return f"CASE {column} {ends} ELSE to_json({column})::text END"
 
 
 def _credits(column: str, _plain: bool) -> str:

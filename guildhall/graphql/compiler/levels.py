@@ -34,8 +34,12 @@ class Parameters:
     def text(self, text: str) -> str:
         """The `$n` of a text that is the same for all requests, but not ours."""
         if text not in self._bound:
-            self._bound[text] = self.add(lambda _run, _fragments: text) + "::text"
+            self._bound[text] = self.constant(text) + "::text"
         return self._bound[text]
+
+    def constant(self, value: Any) -> str:  # noqa: ANN401 -- any value
+        """The `$n` of a value that is the same for all requests."""
+        return self.add(lambda _run, _fragments: value)
 
     def value(self, slot: int, place: int, process: Process | None = None) -> str:
         """The `$n` of a fragment's value."""
@@ -93,7 +97,7 @@ class Levels:
         statement = statement.order_by(
             *(clause.desc() if down else clause.asc() for clause, down in zip(orders, directions, strict=True))
         )
-        text = select_text(statement, self._parameters.place)
+        text = select_text(statement, self._parameters)
         if level.limit is not None:
             text += f" LIMIT {self.limit(level)}"
         if level.numbered:
@@ -104,7 +108,7 @@ class Levels:
         """`SELECT count(*) …` of a level's rows, as far as the maximum allows."""
         one: Any = literal_column("1").label("one")
         statement = select(one).select_from(self._base(level)).where(*self._where(level))
-        text = select_text(statement, self._parameters.place)
+        text = select_text(statement, self._parameters)
         limit = "" if maximum is None else f" LIMIT {maximum + 1}"
         return f"SELECT count(*) FROM ({text}{limit}) {level.alias}"
 

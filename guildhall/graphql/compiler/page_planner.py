@@ -8,7 +8,7 @@ from graphql.execution.collect_fields import FieldDetailsList
 
 from guildhall.graphql.compiler import shapes, slots
 from guildhall.graphql.compiler.frames import Frame, RowFrame
-from guildhall.graphql.compiler.plan import NotCompilable, Plan
+from guildhall.graphql.compiler.plan import NotCompilable, Plan, at
 from guildhall.graphql.compiler.runs import FieldCall
 from guildhall.graphql.compiler.selections import Selections
 from guildhall.graphql.compiler.shapes import Leaf, Level, Link, Member, Object, Page, SlotPart, Value
@@ -75,7 +75,8 @@ class PagePlanner:
         """The connection's members over one level of rows, where any of them needs the rows."""
         members = []
         for key, name, details in self._fields(self._names.connection, self._asked.details):
-            members.append((key, self._member(name, details)))
+            with at(key):
+                members.append((key, self._member(name, details)))
         checked = None
         if self._level is not None and self._has_after() and self._link is not None:
             checked = shapes.CursorCheck(self._site(), self._link.local)
@@ -129,9 +130,11 @@ class PagePlanner:
                 level.placed = True
                 members.append((key, self._cursor(level)))
             elif name == "node":
-                members.append((key, self._node(below)))
+                with at(key):
+                    members.append((key, self._node(below)))
             else:
-                members.append((key, self._edge_value(level, name, below)))
+                with at(key):
+                    members.append((key, self._edge_value(level, name, below)))
         return Object(members)
 
     def _edge_value(self, level: Level, name: str, details: FieldDetailsList) -> Member:
@@ -146,7 +149,7 @@ class PagePlanner:
                 made: Member = self._planning.json(asked, source, value)
                 return made
             case _:
-                raise NotCompilable(f"a {type(source).__name__.lower()} of an edge", [name])
+                raise NotCompilable(f"a {type(source).__name__.lower()} of an edge")
 
     def _page_info(self, details: FieldDetailsList) -> Member:
         level = self._rows_level()
@@ -175,7 +178,7 @@ class PagePlanner:
         asked = self._planning.field(self._plan.catalogue.types[self._names.connection], name, [])
         source = asked.field.source
         if not isinstance(source, Column) or not isinstance(source.expression, str) or self._slot is None:
-            raise NotCompilable(f"a {type(source).__name__.lower()} of a list", [name])
+            raise NotCompilable(f"a {type(source).__name__.lower()} of a list")
         return shapes.Fact(SlotPart(self._slot, f"fact {source.expression}"), asked.definition.type)
 
     def _cursor(self, level: Level) -> shapes.CursorOf:

@@ -1,7 +1,8 @@
 """The plan of one document while it is made: levels, slots, and what is asked of each request."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,8 @@ from guildhall.auth.permissions import PERMISSIONS
 from guildhall.graphql import statements
 from guildhall.graphql.catalogue import Catalogue
 from guildhall.graphql.compiler.fragments import Fragment
-from guildhall.graphql.compiler.frames import RowFrame
+from guildhall.graphql.compiler.frames import NoOperand, RowFrame
+from guildhall.graphql.compiler.leaves import NoText
 from guildhall.graphql.compiler.python_fields import Called, Prepared
 from guildhall.graphql.compiler.shapes import Level, Link, Object, Slot
 from guildhall.graphql.compiler.slots import Computed, Listing, Source, Visible
@@ -31,6 +33,17 @@ class NotCompilable(Exception):
         super().__init__(f"{'.'.join(path)}: {reason}" if path else reason)
         self.reason = reason
         self.path = tuple(path)
+
+
+@contextmanager
+def at(key: str) -> Iterator[None]:
+    """What is not compilable within is so at this response key."""
+    try:
+        yield
+    except NotCompilable as error:
+        raise NotCompilable(error.reason, [key, *error.path]) from error
+    except (NoText, NoOperand) as error:
+        raise NotCompilable(str(error), [key]) from error
 
 
 @dataclass(eq=False)

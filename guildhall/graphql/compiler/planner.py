@@ -10,10 +10,10 @@ from guildhall.auth.permissions import PERMISSIONS
 from guildhall.graphql import statements
 from guildhall.graphql.catalogue import Catalogue
 from guildhall.graphql.compiler import shapes, slots
-from guildhall.graphql.compiler.frames import Frame, JsonFrame, NoOperand, RowFrame
-from guildhall.graphql.compiler.leaves import NoText, check_written
+from guildhall.graphql.compiler.frames import Frame, JsonFrame, RowFrame
+from guildhall.graphql.compiler.leaves import check_written
 from guildhall.graphql.compiler.page_planner import PagePlanner
-from guildhall.graphql.compiler.plan import ITEMS, NotCompilable, Plan
+from guildhall.graphql.compiler.plan import ITEMS, NotCompilable, Plan, at
 from guildhall.graphql.compiler.python_fields import Called, Prepared, reader_of
 from guildhall.graphql.compiler.runs import FallBack, FieldCall, Run
 from guildhall.graphql.compiler.selections import Selections
@@ -102,12 +102,8 @@ class Planner:
                 raise NotCompilable("the schema itself is told by graphql-core", [key])
             self.plan.fields += 1
             asked = _Field(declared, declared.fields[name], type_.fields[name], details)
-            try:
+            with at(key):
                 members.append((key, self._member(asked, frame)))
-            except NotCompilable as error:
-                raise NotCompilable(error.reason, [key, *error.path]) from error
-            except (NoText, NoOperand) as error:
-                raise NotCompilable(str(error), [key]) from error
         return Object(members)
 
     def field(self, declared: TypeDeclaration, name: str, details: FieldDetailsList) -> "_Field":

@@ -4,20 +4,29 @@ A list of values (`IN`) becomes one array, so that its length does not change th
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
-from sqlalchemy import ARRAY, BindParameter, ClauseElement
+from sqlalchemy import ARRAY, BindParameter, ClauseElement, Integer, String
 from sqlalchemy.dialects.postgresql.asyncpg import PGCompiler_asyncpg, PGDialect_asyncpg
+from sqlalchemy.exc import CompileError
 from sqlalchemy.types import TypeEngine
 
 Process = Callable[[Any], Any]
-Place = Callable[[BindParameter[Any], "Process | None"], "str | None"]
-"""Gives the `$n` of a value that requests give, with what makes it fit for the driver; None for one that is ours."""
 
 
-def select_text(statement: ClauseElement, place: Place) -> str:
+class Places(Protocol):
+    """Gives values their `$n`, with what makes them fit for the driver."""
+
+    def place(self, bind: BindParameter[Any], process: Process | None) -> str | None:
+        """That of a value which requests give; None for one that a declaration fixes."""
+
+    def constant(self, value: Any) -> str:  # noqa: ANN401 -- any value
+        """That of a value which is the same for all requests, and which no literal writes."""
+
+
+def select_text(statement: ClauseElement, places: Places) -> str:
     """The text of the statement."""
-    return str(_Compiler(place, statement).string)
+    return str(_Compiler(places, statement).string)
 
 
 def type_text(type_: TypeEngine[Any]) -> str:
@@ -26,19 +35,25 @@ def type_text(type_: TypeEngine[Any]) -> str:
 
 
 class _Compiler(PGCompiler_asyncpg):
-    def __init__(self, place: Place, statement: ClauseElement) -> None:
-        self._place = place
+    def __init__(self, places: Places, statement: ClauseElement) -> None:
+        self._places = places
         super().__init__(_DIALECT, statement)
 
     def visit_bindparam(self, bindparam: BindParameter[Any], *_: Any, **options: Any) -> str:  # noqa: ANN401
         """A parameter where a request gives the value; a literal where the declaration does."""
         implementation = bindparam.type._unwrapped_dialect_impl(self.dialect)  # noqa: SLF001 -- as `bindparam_string` does
         processor = bindparam.type._cached_bind_processor(self.dialect)  # noqa: SLF001
-        name = None if bindparam.expanding else self._place(bindparam, processor)
+        name = None if bindparam.expanding else self._places.place(bindparam, processor)
         if name is None:
             options["literal_binds"] = True
-            literal: str = super().visit_bindparam(bindparam, **options)  # type: ignore[no-untyped-call]
-            return literal
+            try:
+                literal: str = super().visit_bindparam(bindparam, **options)  # type: ignore[no-untyped-call]
+            except CompileError:
+                value = bindparam.effective_value
+                name = self._places.constant(value if processor is None else processor(value))
+            else:
+                known = isinstance(implementation, String | Integer) or not implementation.render_bind_cast
+                return literal if known else f"{literal}::{type_text(implementation)}"
         return f"{name}::{type_text(implementation)}" if implementation.render_bind_cast else name
 
     def visit_in_op_binary(self, binary: Any, operator: Any, **options: Any) -> str:  # noqa: ANN401, ARG002
@@ -55,7 +70,9 @@ class _Compiler(PGCompiler_asyncpg):
         if not isinstance(values, BindParameter) or not values.expanding:
             return None
         processor = values.type._cached_bind_processor(self.dialect)  # noqa: SLF001
-        name = self._place(values, None if processor is None else lambda given: [processor(value) for value in given])
+        name = self._places.place(
+            values, None if processor is None else lambda given: [processor(value) for value in given]
+        )
         if name is None:
             return None
         left = self.process(binary.left, **options)

@@ -193,7 +193,7 @@ class _Writer:
 
     def _fact(self, member: shapes.Fact) -> list[Piece]:
         clause = self._levels.clause(member.part)
-        row = select_text(select(clause.label("c")), self._parameters.place)
+        row = select_text(select(clause.label("c")), self._parameters)
         leaf = shapes.Leaf(RowValue("fact", "c"), member.type)
         return [Sql(f"(SELECT {concatenated([text_of(leaf, about(clause))])} FROM ({row}) fact)")]
 

@@ -12,12 +12,13 @@ from guildhall.auth.actor import Actor
 from guildhall.clock import SimulatedClock, new_id
 from guildhall.db.transaction import Database
 from guildhall.graphql.compiler.compile import CompiledDocument, compile_document
-from guildhall.graphql.compose import Composed
+from guildhall.graphql.compose import Composed, compose
 from guildhall.graphql.context import Context, Services
 from guildhall.graphql.cursors import CursorSigner
 from guildhall.graphql.execution import Executor, Request
 from guildhall.graphql.recording import Reads
 from guildhall.settings import Settings
+from tests.guildhall.graphql.compiler import odd as odd_types
 
 
 def in_order(value: Any) -> Any:
@@ -67,11 +68,28 @@ class Both:
         return data
 
 
-@pytest.fixture
-def both(house_database: Database, composed: Composed, settings: Settings, clock: SimulatedClock) -> Both:
-    """The example house, both ways."""
+@pytest.fixture(scope="session")
+def odd_composed() -> Composed:
+    return compose(odd_types.TYPES)
 
-    def new_context(actor: Actor) -> Context:
+
+@pytest.fixture
+def both(new_context: Callable[[Actor], Context], composed: Composed, settings: Settings) -> Both:
+    """The example house, both ways."""
+    return Both(composed, new_context, settings)
+
+
+@pytest.fixture
+def odd(new_context: Callable[[Actor], Context], odd_composed: Composed, settings: Settings) -> Both:
+    """The example house with all that is odd, both ways."""
+    return Both(odd_composed, new_context, settings)
+
+
+@pytest.fixture
+def new_context(house_database: Database, settings: Settings, clock: SimulatedClock) -> Callable[[Actor], Context]:
+    """A request of a caller."""
+
+    def make(actor: Actor) -> Context:
         return Context(
             database=house_database,
             actor_or_none=actor,
@@ -84,4 +102,4 @@ def both(house_database: Database, composed: Composed, settings: Settings, clock
             request_id="request-1",
         )
 
-    return Both(composed, new_context, settings)
+    return make
