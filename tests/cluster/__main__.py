@@ -8,7 +8,7 @@ import sys
 
 from tests.cluster.binaries import built_binaries
 from tests.cluster.demonstration import demonstrate
-from tests.cluster.images import archives
+from tests.cluster.images import archives, training_archive
 from tests.cluster.joining import check_machine, join, name_of_checkout, take_down
 from tests.cluster.unavailable import ClusterUnavailable
 
@@ -38,6 +38,7 @@ def build(_: argparse.Namespace) -> int:
     """Fill the cache, so that no test waits for a compiler."""
     check_machine(real_node=True)
     archives(built_binaries(complain), complain)
+    training_archive(complain)
     return 0
 
 

@@ -1,33 +1,32 @@
 """The images that pods of the test cluster run: archives written by us, imported into containerd, no registry.
 
 `pause` holds a pod's namespaces; `python` is a Debian with Python and a user that is not root; `training` has what the
-demo's training script imports as well, and is brought only to clusters that ask for it. An archive is what
-`docker save` writes: the layer, the configuration that names it by digest, and a manifest that names both.
+demo's training script imports as well, in a second layer, and is brought only to clusters that ask for it.
 """
 
-import gzip
-import hashlib
-import io
-import json
 import os
+import platform
 import shutil
 import subprocess
-import tarfile
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster.binaries import Binaries
 from tests.cluster.caching import cached, digest_of
+from tests.cluster.packing import Layer, layers_of, pack_layer, write_archive
 from tests.cluster.unavailable import ClusterUnavailable
 
 PAUSE = "localhost/guildhall/pause:1"
 PYTHON = "localhost/guildhall/python:3.11"
 TRAINING = "localhost/guildhall/training:3.11"
 USER = 1000
+REPOSITORY = Path(__file__).resolve().parents[2]
 _SUITE = "bookworm"
-_PACKAGES = ("python3", "ca-certificates")
-_TRAINING_PACKAGES = (*_PACKAGES, "python3-sklearn", "python3-joblib")
+_PACKAGES = "python3,ca-certificates"
+_PYTHON_VERSION = "3.11"  # of that suite
+_SITE_PACKAGES = f"usr/local/lib/python{_PYTHON_VERSION}/dist-packages"
 # What no pod of a test reads; it would be unpacked at every start of a cluster.
 _LEFT_OUT = (
     "usr/share/doc",
@@ -39,8 +38,7 @@ _LEFT_OUT = (
     "var/lib/apt/lists",
     "var/log",
 )
-_EPOCH = "1970-01-01T00:00:00Z"
-_RECIPE = "4"  # raise it when what this module writes changes
+_RECIPE = "5"  # raise it when what this module writes changes
 
 
 @dataclass(frozen=True)
@@ -60,36 +58,39 @@ def archives(binaries: Binaries, say: Callable[[str], None]) -> Sequence[Path]:
         lambda folder: _make_pause(binaries.pause, folder),
         say,
     )
-    return [pause / "image.tar", _debian(PYTHON, _PACKAGES, say)]
+    return [pause / "image.tar", _python_archive(say)]
 
 
 def training_archive(say: Callable[[str], None]) -> Path:
     """The archive of the image `training`, made first where the cache has none."""
-    return _debian(TRAINING, _TRAINING_PACKAGES, say)
+    base = _python_archive(say)
+    requirements = _uv("export", "--frozen", "--only-group=demo", "--prune=guildhall-client", "--no-header", "--quiet")
+    recipe = digest_of([_RECIPE, base.parent.name, requirements])
+    make = lambda folder: _make_training(folder, base, requirements, say)  # noqa: E731
+    return cached("images", f"training-{recipe}", make, say) / "image.tar"
 
 
-def _debian(image: str, packages: Sequence[str], say: Callable[[str], None]) -> Path:
-    name = image.rpartition("/")[2].partition(":")[0]
-    recipe = digest_of([_RECIPE, _SUITE, *packages, str(USER), *_LEFT_OUT])
-    make = lambda folder: _make_debian(folder, image, packages, say)  # noqa: E731
-    return cached("images", f"{name}-{recipe}", make, say) / "image.tar"
+def _python_archive(say: Callable[[str], None]) -> Path:
+    recipe = digest_of([_RECIPE, _SUITE, _PACKAGES, str(USER), *_LEFT_OUT])
+    return cached("images", f"python-{recipe}", lambda folder: _make_python(folder, say), say) / "image.tar"
 
 
 def _make_pause(binary: Path, folder: Path) -> None:
     root = folder / "root"
     root.mkdir()
     shutil.copy2(binary, root / "pause")
-    _write_archive(root, folder / "image.tar", PAUSE, ["/pause"], user=65535)
+    layer = pack_layer(root, folder / "layer")
+    write_archive(folder / "image.tar", PAUSE, [layer], command=["/pause"], user=65535)
     shutil.rmtree(root)
 
 
-def _make_debian(folder: Path, image: str, packages: Sequence[str], say: Callable[[str], None]) -> None:
+def _make_python(folder: Path, say: Callable[[str], None]) -> None:
     if shutil.which("debootstrap") is None:
-        raise ClusterUnavailable(f"`debootstrap` is not installed; it makes the file system of the image {image}")
-    say(f"making the image {image} with debootstrap, once for this recipe (half a minute)")
+        raise ClusterUnavailable("`debootstrap` is not installed; it makes the file system of the image `python`")
+    say("making the image `python` with debootstrap, once for this recipe (half a minute)")
     root = folder / "root"
     made = subprocess.run(
-        ["nice", "debootstrap", "--variant=minbase", f"--include={','.join(packages)}", _SUITE, str(root)],
+        ["nice", "debootstrap", "--variant=minbase", f"--include={_PACKAGES}", _SUITE, str(root)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -111,49 +112,41 @@ def _make_debian(folder: Path, image: str, packages: Sequence[str], say: Callabl
     home = root / "home" / "guildhall"
     home.mkdir(parents=True)
     os.chown(home, USER, USER)
-    _write_archive(root, folder / "image.tar", image, ["python3"], user=USER, directory="/home/guildhall")
+    _write_python(folder, PYTHON, [pack_layer(root, folder / "layer")])
     shutil.rmtree(root)
 
 
-def _write_archive(
-    root: Path, target: Path, name: str, command: Sequence[str], *, user: int, directory: str = "/"
-) -> None:
-    layer = target.with_name("layer.tar.gz")
-    plain = hashlib.sha256()
-    with gzip.open(layer, "wb", compresslevel=1) as packed:
-        with subprocess.Popen(
-            ["tar", "--numeric-owner", "--exclude=./dev/*", "-C", str(root), "-c", "."], stdout=subprocess.PIPE
-        ) as tar:
-            assert tar.stdout is not None
-            while block := tar.stdout.read(1 << 20):
-                plain.update(block)
-                packed.write(block)
-        if tar.returncode != 0:
-            raise ClusterUnavailable(f"tar could not pack {root}")
-    configuration = json.dumps(
-        {
-            "architecture": "amd64",
-            "os": "linux",
-            "created": _EPOCH,
-            "config": {
-                "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
-                "Entrypoint": list(command),
-                "User": f"{user}:{user}",
-                "WorkingDir": directory,
-            },
-            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{plain.hexdigest()}"]},
-            "history": [{"created": _EPOCH, "created_by": "guildhall"}],
-        }
-    ).encode()
-    configuration_name = f"{hashlib.sha256(configuration).hexdigest()}.json"
-    manifest = [{"Config": configuration_name, "RepoTags": [name], "Layers": [layer.name]}]
-    with tarfile.open(target, "w") as archive:
-        for member, content in (
-            ("manifest.json", json.dumps(manifest).encode()),
-            (configuration_name, configuration),
-        ):
-            entry = tarfile.TarInfo(member)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-        archive.add(layer, layer.name)
-    layer.unlink()
+def _make_training(folder: Path, base: Path, requirements: str, say: Callable[[str], None]) -> None:
+    """The demo's own requirements at the versions that uv.lock pins, over the image `python`."""
+    say("making the image `training` from the demo's requirements, once for this recipe")
+    listed = folder / "requirements.txt"
+    listed.write_text(requirements, encoding="utf-8")
+    root = folder / "root"
+    wanted = ("--python-version", _PYTHON_VERSION, "--python-platform", f"{platform.machine()}-manylinux_2_28")
+    _uv("pip", "install", "--quiet", "--target", str(root / _SITE_PACKAGES), *wanted, "--only-binary=:all:",
+        "--require-hashes", "--requirements", str(listed))  # fmt: skip
+    for tests in sorted(root.glob("**/tests")):
+        shutil.rmtree(tests)
+    _write_python(folder, TRAINING, [*layers_of(base, folder), pack_layer(root, folder / "layer")])
+    shutil.rmtree(root)
+
+
+def _write_python(folder: Path, image: str, layers: Sequence[Layer]) -> None:
+    write_archive(folder / "image.tar", image, layers, command=["python3"], user=USER, directory="/home/guildhall")
+
+
+def _uv(*arguments: str) -> str:
+    """Run the uv that the Makefile fetches."""
+    found = subprocess.run(
+        [sys.executable, "tools/get_uv.py"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    program = found.stdout.strip()
+    said = (
+        found
+        if found.returncode
+        else subprocess.run([program, *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    )
+    if said.returncode != 0:
+        last = (said.stderr.strip().splitlines() or ["no word"])[-1]
+        raise ClusterUnavailable(f"uv {arguments[0]} failed: {last}")
+    return said.stdout

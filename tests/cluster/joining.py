@@ -19,12 +19,11 @@ from typing import Any, Self
 from tests.cluster.binaries import built_binaries
 from tests.cluster.caching import locked
 from tests.cluster.configuration import CNI_PLUGINS
-from tests.cluster.images import archives
+from tests.cluster.images import REPOSITORY, archives
 from tests.cluster.keeper import LISTENING, SOCKET, lock_of
 from tests.cluster.standing import remove_control_group, remove_folder
 from tests.cluster.unavailable import ClusterUnavailable
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
 DOWN_SECONDS_MAX = 120
 ANSWER_SECONDS_MAX = 300

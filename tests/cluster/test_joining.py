@@ -17,7 +17,8 @@ from tests.cluster import fixtures, joining
 from tests.cluster.binaries import Binaries
 from tests.cluster.caching import cache_folder
 from tests.cluster.handle import RealCluster
-from tests.cluster.joining import REPOSITORY, join, order, states_folder, sweep, take_down
+from tests.cluster.images import REPOSITORY
+from tests.cluster.joining import join, order, states_folder, sweep, take_down
 from tests.cluster.keeper import lock_of
 from tests.cluster.standing import CONTROL_GROUPS
 from tests.cluster.unavailable import ClusterUnavailable
