@@ -42,8 +42,9 @@ Message = MutableMapping[str, Any]
 class Limit:
     """The ASGI app. `viewer` and `teams` are what the token of the others says."""
 
-    def __init__(self, url: str, key: bytes, teams: Sequence[UUID]) -> None:
+    def __init__(self, url: str, key: bytes, teams: Sequence[UUID], public_url: str) -> None:
         self._url = url
+        self._public_url = public_url
         self._teams = list(teams)
         padded = key.ljust(_BLOCK, b"\0")
         self._key = key
@@ -61,7 +62,11 @@ class Limit:
                 user=url.username,
                 password=url.password,
                 database=url.database,
-                server_settings=server_settings(url, statement_seconds=30, role=SERVICE_ROLE),
+                server_settings={
+                    **server_settings(url, statement_seconds=30, role=SERVICE_ROLE),
+                    # Or a page's length, being a parameter, has every request planned anew.
+                    "plan_cache_mode": "force_generic_plan",
+                },
             )
             connections.append(connection)
             self._free.put_nowait({name: await connection.prepare(text) for name, text in statements().items()})
@@ -101,8 +106,10 @@ class Limit:
             after = variables.get("after")
             return ("page", given) if after is None else ("page_after", [*given, *self._opened(after)])
         if begin.startswith(" ModelPage"):
-            return "model_page", [variables["team"], variables["name"], self._teams]
-        return "search", [variables["text"], variables["first"], self._teams]
+            return "model_page", [variables["team"], variables["name"], self._teams, self._public_url]
+        words = variables["text"].split()
+        texts = [variables["text"], _beginnings(words, " & "), " or ".join(words), _beginnings(words, " | ")]
+        return "search", [variables["first"], self._teams, *texts, self._inner, self._outer, BINDING]
 
     def _opened(self, cursor: str) -> tuple[datetime, UUID]:
         raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
@@ -110,6 +117,10 @@ class Limit:
         assert hmac.compare_digest(raw[:16], hmac.digest(self._key, message, "sha256")[:16]), "not our cursor"
         (_, at), (_, key) = json.loads(raw[16:])
         return datetime.fromisoformat(at), UUID(key)
+
+
+def _beginnings(words: Sequence[str], between: str) -> str:
+    return between.join(f"'{word}':*" for word in words)
 
 
 def statements() -> dict[str, str]:
@@ -121,9 +132,9 @@ def statements() -> dict[str, str]:
     return found
 
 
-async def serve(url: str, key: bytes, teams: Sequence[UUID], port: int) -> None:
+async def serve(url: str, key: bytes, teams: Sequence[UUID], public_url: str, port: int) -> None:
     """Until the process is ended."""
-    app = Limit(url, hashlib.sha256(key).digest(), teams)
+    app = Limit(url, hashlib.sha256(key).digest(), teams, public_url)
     async with app.opened():
         await Server(
             app, address="127.0.0.1", port=port, interface=Interfaces.ASGI, websockets=False, log_enabled=False
@@ -136,6 +147,7 @@ if __name__ == "__main__":
             os.environ["LIMIT_DATABASE_URL"],
             Path(os.environ["LIMIT_KEY_FILE"]).read_bytes(),
             [UUID(each) for each in os.environ["LIMIT_TEAMS"].split(",")],
+            os.environ["LIMIT_PUBLIC_URL"],
             int(sys.argv[1]),
         )
     )

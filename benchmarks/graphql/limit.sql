@@ -28,3 +28,144 @@ FROM (
         ORDER BY created_at DESC, id DESC LIMIT $1::int + 1
     ) AS found
 ) AS page
+
+-- name: model_page
+-- $1 team, $2 name, $3 the viewer's teams, $4 where files are read
+WITH RECURSIVE model AS MATERIALIZED (
+    SELECT models.id, models.name, task, description, risk_tier FROM models JOIN teams ON teams.id = models.team_id
+    WHERE teams.name = $1 AND models.name = $2 AND (visibility = 'ORGANISATION' OR team_id = ANY ($3::uuid[]))
+), version AS MATERIALIZED (
+    SELECT * FROM model_versions WHERE model_id = (SELECT id FROM model) ORDER BY number DESC LIMIT 10
+), walked (root, distance, edge_id, edge_kind, basis, from_id, to_id) AS (
+    SELECT version.id, 1, edge.id, edge.kind, edge.basis, edge.from_id, edge.to_id
+    FROM version JOIN lineage_edges AS edge ON edge.from_id = version.id
+    UNION ALL
+    SELECT root, distance + 1, edge.id, edge.kind, edge.basis, edge.from_id, edge.to_id
+    FROM walked JOIN lineage_edges AS edge ON edge.from_id = walked.to_id WHERE distance < 4
+)
+SELECT concat('{"data":{"model":', coalesce((SELECT concat(
+    '{"id":"Model_', replace(model.id::text, '-', ''), '","name":', to_json(model.name), ',"task":', to_json(task),
+    ',"description":', to_json(description), ',"riskTier":"', risk_tier, '","dataNeeds":', coalesce((
+        SELECT concat('{"features":[', (
+            SELECT string_agg(concat('{"name":', feature -> 'name', ',"type":', feature -> 'type', ',"unit":', feature -> 'unit',
+                ',"required":', feature -> 'required', '}'), ',') FROM jsonb_array_elements(features) AS feature),
+            '],"labelDefinition":', coalesce(to_json(label_definition)::text, 'null'),
+            ',"rowsMin":', coalesce('"' || rows_min || '"', 'null'), '}')
+        FROM data_needs WHERE model_version_id = coalesce(
+            (SELECT model_version_id FROM aliases WHERE aliases.model_id = model.id AND name = 'champion'),
+            (SELECT id FROM model_versions AS latest WHERE latest.model_id = model.id AND status = 'PUBLISHED'
+            ORDER BY number DESC LIMIT 1))), 'null'),
+    ',"aliases":[', (
+        SELECT string_agg(concat('{"name":', to_json(aliases.name), ',"version":{"number":', aliased.number, '},"protected":',
+            CASE WHEN protected THEN 'true' ELSE 'false' END, '}'), ',' ORDER BY aliases.name)
+        FROM aliases JOIN model_versions AS aliased ON aliased.id = model_version_id WHERE aliases.model_id = model.id),
+    '],"versions":{"totalCount":', (SELECT count(*) FROM model_versions AS every WHERE every.model_id = model.id), ',"nodes":[', (
+        SELECT string_agg(concat(
+            '{"id":"ModelVersion_', replace(version.id::text, '-', ''), '","number":', number, ',"status":"', status,
+            '","statusReason":', CASE WHEN status_code IS NULL THEN 'null' ELSE concat(
+                '{"code":', to_json(status_code), ',"message":', to_json(status_message), '}') END,
+            ',"card":', (
+                SELECT concat('{"completeness":', 1 - count(missing.name)::float8 / count(*), ',"missing":',
+                    coalesce(json_agg(missing.name ORDER BY place) FILTER (WHERE missing.name IS NOT NULL), '[]'::json),
+                    ',"sections":[', (
+                        SELECT string_agg(concat('{"name":', to_json(section.name), ',"body":', to_json(body), '}'),
+                            ',' ORDER BY position, section.name)
+                        FROM card_sections AS section WHERE section.model_version_id = version.id), ']}')
+                FROM unnest(CASE model.risk_tier
+                    WHEN 'LOW' THEN ARRAY['Intended use', 'Training data', 'Metrics']
+                    WHEN 'LIMITED' THEN ARRAY['Intended use', 'Limitations', 'Training data', 'Procedure', 'Metrics', 'Data needs']
+                    ELSE ARRAY['Intended use', 'Limitations', 'Training data', 'Procedure', 'Metrics', 'Data needs',
+                        'Evaluation', 'Ethical considerations', 'Human oversight'] END)
+                    WITH ORDINALITY AS required (name, place)
+                LEFT JOIN LATERAL (SELECT required.name WHERE NOT EXISTS (
+                    SELECT FROM card_sections WHERE model_version_id = version.id AND card_sections.name = required.name)
+                    AND NOT (required.name = 'Data needs' AND EXISTS (
+                        SELECT FROM data_needs WHERE model_version_id = version.id))) AS missing ON true),
+            ',"metrics":[', (
+                SELECT string_agg(concat('{"name":', to_json(metric.name), ',"value":', value, ',"split":',
+                    coalesce(to_json(split)::text, 'null'), '}'), ',' ORDER BY metric.id)
+                FROM model_metrics AS metric WHERE metric.model_version_id = version.id),
+            '],"artifacts":{"nodes":[', (
+                SELECT string_agg(concat('{"path":', to_json(path), ',"sizeBytes":"', size_bytes, '","sha256":"', sha256,
+                    '","url":', CASE WHEN state = 'STORED' THEN to_json($4 || '/artifacts/' || id)::text ELSE 'null' END, '}'), ',')
+                FROM (SELECT * FROM artifacts WHERE owner_kind = 'MODEL_VERSION' AND owner_id = version.id
+                    ORDER BY path, id LIMIT 20) AS file),
+            ']},"producedBy":', coalesce((
+                SELECT concat('{"id":"Job_', replace(jobs.id::text, '-', ''), '","state":"', state, '"}')
+                FROM jobs WHERE jobs.id = produced_by_job_id AND team_id = ANY ($3::uuid[])), 'null'),
+            ',"lineage":{"complete":', (
+                SELECT CASE WHEN count(*) = 0 THEN 'true' ELSE 'false' END FROM walked WHERE root = version.id AND distance = 4),
+            ',"links":[', (
+                SELECT string_agg(concat('{"kind":"', edge_kind, '","basis":"', basis,
+                    '","from":{"__typename":"ModelVersion","id":"ModelVersion_', replace(from_id::text, '-', ''),
+                    '"},"to":{"__typename":"ModelVersion","id":"ModelVersion_', replace(to_id::text, '-', ''), '"}}'),
+                    ',' ORDER BY distance, edge_id) FROM walked WHERE root = version.id AND distance < 4),
+            ']}}'), ',' ORDER BY number DESC) FROM version),
+    ']},"lessons":{"nodes":[', (
+        SELECT string_agg(concat('{"id":"Lesson_', replace(lesson.id::text, '-', ''), '","summary":', to_json(summary), ',"body":',
+            to_json(body), ',"outcome":"', outcome, '","dontUseWhen":', coalesce(to_json(dont_use_when)::text, 'null'),
+            ',"evidence":{"job":null},"author":{"name":', to_json(users.name), '},"createdAt":"',
+            to_char(lesson.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), '"}'), ','
+            ORDER BY lesson.created_at DESC, lesson.id DESC)
+        FROM (SELECT * FROM lessons WHERE lessons.model_id = model.id ORDER BY created_at DESC, id DESC LIMIT 5) AS lesson
+        JOIN users ON users.id = author_id),
+    ']},"adoptions":{"totalCount":', (
+        SELECT count(*) FROM adoptions WHERE adoptions.model_id = model.id AND ended_at IS NULL), ',"nodes":[', (
+        SELECT string_agg(concat('{"team":{"name":', to_json(teams.name), '},"version":{"number":', adopted.number, '},"since":"',
+            to_char(since AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), '"}'), ',' ORDER BY since DESC, adoption.id DESC)
+        FROM (SELECT * FROM adoptions WHERE adoptions.model_id = model.id AND ended_at IS NULL
+            ORDER BY since DESC, id DESC LIMIT 10) AS adoption
+        JOIN teams ON teams.id = adoption.team_id JOIN model_versions AS adopted ON adopted.id = adoption.model_version_id),
+    ']}}') FROM model), 'null'), '}}')
+
+-- name: search
+-- $1 how many, $2 the viewer's teams, $3 and $4 the words as English and as beginnings, $5 and $6 the same for what is shown,
+-- $7 and $8 the keys of the cursors' MAC, $9 what they are bound to
+WITH query AS MATERIALIZED (
+    SELECT websearch_to_tsquery('english', $3::text) || to_tsquery('simple', $4::text) AS wanted,
+        websearch_to_tsquery('english', $5::text) || to_tsquery('simple', $6::text) AS shown
+), found AS MATERIALIZED (
+    SELECT id, round(ts_rank('{0.1, 0.25, 0.5, 1.0}', search, wanted, 32) * 1000000)::int AS score FROM query, models
+    WHERE search @@ wanted AND (visibility = 'ORGANISATION' OR team_id = ANY ($2::uuid[]))
+), hit AS (
+    SELECT *, row_number() OVER () AS place, count(*) OVER () AS total
+    FROM (SELECT * FROM found ORDER BY score DESC, id DESC LIMIT $1::int + 1) AS best
+), edge AS (
+    SELECT place, total, score, models.*, (
+        SELECT translate(encode(
+            substr(sha256($8::bytea || sha256($7::bytea || '\x00000020'::bytea || $9::bytea || body)), 1, 16) || body,
+            'base64'), E'+/=\n', '-_')
+        FROM (SELECT convert_to('[' || score || ',["u","' || hit.id || '"]]', 'UTF8') AS body) AS last) AS cursor
+    FROM hit JOIN models ON models.id = hit.id WHERE place <= $1::int
+)
+SELECT concat('{"data":{"searchModels":{"count":{"value":', least((SELECT count(*) FROM found), 1000), ',"exact":',
+    CASE WHEN (SELECT count(*) FROM found) <= 1000 THEN 'true' ELSE 'false' END, '},"edges":[',
+    string_agg(concat('{"cursor":"', cursor, '","score":', score::float8 / 1000000, ',"highlights":[', (
+        SELECT string_agg(concat('{"field":', to_json(field), ',"text":',
+            to_json(ts_headline('english', content, (SELECT shown FROM query),
+                CASE WHEN char_length(content) <= 200 THEN 'StartSel=«, StopSel=», HighlightAll=true' ELSE
+                'StartSel=«, StopSel=», MaxFragments=2, MaxWords=20, MinWords=6, FragmentDelimiter=" … "' END)), '}'), ',')
+        FROM (
+            SELECT field, content FROM (
+                SELECT 1 AS place, edge.id AS newest, 'name' AS field, edge.name::text AS content
+                UNION ALL SELECT 2, edge.id, 'task', edge.task || ' ' || array_to_string(edge.tags, ' ')
+                UNION ALL SELECT 3, edge.id, 'description', edge.description
+                UNION ALL SELECT 4, section.id, 'card: ' || section.name, section.body
+                FROM card_sections AS section JOIN model_versions AS version ON version.id = section.model_version_id
+                WHERE version.model_id = edge.id AND version.status <> 'ABANDONED'
+                UNION ALL SELECT 5, lesson.id, 'lesson', btrim(concat_ws(' ', summary, body, dont_use_when))
+                FROM lessons AS lesson WHERE lesson.model_id = edge.id
+            ) AS texts
+            WHERE (to_tsvector('english', content) || to_tsvector('simple', content)) @@ (SELECT shown FROM query)
+            ORDER BY place, newest DESC LIMIT 5
+        ) AS matched), '],"node":{"id":"Model_', replace(edge.id::text, '-', ''), '","name":', to_json(edge.name), ',"team":',
+        (SELECT concat('{"name":', to_json(teams.name), '}') FROM teams WHERE teams.id = team_id),
+        ',"lessons":{"nodes":[', (
+            SELECT concat('{"summary":', to_json(summary), '}') FROM lessons WHERE lessons.model_id = edge.id
+            ORDER BY created_at DESC, id DESC LIMIT 1),
+        ']},"adoptions":{"totalCount":', (
+            SELECT count(*) FROM adoptions WHERE adoptions.model_id = edge.id AND ended_at IS NULL),
+        '},"viewerCan":true}}'), ','),
+    '],"pageInfo":{"hasNextPage":', CASE WHEN max(total) > $1::int THEN 'true' ELSE 'false' END, ',"endCursor":',
+    coalesce('"' || max(cursor) FILTER (WHERE place = least($1::int, total)) || '"', 'null'), '}}}}')
+FROM edge

@@ -8,7 +8,8 @@ from typing import Any
 
 import psutil
 
-from benchmarks.graphql.questions import PAGE_SIZES
+from benchmarks.graphql.answers import difference, without_cursors
+from benchmarks.graphql.questions import DOCUMENTS, PAGE_SIZES, contract_document
 from benchmarks.graphql.seeding import Seeded, seeded_server
 from benchmarks.graphql.sides import Side, opened_sides
 from benchmarks.load import Loaded, drive
@@ -45,13 +46,26 @@ class Bench:
         """A first page of that many models, five versions each."""
         await self._require_equal(size)
         bodies = {name: side.body(side.page, first=size) for name, side in self.sides.items()}
+        rounds = await self._rounds_of(bodies)
+        return _figures(f"page of {size}", rounds, {name: wanted.get(size) for name, wanted in WANTED.items()})
+
+    async def document(self, name: str) -> list[Figure]:
+        """A document of the contract, against the limit alone."""
+        text, variables = contract_document(name), DOCUMENTS[name]
+        sides = {each: self.sides[each] for each in ("ours", "limit")}
+        answers = {each: await side.ask(text, **variables) for each, side in sides.items()}
+        _require_same(answers, name)
+        bodies = {each: side.body(text, **variables) for each, side in sides.items()}
+        return _figures(name, await self._rounds_of(bodies), {"limit": WANTED["limit"][20]})
+
+    async def _rounds_of(self, bodies: dict[str, bytes]) -> dict[str, list[Round]]:
         rounds: dict[str, list[Round]] = {name: [] for name in bodies}
         for name, body in bodies.items():  # a just-in-time compiler wants to see a question some thousand times
             await drive(self.sides[name].port, [body], self.sides[name].headers, seconds=self._seconds)
         for _ in range(self._rounds):
             for name, body in bodies.items():
                 rounds[name].append(await self._round(self.sides[name], body))
-        return _figures(f"page of {size}", rounds, {name: wanted.get(size) for name, wanted in WANTED.items()})
+        return rounds
 
     async def _round(self, side: Side, body: bytes) -> Round:
         await drive(side.port, [body], side.headers, seconds=0.3)
@@ -66,14 +80,17 @@ class Bench:
         answers: dict[str, Any] = {}
         for name, side in self.sides.items():
             first = await side.ask(side.page, first=size)
-            cursor = first["models"]["pageInfo"].pop("endCursor")
+            cursor = first["models"]["pageInfo"]["endCursor"]
             second = await side.ask(side.page, first=size, after=cursor)
-            second["models"]["pageInfo"].pop("endCursor")
             answers[name] = [first, second]
-        for name, answer in answers.items():
-            assert answer == answers["ours"], (
-                f"{name} and ours differ at a page of {size}: {_difference(answers, name)}"
-            )
+        _require_same(answers, f"a page of {size}")
+
+
+def _require_same(answers: dict[str, Any], what: str) -> None:
+    """Nothing is timed that is not the same answer; cursors apart, which are each side's own."""
+    plain = {name: without_cursors(answer) for name, answer in answers.items()}
+    for name, answer in plain.items():
+        assert answer == plain["ours"], f"{name} and ours differ at {what}: {difference(plain, name)}"
 
 
 def _figures(what: str, rounds: dict[str, list[Round]], wanted: dict[str, float | None]) -> list[Figure]:
@@ -101,20 +118,6 @@ def _medians(rounds: list[Round]) -> dict[str, float]:
     }
 
 
-def _difference(answers: dict[str, Any], name: str) -> str:
-    def walk(path: str, left: Any, right: Any) -> str:
-        if isinstance(left, dict) and isinstance(right, dict) and list(left) == list(right):
-            return next((found for key in left if (found := walk(f"{path}.{key}", left[key], right[key]))), "")
-        if isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
-            return next(
-                (found for place in range(len(left)) if (found := walk(f"{path}[{place}]", left[place], right[place]))),
-                "",
-            )
-        return "" if left == right else f"{path}: ours {str(left)[:200]}, {name} {str(right)[:200]}"
-
-    return walk("", answers["ours"], answers[name])
-
-
 async def main() -> None:
     """Seed, compare, report."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -128,6 +131,8 @@ async def main() -> None:
         bench = Bench(seeded, sides, seconds=given.seconds, rounds=given.rounds)
         for size in given.sizes:
             figures += await bench.pages(size)
+        for name in DOCUMENTS:
+            figures += await bench.document(name)
     report("graphql", figures, notes=[f"{given.models:,} models; {given.rounds} rounds of {given.seconds} s", *missing])
 
 

@@ -30,6 +30,12 @@ POSTGRAPHILE_PAGE = """query Page($first: Int!, $after: Cursor) {
 
 PAGE_SIZES = (1, 20, 50, 100, 1_000)
 
+DOCUMENTS: dict[str, dict[str, object]] = {
+    "ModelPage": {"team": "team-0", "name": "model-50000"},
+    "SearchModels": {"text": "turbine 421", "first": 20},
+}
+"""Documents of the contract, and what they are asked about: a model with all that a page shows, some twenty hits."""
+
 
 def contract_document(name: str) -> str:
     """A document of the contract with clients, as written."""

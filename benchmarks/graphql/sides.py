@@ -21,6 +21,7 @@ from guildhall.db.embedded import DATABASE
 from guildhall.graphql.scalars import serialize_moment
 
 PAGE_MAX = 1_000
+PUBLIC_URL = "https://guildhall.example"
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,9 @@ async def our_side(seeded: Seeded) -> AsyncIterator[Side]:
         "GUILDHALL_SECRET_KEY_FILE": str(seeded.secret_key_file),
         "GUILDHALL_AUDIT_KEY_FILE": str(seeded.folder / "audit.key"),
         "GUILDHALL_BIND": f"127.0.0.1:{port}",
+        "GUILDHALL_PUBLIC_URL": PUBLIC_URL,
         "GUILDHALL_GRAPHQL_PAGE_MAX": str(PAGE_MAX),
+        "GUILDHALL_LOG_LEVEL": "WARNING",  # no side writes a line for each request
     }
     (seeded.folder / "api").mkdir(exist_ok=True)
     command = python("-m", "guildhall", "api")
@@ -91,6 +94,7 @@ async def limit_side(seeded: Seeded) -> AsyncIterator[Side]:
     environment = {
         "LIMIT_DATABASE_URL": seeded.database_url,
         "LIMIT_KEY_FILE": str(seeded.secret_key_file),
+        "LIMIT_PUBLIC_URL": PUBLIC_URL,
         "LIMIT_TEAMS": ",".join(map(str, seeded.team_ids)),
     }
     command = python("-m", "benchmarks.graphql.limit", str(port))
