@@ -118,7 +118,8 @@ class TestJavaScript:
 
 class TestPython:
     async def test_gql(self, live: Live) -> None:
-        transport = HTTPXAsyncTransport(url=live.url, headers={"authorization": f"Bearer {live.token}"})
+        headers = {"authorization": f"Bearer {live.token}"}
+        transport = HTTPXAsyncTransport(url=live.url, headers=headers, timeout=60)
         async with Client(transport=transport, fetch_schema_from_transport=True) as session:
             query = gql("query ($name: String!) { team(name: $name) { title } }")
             query.variable_values = {"name": "press"}
