@@ -19,7 +19,9 @@ mutation RegisterCluster($input: RegisterClusterInput!) {
 """
 CLUSTER = """
 query Cluster($id: ID!) {
-  node(id: $id) { ... on Cluster { state version nodes { name accelerators { resource allocatable } } } }
+  node(id: $id) {
+    ... on Cluster { state version nodes(first: 100) { nodes { name accelerators { resource allocatable } } } }
+  }
 }
 """
 COUNTED_SECONDS_MAX = 60
@@ -76,7 +78,7 @@ def _register_cluster(world: World, platform: Platform) -> None:
         cluster = world.facts["cluster"] = _counted(world, registered["id"])
         nodes = ", ".join(
             f"{node['name']} with {', '.join(_accelerators(node['accelerators'])) or 'no accelerators'}"
-            for node in cluster["nodes"]
+            for node in cluster["nodes"]["nodes"]
         )
         step.said = f"Kubernetes {cluster['version']}: {nodes}"
 
@@ -86,7 +88,7 @@ def _counted(world: World, cluster_id: str) -> dict[str, Any]:
     ends_at = time.monotonic() + COUNTED_SECONDS_MAX
     while True:
         cluster: dict[str, Any] = world.people["pat"].execute(CLUSTER, {"id": cluster_id})["node"]
-        if cluster["nodes"]:
+        if cluster["nodes"]["nodes"]:
             return cluster
         if time.monotonic() > ends_at:
             raise RuntimeError(f"no node of the cluster was seen within {COUNTED_SECONDS_MAX} seconds")

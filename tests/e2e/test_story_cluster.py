@@ -44,7 +44,7 @@ class TestPlatform:
     def test_is_registered_with_what_its_nodes_have(self, told: World) -> None:
         registered = told.facts["cluster"]
         assert (registered["state"], registered["version"]) == ("READY", "v1.37.1")
-        (node,) = [node for node in registered["nodes"] if node["name"] == "node-1"]
+        (node,) = [node for node in registered["nodes"]["nodes"] if node["name"] == "node-1"]
         offered = {each["resource"]: each["allocatable"] for each in node["accelerators"]}
         assert offered["guildhall.example/sim-a10"] == offered["guildhall.example/sim-h100"] == 2
 
