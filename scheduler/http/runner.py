@@ -53,16 +53,12 @@ def route(method: HttpMethod, path: str) -> Callable[[Answer], HTTPRouteHandler]
 
 
 @raw_route("/runner/v1/archive", HttpMethod.GET)
-async def archive_route(scope: HTTPScope, _receive: Receive, send: Send) -> None:
+async def archive_route(scope: HTTPScope, receive: Receive, send: Send) -> None:
     """The runner itself, for pods, which begin without one."""
     desk = desk_of(scope)
     try:
         actor = await desk.identify(scope)
-        async with desk.database.read() as session:
-            await read_live(session, actor)
-    except Refused as refusal:
-        await record_refusal(desk.database, actor, refusal, at=desk.clock.now(), new_id=desk.new_id)
-        await send_refusal(send, refusal)
+        await _recorded(desk, actor, _require_live, scope, receive)
     except GuildhallError as error:
         await send_refusal(send, error)
     else:
@@ -70,6 +66,12 @@ async def archive_route(scope: HTTPScope, _receive: Receive, send: Send) -> None
         about = [("content-type", "application/zip"), ("content-length", str(len(archive)))]
         await send_start(send, 200, about)
         await send({"type": "http.response.body", "body": archive, "more_body": False})
+
+
+async def _require_live(desk: RunnerDesk, actor: Actor, _scope: HTTPScope, _receive: Receive) -> dict[str, Any]:
+    async with desk.database.read() as session:
+        await read_live(session, actor)
+    return {}
 
 
 async def _recorded(

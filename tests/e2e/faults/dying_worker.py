@@ -19,6 +19,7 @@ from guildhall.cli.main import main as guildhall
 from guildhall.clock import SystemClock, new_id
 from guildhall.db.opening import open_database
 from guildhall.settings import Settings
+from scheduler.clusters.kubernetes.opening import kubernetes_connect
 from scheduler.clusters.local import LocalExecutor
 from scheduler.context import FAULT_POINTS
 from scheduler.worker import run_worker
@@ -40,7 +41,9 @@ async def work_until_death(point: str, file: Path) -> None:
     settings = Settings.from_environment(os.environ)
     executor = LocalExecutor(settings.data_dir / "jobs", hidden_folders=[settings.data_dir], new_id=new_id)
     async with open_database(settings) as database:
-        await run_worker(database, settings, SystemClock(), {"local": executor}, asyncio.Event(), reach=reach)
+        clock = SystemClock()
+        connect = kubernetes_connect(clock)
+        await run_worker(database, settings, clock, {"local": executor}, asyncio.Event(), connect=connect, reach=reach)
 
 
 def die(point: str, file: Path) -> int:

@@ -13,6 +13,8 @@ from uuid import UUID
 import httpx
 
 from demo.contract import document
+from demo.organisation import Platform
+from demo.story.organisation import REGISTER_CLUSTER
 from guildhall.clock import SystemClock, new_id
 from guildhall.graphql.ids import decode_id
 from guildhall_client.client import Client
@@ -86,6 +88,9 @@ class House:
     http: httpx.Client
     """For whoever looks at raw answers; any number of threads may share it."""
 
+    platform: Platform | None = None
+    """The Kubernetes cluster that its jobs run on; without one, this machine."""
+
     tokens: dict[str, str] = field(default_factory=dict)
     people: dict[str, Client] = field(default_factory=dict)
     ids: dict[str, str] = field(default_factory=dict)
@@ -93,7 +98,10 @@ class House:
     def furnish(self) -> None:
         """The configuration, everybody's token, credits, a package and a model."""
         self._sign_in("pat", self.administrator)
-        self.change("pat", "ApplyConfiguration", **configuration(now()))
+        if self.platform is not None:
+            inputs = {"name": self.platform.name, "region": "eu-local", "kubeconfig": self.platform.kubeconfig}
+            self.people["pat"].mutate(REGISTER_CLUSTER, inputs)
+        self.change("pat", "ApplyConfiguration", **configuration(now(), self.platform))
         for name in PEOPLE:
             self._sign_in(name, self.new_token(name)["secret"])
         self.ids["allocation"] = self.allocate("works", "1000")
@@ -143,7 +151,7 @@ class House:
         """A job of one slot that runs the script."""
         job = {
             "name": "-".join(act).replace(".", "-"),
-            "command": ["python", "act.py", *act],
+            "command": ["python3", "act.py", *act],
             "source": {"packageId": self.ids["package"]},
             "inputs": [],
             "output": {"modelId": self.ids["model"], "path": "output"},
@@ -278,8 +286,8 @@ def new_key() -> str:
     return str(new_id())
 
 
-def configuration(at: datetime) -> dict[str, Any]:
-    """Two teams, five people, one programme, one pool of two slots at one price around the clock."""
+def configuration(at: datetime, platform: Platform | None = None) -> dict[str, Any]:
+    """Two teams, five people, one programme, one pool at one price around the clock; of two slots on this machine."""
     begins = year_begins(at)
     ends = begins.replace(year=begins.year + 2)
     return {
@@ -289,16 +297,7 @@ def configuration(at: datetime) -> dict[str, Any]:
             for name, (team, roles) in PEOPLE.items()
         ],
         "programmes": [{"name": "trials", "title": "Trials", "strategicClass": "B"}],
-        "pools": [
-            {
-                "name": "bench",
-                "cluster": "this-machine",
-                "region": "eu-local",
-                "accelerator": "sim",
-                "slots": 2,
-                "walltimeSecondsMax": 3600,
-            }
-        ],
+        "pools": [{"name": "bench", "accelerator": "sim", "walltimeSecondsMax": 3600, **_place(platform)}],
         "priceLists": [
             {
                 "name": "prices",
@@ -308,4 +307,15 @@ def configuration(at: datetime) -> dict[str, Any]:
             }
         ],
         "purposes": [{"name": "testing", "description": "Finds faults."}],
+    }
+
+
+def _place(platform: Platform | None) -> dict[str, Any]:
+    if platform is None:
+        return {"cluster": "this-machine", "region": "eu-local", "slots": 2}
+    return {
+        "cluster": platform.name,
+        "nodeSelector": [{"name": name, "value": value} for name, value in platform.node_selector.items()],
+        "acceleratorResource": platform.resources["sim"],
+        "image": platform.image,
     }

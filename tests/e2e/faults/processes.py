@@ -58,7 +58,7 @@ def make_site(folder: Path, database: Mapping[str, str] | None = None, **setting
         **(database or {}),
         **{f"GUILDHALL_{name.upper()}": value for name, value in settings.items()},
     }
-    return Site(folder, f"http://{bind}", environment)
+    return Site(folder, f"http://{environment['GUILDHALL_BIND']}", environment)
 
 
 def start(site: Site, *arguments: str) -> "subprocess.Popen[bytes]":

@@ -1,6 +1,6 @@
 """A worker is killed with -9 at each step from hold to settlement, and another finishes: one charge, one version.
 
-API and workers are processes of their own on one database; jobs are real processes, under the local executor.
+API and workers are processes of their own on one database; jobs are real, on this machine and in pods of a cluster.
 """
 
 import signal
@@ -13,9 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from demo.organisation import Platform
 from guildhall.db.embedded import EmbeddedServer
 from guildhall.graphql.ids import decode_id
 from scheduler.context import FAULT_POINTS
+from tests.cluster.demonstration import reachable
+from tests.cluster.handle import RealCluster
 from tests.conftest import cloned_database
 from tests.e2e.faults.conftest import addresses, make_house
 from tests.e2e.faults.house import House, in_seconds, new_key
@@ -81,20 +84,52 @@ def hired(site: Site, folder: Path) -> Iterator[Workers]:
         assert program.wait(STOP_SECONDS_MAX) == 0
 
 
+@pytest.fixture(scope="module", params=["local", "kubernetes"])
+def ground(request: pytest.FixtureRequest) -> RealCluster | None:
+    """What the jobs run on: this machine, or a real cluster."""
+    if request.param == "local":
+        return None
+    cluster: RealCluster = request.getfixturevalue("cluster")
+    if cluster.joined is None:
+        pytest.skip("pods of a cluster that somebody else runs would have to be told another address")
+    return cluster
+
+
 @pytest.fixture(scope="module")
-async def mill_database(server: EmbeddedServer) -> AsyncIterator[dict[str, str]]:
+async def mill_database(server: EmbeddedServer, ground: RealCluster | None) -> AsyncIterator[dict[str, str]]:
+    del ground  # a database for each
     async with cloned_database(server) as cloned:
         yield addresses(server, cloned.url)
 
 
 @pytest.fixture(scope="module")
-def mill(mill_database: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def mill(
+    mill_database: dict[str, str], ground: RealCluster | None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[House]:
     """An API without any worker."""
     with ExitStack() as stack:
-        house = make_house(tmp_path_factory.mktemp("mill"), mill_database, stack)
+        settings = dict(mill_database)
+        if ground is not None and ground.joined is not None:
+            settings |= stack.enter_context(reachable(ground.joined))
+        house = make_house(tmp_path_factory.mktemp("mill"), settings, stack)
+        house.platform = None if ground is None else platform_of(ground)
         stack.enter_context(running(house.site, "api"))
         house.furnish()
+        if ground is not None:
+            with running(house.site, "worker"):
+                until(lambda: house.book.rows("SELECT 1 FROM pools WHERE slots > 0"), "the nodes are counted")
         yield house
+
+
+def platform_of(cluster: RealCluster) -> Platform:
+    """The cluster's real node, as a pool sees it."""
+    return Platform(
+        name="forge",
+        kubeconfig=cluster.kubeconfig_text,
+        image=cluster.images.python,
+        node_selector={"kubernetes.io/hostname": "node-1"},
+        resources={"sim": "nvidia.com/gpu"},
+    )
 
 
 @pytest.fixture(scope="module")

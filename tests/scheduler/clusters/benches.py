@@ -146,6 +146,7 @@ class ProgramServer:
     def __init__(self) -> None:
         self.program = b""
         self.tokens: list[str] = []
+        self.refuses = False
         self.given = threading.Event()
         self.given.set()
         served = self
@@ -154,6 +155,9 @@ class ProgramServer:
             def do_GET(self) -> None:
                 served.tokens.append(self.headers["Authorization"])
                 served.given.wait()
+                if served.refuses:
+                    self.send_error(403)
+                    return
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(served.program)))
                 self.end_headers()
@@ -204,6 +208,7 @@ class KubernetesBench:
 
     def place(self, program: str) -> None:
         self.programs.program = program.encode()
+        self.programs.refuses = False
 
     def restarted(self, kubeconfig: str | None = None) -> KubernetesExecutor:
         """Another executor, with a connection and a copy of its own."""
