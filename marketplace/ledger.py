@@ -131,24 +131,6 @@ async def place_hold(
     return Hold(UUID(answer["hold_id"]), sum(part.credits for part in parts), parts)
 
 
-async def settle_hold(
-    session: AsyncSession,
-    *,
-    hold_id: UUID,
-    captured: int,
-    at: datetime,
-    key: str,
-    reason: str = "Charged for what was used.",
-    new_id: IdSource = new_uuid,
-) -> Settlement:
-    """Charge part or all of the hold and release the rest; raises MoreThanHeld, HoldAlreadyResolved, UnknownHold."""
-    assert captured >= 0, "a charge is not negative"
-    call = "ledger_settle_hold(:key, :base, :hold, :credits, :at, :reason)"
-    return _settlement(
-        await _call(session, call, key=key, base=new_id(), hold=hold_id, credits=captured, at=at, reason=reason)
-    )
-
-
 @dataclass(frozen=True, kw_only=True)
 class HoldEnd:
     """How one of many holds is to end: charged `captured` micro-credits of it, or None: not at all."""
@@ -162,9 +144,10 @@ class HoldEnd:
 async def settle_holds(
     session: AsyncSession, ends: Sequence[HoldEnd], *, at: datetime, new_id: IdSource = new_uuid
 ) -> list[Settlement]:
-    """Charge or release many holds, in one call that locks in one order across all; the answers in order.
+    """Charge all or part of many holds and release the rest, or release them, in one call; the answers in order.
 
-    Each under a key of its own, as `settle_hold` and `void_hold` do one. The first refusal is raised for all of them.
+    Each has a key of its own; locks are taken in one order across all. The first refusal is raised for all of them:
+    MoreThanHeld, HoldAlreadyResolved, UnknownHold.
     """
     values = {
         "keys": [end.key for end in ends],

@@ -18,7 +18,7 @@ from marketplace.ledger_refusals import (
     MoreThanCaptured,
 )
 from tests.concurrency.rivals import Rival, open_transaction
-from tests.marketplace.bank import CREDIT, DAY, START, Bank
+from tests.marketplace.bank import CREDIT, DAY, START, Bank, settle_hold
 
 CALLERS = 100
 
@@ -113,7 +113,7 @@ class TestHoldAgainstExpiry:
         hold = await fresh_bank.hold(2 * CREDIT)
         async with open_transaction(fresh_bank.database) as session:
             late = {**settlement_of(hold, CREDIT, "settle"), "at": START + DAY}
-            assert await ledger.settle_hold(session, **late) == Settlement(hold.id, CREDIT, CREDIT, CREDIT)
+            assert await settle_hold(session, **late) == Settlement(hold.id, CREDIT, CREDIT, CREDIT)
             rival: Rival[Any] = Rival(fresh_bank.database, ledger.expire_allocations, {"at": START + DAY})
             await rival.waits()
         assert list(await rival.answer()) == [ExpiredAllocation(allocation, CREDIT)]
@@ -130,8 +130,8 @@ class TestResolutions:
         allocation = await bank.give(CREDIT)
         hold = await bank.hold(CREDIT)
         async with open_transaction(bank.database) as session:
-            await ledger.settle_hold(session, **settlement_of(hold, 10, "first"))
-            rival: Rival[Settlement] = Rival(bank.database, ledger.settle_hold, settlement_of(hold, 20, "second"))
+            await settle_hold(session, **settlement_of(hold, 10, "first"))
+            rival: Rival[Settlement] = Rival(bank.database, settle_hold, settlement_of(hold, 20, "second"))
             await rival.waits()
         with pytest.raises(HoldAlreadyResolved):
             await rival.answer()
@@ -141,8 +141,8 @@ class TestResolutions:
         await bank.give(CREDIT)
         hold = await bank.hold(CREDIT)
         async with open_transaction(bank.database) as session:
-            first = await ledger.settle_hold(session, **settlement_of(hold, 10, "same"))
-            rival: Rival[Settlement] = Rival(bank.database, ledger.settle_hold, settlement_of(hold, 10, "same"))
+            first = await settle_hold(session, **settlement_of(hold, 10, "same"))
+            rival: Rival[Settlement] = Rival(bank.database, settle_hold, settlement_of(hold, 10, "same"))
             await rival.waits()
         assert await rival.answer() == first
 
@@ -152,7 +152,7 @@ class TestResolutions:
         hold = await bank.hold(CREDIT)
         async with open_transaction(bank.database, commit=commit) as session:
             await ledger.void_hold(session, hold_id=hold.id, at=START, key=f"void {hold.id}")
-            rival: Rival[Settlement] = Rival(bank.database, ledger.settle_hold, settlement_of(hold, 20, "settle"))
+            rival: Rival[Settlement] = Rival(bank.database, settle_hold, settlement_of(hold, 20, "settle"))
             await rival.waits()
         if commit:
             with pytest.raises(HoldAlreadyResolved):
@@ -167,7 +167,7 @@ class TestResolutions:
         allocation = await bank.give(CREDIT)
         hold = await bank.hold(CREDIT)
         async with open_transaction(bank.database) as session:
-            await ledger.settle_hold(session, **settlement_of(hold, 20, "settle"))
+            await settle_hold(session, **settlement_of(hold, 20, "settle"))
             void = {"hold_id": hold.id, "at": START, "key": f"void {hold.id}"}
             rival: Rival[Settlement] = Rival(bank.database, ledger.void_hold, void)
             await rival.waits()
@@ -178,7 +178,7 @@ class TestResolutions:
     async def test_even_where_nothing_is_held(self, bank: Bank) -> None:
         hold = await bank.hold(0)
         async with open_transaction(bank.database) as session:
-            await ledger.settle_hold(session, **settlement_of(hold, 0, "settle"))
+            await settle_hold(session, **settlement_of(hold, 0, "settle"))
             rival: Rival[Settlement] = Rival(
                 bank.database, ledger.void_hold, {"hold_id": hold.id, "at": START, "key": f"void {hold.id}"}
             )
@@ -267,6 +267,6 @@ class TestOneKeyFromManyCallers:
     async def test_settlement(self, bank: Bank) -> None:
         allocation = await bank.give(CREDIT)
         hold = await bank.hold(CREDIT)
-        calls = [bank.do(ledger.settle_hold, **settlement_of(hold, 7, "same")) for _ in range(CALLERS)]
+        calls = [bank.do(settle_hold, **settlement_of(hold, 7, "same")) for _ in range(CALLERS)]
         assert set(await asyncio.gather(*calls)) == {Settlement(hold.id, 7, CREDIT - 7, 0)}
         assert await bank.figures(allocation) == {"allocated": CREDIT, "captured": 7, "remaining": CREDIT - 7}

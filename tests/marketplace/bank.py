@@ -14,10 +14,10 @@ from sqlalchemy.exc import DBAPIError
 
 from guildhall.auth.tables import Team
 from guildhall.clock import new_id
-from guildhall.db.transaction import Database
+from guildhall.db.transaction import Database, WriteSession
 from marketplace import ledger
 from marketplace.identity import AllocationFigures, check_ledger, figures_of_allocations
-from marketplace.ledger import Hold, Settlement
+from marketplace.ledger import Hold, HoldEnd, Settlement
 from marketplace.tables import Balance, Programme, Transfer
 from marketplace.views import FIGURES
 
@@ -31,6 +31,13 @@ RULE_BROKEN = (
     r"|phase, sides"
 )
 """A rule of the ledger spoke, and not a mistake in the statement."""
+
+
+async def settle_hold(session: WriteSession, *, hold_id: UUID, captured: int, at: datetime, key: str) -> Settlement:
+    """One hold, charged by the call that settles many."""
+    end = HoldEnd(hold_id=hold_id, captured=captured, key=key, reason="Charged for what was used.")
+    (settled,) = await ledger.settle_holds(session, [end], at=at)
+    return settled
 
 
 class Bank:
@@ -123,9 +130,7 @@ class Bank:
     async def settle(
         self, hold_id: UUID, captured: int, *, at: datetime = START + DAY, key: str | None = None
     ) -> Settlement:
-        return await self.do(
-            ledger.settle_hold, hold_id=hold_id, captured=captured, at=at, key=key or f"settle {new_id()}"
-        )
+        return await self.do(settle_hold, hold_id=hold_id, captured=captured, at=at, key=key or f"settle {new_id()}")
 
     async def void(self, hold_id: UUID, *, at: datetime = START + DAY, key: str | None = None) -> Settlement:
         return await self.do(ledger.void_hold, hold_id=hold_id, at=at, key=key or f"void {new_id()}")

@@ -20,7 +20,7 @@ from guildhall.clock import new_id
 from guildhall.db.transaction import WriteSession
 from marketplace import ledger
 from marketplace.tables import Programme
-from tests.marketplace.bank import CREDIT, DAY, START
+from tests.marketplace.bank import CREDIT, DAY, START, settle_hold
 
 PEOPLE: dict[str, tuple[str | None, str] | None] = {
     "anna": ("maintenance", "maintainer"),
@@ -111,9 +111,7 @@ class Market:
         """A job that was charged; its id."""
         job_id = new_id()
         hold_id = await self.hold(team, credits, job_id=job_id)
-        await ledger.settle_hold(
-            self.session, hold_id=hold_id, captured=credits, at=START + DAY, key=f"settle {hold_id}"
-        )
+        await settle_hold(self.session, hold_id=hold_id, captured=credits, at=START + DAY, key=f"settle {hold_id}")
         return job_id
 
     async def audited(self) -> list[AuditEvent]:
