@@ -8,7 +8,7 @@ from graphql.execution.collect_fields import FieldDetailsList
 
 from guildhall.graphql.compiler import shapes, slots
 from guildhall.graphql.compiler.frames import Frame, RowFrame
-from guildhall.graphql.compiler.plan import NotCompilable, Plan, at
+from guildhall.graphql.compiler.plan import NotCompilable, Plan, at, told_by
 from guildhall.graphql.compiler.runs import FieldCall
 from guildhall.graphql.compiler.selections import Selections
 from guildhall.graphql.compiler.shapes import Leaf, Level, Link, Member, Object, Page, SlotPart, Value
@@ -56,6 +56,7 @@ class PagePlanner:
     def __init__(self, planning: Planning, asked: FieldAsked, source: Connection, frame: Frame) -> None:
         self._planning, self._asked, self._source = planning, asked, source
         self._plan = planning.plan
+        self._above = frame
         self._names = connection_names(source)
         catalogue = self._plan.catalogue
         self._target = None if source.reference is not None else catalogue.types[source.target]
@@ -212,8 +213,8 @@ class PagePlanner:
             frame = RowFrame(level, self._plan.computed)
         else:
             told = None
-            if self._link is not None and not isinstance(source.local, str) and source.through is None:
-                told = (self._asked.declared, (source.local, source.remote))
+            if source.local is not None and source.through is None:
+                told = told_by(self._above, source.local, source.remote)
             level, frame = self._plan.level(self._target, link=self._link, through=source.through, told=told)
         level.listing = self._slot
         if self._slot is None:

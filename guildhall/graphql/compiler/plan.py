@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement
 
@@ -12,7 +12,7 @@ from guildhall.auth.permissions import PERMISSIONS
 from guildhall.graphql import statements
 from guildhall.graphql.catalogue import Catalogue
 from guildhall.graphql.compiler.fragments import Fragment
-from guildhall.graphql.compiler.frames import NoOperand, RowFrame
+from guildhall.graphql.compiler.frames import Frame, NoOperand, RowFrame
 from guildhall.graphql.compiler.leaves import NoText
 from guildhall.graphql.compiler.python_fields import Called, Prepared
 from guildhall.graphql.compiler.shapes import Level, Link, Object, Slot
@@ -20,7 +20,7 @@ from guildhall.graphql.compiler.slots import Computed, Listing, Source, Visible
 from guildhall.graphql.declarations import TypeDeclaration
 from guildhall.graphql.pages import list_orders
 from guildhall.graphql.recording import Recorded
-from guildhall.graphql.sources import Scope, Table
+from guildhall.graphql.sources import Operand, Scope, Table
 
 ITEMS = "items"
 """What a statement calls the objects that Python gave it as JSON."""
@@ -33,6 +33,17 @@ class NotCompilable(Exception):
         super().__init__(f"{'.'.join(path)}: {reason}" if path else reason)
         self.reason = reason
         self.path = tuple(path)
+
+
+Told: TypeAlias = tuple[TypeDeclaration, tuple[Any, Any]]
+"""The type whose rule the row above was found under, and the pair of expressions (its, ours) that links the two."""
+
+
+def told_by(frame: Frame, local: Operand, remote: Any) -> Told | None:  # noqa: ANN401 -- an expression
+    """What a row tells of those that it leads to; a JSON object tells nothing."""
+    if not isinstance(frame, RowFrame) or frame.level.target is None:
+        return None
+    return frame.level.target, (local, remote)
 
 
 @contextmanager
@@ -95,12 +106,11 @@ class Plan:
         *,
         link: Link | None = None,
         through: "tuple[Table, ColumnElement[bool]] | None" = None,
-        told: "tuple[TypeDeclaration, tuple[Any, Any]] | None" = None,
+        told: Told | None = None,
     ) -> tuple[Level, RowFrame]:
         """The rows of a type that exist for the caller, and the frame of one of them.
 
-        `told` is the type of the row above with the pair (its expression, ours) that links the two: where the one
-        exists only with the other, it is not asked twice.
+        Where a row exists only with the one above, which `told` names, that is not asked twice.
         """
         assert target.table is not None, f"{target.name} has no table"
         level = Level(self.alias(), statements.joined(target.table, through), target, link=link)

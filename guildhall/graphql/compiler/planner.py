@@ -13,7 +13,7 @@ from guildhall.graphql.compiler import shapes, slots
 from guildhall.graphql.compiler.frames import Frame, JsonFrame, RowFrame
 from guildhall.graphql.compiler.leaves import check_written
 from guildhall.graphql.compiler.page_planner import PagePlanner
-from guildhall.graphql.compiler.plan import ITEMS, NotCompilable, Plan, at
+from guildhall.graphql.compiler.plan import ITEMS, NotCompilable, Plan, Told, at, told_by
 from guildhall.graphql.compiler.python_fields import Called, Prepared, reader_of
 from guildhall.graphql.compiler.runs import FallBack, FieldCall, Run
 from guildhall.graphql.compiler.selections import Selections
@@ -113,9 +113,7 @@ class Planner:
         return _Field(declared, declared.fields[name], type_.fields[name], details)
 
     def _member(self, asked: "_Field", frame: Frame) -> Member:
-        make = self._makers.get(type(asked.field.source))
-        if make is None:
-            raise NotCompilable(f"a {type(asked.field.source).__name__.lower()} is Python")
+        make = self._makers[type(asked.field.source)]
         declared, permission = asked.declared, asked.field.permission
         if permission is None or not self._catalogue.is_guarded(declared, asked.field):
             return make(asked, asked.field.source, frame)
@@ -157,7 +155,8 @@ class Planner:
         local = self._value(asked, frame, "local", source.local)
         remote = source.remote if source.remote is not None else target.key
         assert remote is not None, f"{target.name} has no key to be found by"
-        return self._single(target, Link(remote, local), asked, nullable=source.nullable, local=source.local)
+        told = told_by(frame, source.local, remote)
+        return self._single(target, Link(remote, local), asked, nullable=source.nullable, told=told)
 
     def _single(
         self,
@@ -166,10 +165,9 @@ class Planner:
         asked: "_Field",
         *,
         nullable: bool = True,
-        local: Operand | None = None,
+        told: Told | None = None,
         where: slots.Source | None = None,
     ) -> shapes.Single:
-        told = None if link is None or isinstance(local, str) else (asked.declared, (local, link.remote))
         level, frame = self.plan.level(target, link=link, told=told)
         if where is not None:
             level.listing = self.plan.slot(where)
@@ -181,7 +179,7 @@ class Planner:
         if source.local is not None:
             assert source.remote is not None, "a list with a parent says which column holds its key"
             link = Link(source.remote, self._value(asked, frame, "local", source.local))
-            told = None if isinstance(source.local, str) else (asked.declared, (source.local, source.remote))
+            told = told_by(frame, source.local, source.remote)
         level, below = self.plan.level(target, link=link, through=source.through, told=told)
         level.order_by = [statements.read_order(order) for order in source.order_by]
         level.limit = source.maximum

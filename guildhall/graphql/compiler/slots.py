@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import ColumnElement, exists
+from sqlalchemy import BindParameter, ColumnElement, exists, literal_column, select
 
 from guildhall.auth.actor import Actor
 from guildhall.auth.permissions import permission_named
@@ -14,6 +14,7 @@ from guildhall.auth.policy import PolicySnapshot
 from guildhall.graphql import statements
 from guildhall.graphql.compiler.fragments import Fragment, fragment, noted
 from guildhall.graphql.compiler.runs import FallBack, FieldCall, Run
+from guildhall.graphql.compiler.selects import Process, select_text
 from guildhall.graphql.cursors import InvalidCursor
 from guildhall.graphql.declarations import TypeDeclaration
 from guildhall.graphql.filters import filter_clauses
@@ -54,24 +55,58 @@ class Visible:
         return found
 
     def _made(self, run: Run) -> Fragment:
-        made = fragment({"where": statements.visible_clauses(self.target, run.context)})
-        return noted("told by the row above") if self._is_told(run.context.actor, made) else made
+        if self._is_told(run.context.actor):
+            return noted("told by the row above")
+        return fragment({"where": statements.visible_clauses(self.target, run.context)})
 
-    def _is_told(self, actor: Actor, made: Fragment) -> bool:
+    def _is_told(self, actor: Actor) -> bool:
         """Whether the rule is no more than that the row above exists, or the rule of that row says that we do."""
         above, target = self.above, self.target
         if self.link is None or above is None or above.visible is None or target.visible is None:
             return False
         local, remote = self.link
-        ours = fragment({"where": [exists().where(local == remote, above.visible(actor))]})
-        if _same(ours, made):
+        link = local == remote
+        if _says_that(target, target.visible(actor), local, link, above.visible(actor)):
             return True
-        theirs = fragment({"where": [exists().where(remote == local, target.visible(actor))]})
-        return _same(theirs, fragment({"where": [above.visible(actor)]}))
+        return _says_that(above, above.visible(actor), remote, remote == local, target.visible(actor))
 
 
-def _same(one: Fragment, other: Fragment) -> bool:
-    return (one.shape, one.values) == (other.shape, other.values)
+def _says_that(
+    owner: TypeDeclaration,
+    rule: ColumnElement[bool],
+    key: Any,  # noqa: ANN401 -- an expression
+    link: ColumnElement[bool],
+    other: ColumnElement[bool],
+) -> bool:
+    """Whether a rule is that the other row exists, in one of the two ways that SQLAlchemy has to say so."""
+    asked = _Asked.of(owner, rule)
+    ways = (exists().where(link, other), select(key).where(link, other).exists())
+    return any(_Asked.of(owner, way) == asked for way in ways)
+
+
+@dataclass
+class _Asked:
+    """A rule as PostgreSQL would be asked: two that are the same to it are the same rule."""
+
+    values: list[Any]
+    text: str = ""
+
+    @classmethod
+    def of(cls, owner: TypeDeclaration, rule: ColumnElement[bool]) -> "_Asked":
+        """Compiled where it belongs: in a SELECT from the owner's table."""
+        made = cls([])
+        assert owner.table is not None, "a rule is about rows of a table"
+        made.text = select_text(select(literal_column("1")).select_from(owner.table).where(rule), made)
+        return made
+
+    def place(self, bind: BindParameter[Any], process: Process | None) -> str:
+        """Every value is bound."""
+        return self.constant(bind.effective_value if process is None else process(bind.effective_value))
+
+    def constant(self, value: Any) -> str:  # noqa: ANN401 -- any value
+        """The place of a value."""
+        self.values.append(value)
+        return f"${len(self.values)}"
 
 
 @dataclass(frozen=True)

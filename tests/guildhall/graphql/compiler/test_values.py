@@ -1,5 +1,6 @@
 """Every kind of value and every place of Python, both ways."""
 
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -138,5 +139,6 @@ class TestSwitches:
     async def test_statements_are_bounded(self, odd: Both, anna: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("guildhall.graphql.compiler.answers.STATEMENTS_MAX", 1)
         text = 'query ($filter: RoomFilter) { searchRooms(text: "x", first: 2, filter: $filter) { nodes { name } } }'
-        for given in ({}, {"kind": {"eq": "SMALL"}}, {"kind": {"in": ["SMALL", "LARGE"]}}, {"kind": {"in": []}}):
+        asked: list[Any] = [{}, {"kind": {"eq": "SMALL"}}, {"kind": {"in": ["SMALL", "LARGE"]}}, {"kind": {"in": []}}]
+        for given in asked:
             await odd(anna, text, filter=given)

@@ -1,0 +1,131 @@
+"""The same document for callers of every shape, both ways; what they may see is in the statement or told by it."""
+
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import pytest
+from graphql import parse
+
+from guildhall.auth.actor import Actor, JobClaims, system_actor
+from guildhall.auth.policy import Binding, PolicyRules, PolicySnapshot, RoleRules
+from guildhall.auth.subjects import ActorKind, Subject
+from guildhall.graphql.compiler import fragments, slots
+from guildhall.graphql.compiler.compile import compile_document
+from guildhall.graphql.compiler.plan import NotCompilable
+from guildhall.graphql.compiler.runs import FallBack
+from guildhall.graphql.ids import encode_id
+from tests.guildhall.graphql.compiler.conftest import Both
+from tests.guildhall.graphql.conftest import HOUSES, OURS, RULES, THEIRS
+from tests.guildhall.graphql.example import DISCOVER, WALLET
+
+TEXT = """{ houses(first: 9) { totalCount nodes { id name
+    sees: viewerCan(permission: "marketplace:wallet:read") own: viewerCan(permission: "guildhall:viewer:read")
+    rooms(first: 1) { totalCount nodes { name house { name } } } } } }"""
+PRICES = "{ houses(first: 9) { nodes { name price balances } } }"
+EVERYBODY = frozenset({DISCOVER, WALLET, "guildhall:viewer:read"})
+
+
+def caller(*bindings: Binding, member: frozenset[str] = frozenset(), **more: Any) -> Actor:
+    key = UUID(int=77)
+    roles = {**RULES.roles, "all": RoleRules(EVERYBODY, frozenset()), "member": RoleRules(member, frozenset())}
+    roles["job"] = RoleRules(frozenset({DISCOVER}), frozenset())
+    given = {Subject(ActorKind.USER, key): bindings}
+    rules = PolicyRules(version=1, roles=roles, bindings=given, teams={OURS: "ours", THEIRS: "theirs"})
+    return replace(Actor(kind=ActorKind.USER, id=key, name="Somebody", policy=PolicySnapshot(rules)), **more)
+
+
+CALLERS = {
+    "in a team": caller(Binding("all", OURS)),
+    "in two teams": caller(Binding("all", OURS), Binding("lead", THEIRS), member=frozenset({DISCOVER})),
+    "everywhere": caller(Binding("all", None)),
+    "on common ground": caller(Binding("all", OURS), member=EVERYBODY),
+    "the platform": system_actor("worker"),
+    "a job": caller(kind=ActorKind.JOB, team_id=OURS,
+                    job=JobClaims(UUID(int=1), UUID(int=2), OURS, UUID(int=3))),
+}  # fmt: skip
+
+
+class TestShapes:
+    @pytest.mark.parametrize("name", CALLERS)
+    async def test_see_what_graphql_core_shows(self, both: Both, name: str) -> None:
+        data = await both(CALLERS[name], TEXT)
+        assert data["houses"]["totalCount"] == len(data["houses"]["nodes"])
+
+    async def test_callers_of_one_shape_share_a_statement(self, both: Both, anna: Actor, bert: Actor) -> None:
+        await both.ours(anna, TEXT)
+        await both.ours(bert, TEXT)
+        assert len(set(both.statements)) == 1
+        await both.ours(CALLERS["everywhere"], TEXT)
+        assert len(set(both.statements)) == 2
+
+    async def test_who_may_nowhere_is_refused_by_graphql_core(self, both: Both) -> None:
+        assert "errors" in await both.theirs(caller(), TEXT)
+        with pytest.raises(FallBack):
+            await both.ours(caller(), TEXT)
+
+    async def test_a_field_with_its_own_permission(self, odd: Both, anna: Actor) -> None:
+        data = await odd(CALLERS["everywhere"], PRICES)
+        assert [node["price"] for node in data["houses"]["nodes"]] == ["12.5"] * 4
+        await odd(CALLERS["the platform"], PRICES)
+        with pytest.raises(FallBack):  # the house of the other team
+            await odd.ours(anna, PRICES)
+
+    async def test_a_rule_that_the_row_above_tells_is_not_asked_again(self, both: Both, anna: Actor) -> None:
+        await both(anna, "{ houses(first: 9) { nodes { rooms(first: 9) { nodes { name house { name } } } } } }")
+        assert both.statements[0].count("visibility") == 1
+        await both(anna, "{ houses(first: 9) { nodes { favourites { name } } } }")
+        assert both.statements[1].count("visibility") == 2
+
+    async def test_a_job_reads_nothing_by_the_name_of_its_team(self, both: Both) -> None:
+        assert "errors" in await both.theirs(caller(kind=ActorKind.JOB), TEXT)
+
+    async def test_known_rules_are_bounded(
+        self, both: Both, anna: Actor, bert: Actor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(slots, "RULES_MAX", 1)
+        await both(anna, TEXT)
+        await both(bert, TEXT)
+
+    async def test_known_shapes_are_bounded(self, both: Both, anna: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(fragments, "SHAPES_MAX", 1)
+        await both(anna, TEXT)
+        await both(anna, TEXT)
+
+
+class TestDocuments:
+    async def test_words_of_callers_are_bound(self, both: Both, anna: Actor) -> None:
+        data = await both(anna, "{ mine: houses(first: 1) { nodes { label: name name label2: name } } }")
+        assert data == {"mine": {"nodes": [{"label": "house-0", "name": "house-0", "label2": "house-0"}]}}
+        assert not [word for word in ("mine", "label") if word in both.statements[0]]
+
+    async def test_more_fields_than_a_function_takes_arguments(self, both: Both, anna: Actor) -> None:
+        many = " ".join(f"f{number}: name g{number}: createdAt" for number in range(120))
+        data = await both.ours(anna, f"{{ houses(first: 1) {{ nodes {{ {many} }} }} }}")
+        assert len(data["houses"]["nodes"][0]) == 240
+
+    @pytest.mark.parametrize(
+        ("text", "name", "reason"),
+        [
+            ("query A { __typename } query B { __typename }", None, "no one operation"),
+            ("query A { __typename }", "B", "no one operation"),
+            ('mutation { renameHouse(input: {houseId: "", name: ""}) { previous } }', None, "no query"),
+            ("{ __schema { description } }", None, "the schema itself"),
+        ],
+    )
+    def test_not_compiled(self, both: Both, text: str, name: str | None, reason: str) -> None:
+        with pytest.raises(NotCompilable, match=reason):
+            compile_document(both.composed.schema, both.composed.catalogue, parse(text), name)
+
+    def test_one_of_several(self, both: Both) -> None:
+        text = "query A { __typename } query B { houses(first: 1) { nodes { id shouted } } }"
+        made = compile_document(both.composed.schema, both.composed.catalogue, parse(text), "B")
+        assert (made.fields, made.is_one_statement) == (4, False)
+
+    async def test_the_root_alone(self, both: Both, anna: Actor) -> None:
+        assert await both(anna, "{ __typename }") == {"__typename": "Query"}
+
+    async def test_an_unknown_permission(self, both: Both, anna: Actor) -> None:
+        text = "query ($p: String!, $id: ID!) { node(id: $id) { ... on House { viewerCan(permission: $p) } } }"
+        with pytest.raises(FallBack):
+            await both.ours(anna, text, p="none", id=encode_id("House", HOUSES[0]))
