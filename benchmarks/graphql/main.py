@@ -8,6 +8,7 @@ from typing import Any
 
 import psutil
 
+from benchmarks.graphql import lasting
 from benchmarks.graphql.answers import difference, without_cursors
 from benchmarks.graphql.questions import DOCUMENTS, PAGE_SIZES, contract_document
 from benchmarks.graphql.seeding import Seeded, seeded_server
@@ -125,6 +126,8 @@ async def main() -> None:
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sizes", type=int, nargs="*", default=list(PAGE_SIZES))
+    parser.add_argument("--grown", type=int, help="also a second organisation of so many models, such as 1000000")
+    parser.add_argument("--long", action="store_true", help="also the memory after 100,000 requests")
     given = parser.parse_args()
     figures: list[Figure] = []
     async with seeded_server(given.models) as seeded, opened_sides(seeded) as (sides, missing):
@@ -133,6 +136,12 @@ async def main() -> None:
             figures += await bench.pages(size)
         for name in DOCUMENTS:
             figures += await bench.document(name)
+        figures += await lasting.deep_pages(sides["ours"], seconds=given.seconds, rounds=given.rounds)
+        figures += await lasting.new_documents(sides["ours"], given.seconds)
+        if given.long:
+            figures += await lasting.memory(sides["ours"])
+    if given.grown is not None:
+        figures += await lasting.growth(given.models, given.grown, seconds=given.seconds, rounds=given.rounds)
     report("graphql", figures, notes=[f"{given.models:,} models; {given.rounds} rounds of {given.seconds} s", *missing])
 
 
