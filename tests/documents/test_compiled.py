@@ -92,7 +92,7 @@ async def database_of_readers(world: World) -> AsyncIterator[Database]:
 class TestReading:
     @pytest.mark.parametrize("person", ["mira@example.org", "quentin@example.org", "pat@example.org"])
     async def test_every_document(self, world: World, database_of_readers: Database, person: str) -> None:
-        asked = {
+        asked: dict[str, dict[str, Any]] = {
             "Viewer": {},
             "Models": {"first": 5, "filter": {"team": {"eq": "maintenance"}}},
             "SearchModels": {"text": "digit", "first": 5},

@@ -55,6 +55,8 @@ def make_site(folder: Path, database: Mapping[str, str] | None = None, **setting
         "GUILDHALL_WORKER_POLL_MILLISECONDS": "50",
         "GUILDHALL_UPLOAD_PART_BYTES": "65536",
         "GUILDHALL_LOCAL_DISK_BYTES": str(64 << 20),
+        # A hundred callers at once are all let in, however slow the machine.
+        "GUILDHALL_GRAPHQL_WORKING_MAX": "200",
         **(database or {}),
         **{f"GUILDHALL_{name.upper()}": value for name, value in settings.items()},
     }

@@ -45,7 +45,7 @@ class TestWalletChanges:
         async with events(url, site.tokens["vera"], CHANGES, TEAM) as stream:
             first = await stream.data()
             available, held = figures(first)
-            assert (first["team"], held) == ({"name": "maintenance"}, 0)
+            assert (first["team"], held) == ({"name": "maintenance"}, Decimal(0))
             job_id = await site.yard.submit()
             job = await site.yard.job(job_id)
             hold = Decimal(job.held) / 1_000_000
@@ -55,7 +55,7 @@ class TestWalletChanges:
             await finish(site, await site.runner(job_id))
             captured = Decimal((await site.yard.job(job_id)).captured) / 1_000_000
             settled = await stream.data()
-            assert figures(settled) == (available - captured, 0)
+            assert figures(settled) == (available - captured, Decimal(0))
         async with events(url, site.tokens["vera"], CHANGES, {**TEAM, "after": settled["cursor"]}) as stream:
             await site.yard.submit()
             assert figures(await stream.data())[1] == hold

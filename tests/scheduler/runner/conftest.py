@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tarfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -215,7 +215,7 @@ class Runner:
     def workspace(self) -> Path:
         return self.folder / "workspace"
 
-    def start(self, *, packed: bool = False, **environment: str) -> subprocess.Popen[bytes]:
+    def start(self, *, packed: bool = False, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         self.workspace.mkdir(exist_ok=True)
         archive = self.folder / "runner.pyz"
         archive.write_bytes(runner_archive())
@@ -229,7 +229,7 @@ class Runner:
             "GUILDHALL_WORKSPACE": str(self.workspace),
             "GUILDHALL_GRACE_SECONDS": "1",
             **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE")},
-            **environment,
+            **(environment or {}),
         }
         command = [sys.executable, *program]
         return subprocess.Popen(command, cwd=ROOT, env=told, stdout=subprocess.DEVNULL)

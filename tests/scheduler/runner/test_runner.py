@@ -204,11 +204,11 @@ class TestSeveralNodes:
         api.add_package({"train.py": "import os; print('node', os.environ['GUILDHALL_NODE_INDEX'])"})
         api.command = ["python", "train.py"]
         second = {"GUILDHALL_NODE_INDEX": "1", "GUILDHALL_NODES": "2"}
-        assert runner.start(**second).wait(timeout=60) == 0
+        assert runner.start(environment=second).wait(timeout=60) == 0
         assert (api.logs("stdout"), api.started, api.result, api.announced) == (["node 1"], None, None, {})
         assert {number % 2 for number in api.reports} == {0}
         first = {**second, "GUILDHALL_NODE_INDEX": "0"}
-        assert runner.start(**first).wait(timeout=60) == 70
+        assert runner.start(environment=first).wait(timeout=60) == 70
         assert api.result is not None
         assert api.result["code"] == "OUTPUT_MISSING"
         assert {number % 2 for number in api.reports} == {0, 1}
