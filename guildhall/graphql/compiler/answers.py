@@ -37,8 +37,7 @@ class Answering:
 
     async def _prepare(self, plan: Plan) -> None:
         for prepared in plan.prepared:
-            if prepared not in self._run.given:
-                self._run.given[prepared] = await prepared.value(self._run)
+            self._run.given[prepared] = await prepared.value(self._run)
 
     async def _fetched(self, plan: Plan, write: Write) -> str | None:
         """The finished text of a plan's statement."""

@@ -10,7 +10,7 @@ from datetime import date, datetime
 from typing import Any
 
 from graphql import GraphQLEnumType, GraphQLList, GraphQLNonNull, GraphQLScalarType
-from sqlalchemy import ARRAY, Boolean, Date, DateTime, Enum, Integer, Numeric, String, Table
+from sqlalchemy import ARRAY, BigInteger, Boolean, Date, DateTime, Enum, Integer, Numeric, String, Table
 from sqlalchemy import JSON as SqlJson  # noqa: N811 -- a class
 from sqlalchemy import Column as SqlColumn
 from sqlalchemy import Float as SqlFloat
@@ -117,9 +117,12 @@ def _text(column: str, _plain: bool) -> str:
     return f"to_json({column})"
 
 
-def _whole(column: str, plain: bool) -> str:
-    if plain:
-        return column
+def _short(column: str, plain: bool) -> str:
+    """A column of 32 bits needs no look; what is computed may be of any length, whatever SQLAlchemy thinks."""
+    return column if plain else _whole(column, plain)
+
+
+def _whole(column: str, _plain: bool) -> str:
     fits = f"{column} BETWEEN -2147483648 AND 2147483647"
     return f"CASE WHEN {fits} THEN {column}::text WHEN {column} IS NOT NULL THEN {MISTAKE} END"
 
@@ -160,7 +163,7 @@ def _any(column: str, _plain: bool) -> str:
 
 _ROWS: dict[str, tuple[tuple[Any, Callable[[str, bool], str]], ...]] = {
     "String": ((String, _text),),
-    "Int": ((Integer, _whole), (Numeric, _whole)),
+    "Int": ((BigInteger, _whole), (Integer, _short), (Numeric, _whole)),
     "Float": ((SqlFloat, _number), (Numeric, _number), (Integer, _number)),
     "Boolean": ((Boolean, _truth),),
     "DateTime": ((DateTime, _moment),),

@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from guildhall.graphql.compiler.leaves import quoted
-
 ARGUMENTS_MAX = 90
 """How many pieces one `concat` takes; PostgreSQL's functions take a hundred arguments."""
 
@@ -52,8 +50,3 @@ def concatenated(expressions: Sequence[str]) -> str:
         chunks = range(0, len(expressions), ARGUMENTS_MAX)
         return concatenated([concatenated(expressions[start : start + ARGUMENTS_MAX]) for start in chunks])
     return f"concat({', '.join(expressions)})"
-
-
-def literal(text: str) -> str:
-    """A text of ours in SQL."""
-    return quoted(text)

@@ -84,16 +84,12 @@ class _Writer:
         return self._joined(self._pieces(member))
 
     def _joined(self, pieces: Iterable[Piece]) -> str:
-        expressions = []
-        for piece in merged(pieces):
-            match piece:
-                case Sql():
-                    expressions.append(piece.expression)
-                case Text():
-                    expressions.append(quoted(piece.text))
-                case Foreign():
-                    expressions.append(self._parameters.text(piece.text))
-        return concatenated(expressions)
+        return concatenated([self._expression(piece) for piece in merged(pieces)])
+
+    def _expression(self, piece: Piece) -> str:
+        if isinstance(piece, Sql):
+            return piece.expression
+        return quoted(piece.text) if isinstance(piece, Text) else self._parameters.text(piece.text)
 
     def _pieces(self, member: Member) -> list[Piece]:
         return self._writers[type(member)](member)

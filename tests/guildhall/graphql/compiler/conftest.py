@@ -70,7 +70,7 @@ class Both:
 
 @pytest.fixture(scope="session")
 def odd_composed() -> Composed:
-    return compose(odd_types.TYPES)
+    return compose(odd_types.TYPES, partial=True)
 
 
 @pytest.fixture

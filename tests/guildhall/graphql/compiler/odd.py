@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -59,6 +59,10 @@ class Suit(StrEnum):
     SPADES = "SPADES"
 
 
+class Side(Enum):
+    HEADS = "HEADS"
+
+
 JSON_OF_ALL = {
     "text": 'a "quoted" \\ text\n\u2028 \u00fc',
     "whole": 7,
@@ -98,6 +102,7 @@ class ValuesType:
     room = one("Room", local="room")
     node = reference("kind", "room", types=SUBJECTS)
     inner = json_object("Values", "inner")
+    moment: datetime | None = column("text")
     secret: str | None = column("text", permission=WALLET)
 
     @resolver(needs={"text": "text"})
@@ -114,6 +119,11 @@ class MomentsType:
     suit: Suit
     key: str
     house = one("House", local="house")
+
+
+@object_type("Coin")
+class CoinType:
+    side: Side
 
 
 @object_type("Scalars", table=House)
@@ -159,6 +169,7 @@ class MistakesType:
 
     no_number: float | None = column(cast(literal("NaN"), Double))
     too_big: int | None = column(literal(2**40, BigInteger))
+    many_bytes: int | None = column(House.bytes)
     no_suit: Suit | None = column(literal("NONE", String))
     missing: str = column(case((NEVER, House.name)))
     values = json_object("Values", literal(WRONG, JSONB))
@@ -218,6 +229,17 @@ class OddHouse:
     @resolver(needs={"id": House.id})
     def days(_context: Context, _values: Mapping[str, Any], *, none: bool = False) -> list[Suit]:
         return None if none else [Suit.HEARTS, Suit.SPADES]  # type: ignore[return-value]
+
+    keyed_text = embedded("Found")
+    strange = reference(literal("SHED", String), House.id, types={"SHED": "Shed"})
+
+    @resolver(needs={"id": House.id}, returns="Values")
+    def keyed(_context: Context, values: Mapping[str, Any]) -> Any:
+        return values["id"]
+
+    @resolver(needs={"id": House.id}, returns="Coin")
+    def coin(_context: Context, _values: Mapping[str, Any]) -> Any:
+        return {"side": Side.HEADS}
 
     @resolver(needs={"id": House.id})
     def wrong(_context: Context, _values: Mapping[str, Any]) -> int:
@@ -297,6 +319,6 @@ class OddQueries:
 
 _ = Note
 TYPES = [
-    *EXAMPLE, ValuesType, MomentsType, ScalarsType, MistakesType, UncompiledType, SecretType, OddHouse, SomeoneType,
-    FoundType, RankedEdgeType, StrangeEdgeType, StrangeFactsType, OddQueries,
+    *EXAMPLE, CoinType, ValuesType, MomentsType, ScalarsType, MistakesType, UncompiledType, SecretType, OddHouse,
+    SomeoneType, FoundType, RankedEdgeType, StrangeEdgeType, StrangeFactsType, OddQueries,
 ]  # fmt: skip

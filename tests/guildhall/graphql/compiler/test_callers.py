@@ -1,11 +1,13 @@
 """The same document for callers of every shape, both ways; what they may see is in the statement or told by it."""
 
+import base64
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import pytest
 from graphql import parse
+from sqlalchemy.exc import DBAPIError
 
 from guildhall.auth.actor import Actor, JobClaims, system_actor
 from guildhall.auth.policy import Binding, PolicyRules, PolicySnapshot, RoleRules
@@ -20,15 +22,17 @@ from tests.guildhall.graphql.conftest import HOUSES, OURS, RULES, THEIRS
 from tests.guildhall.graphql.example import DISCOVER, WALLET
 
 TEXT = """{ houses(first: 9) { totalCount nodes { id name
-    sees: viewerCan(permission: "marketplace:wallet:read") own: viewerCan(permission: "guildhall:viewer:read")
+    sees: viewerCan(permission: "marketplace:wallet:read") own: viewerCan(permission: "registry:model:adopt")
     rooms(first: 1) { totalCount nodes { name house { name } } } } } }"""
 PRICES = "{ houses(first: 9) { nodes { name price balances } } }"
-EVERYBODY = frozenset({DISCOVER, WALLET, "guildhall:viewer:read"})
+EVERYBODY = frozenset({DISCOVER, WALLET, "registry:model:adopt"})
 
 
-def caller(*bindings: Binding, member: frozenset[str] = frozenset(), **more: Any) -> Actor:
+def caller(
+    *bindings: Binding, member: frozenset[str] = frozenset(), denied: frozenset[str] = frozenset(), **more: Any
+) -> Actor:
     key = UUID(int=77)
-    roles = {**RULES.roles, "all": RoleRules(EVERYBODY, frozenset()), "member": RoleRules(member, frozenset())}
+    roles = {**RULES.roles, "all": RoleRules(EVERYBODY, frozenset()), "member": RoleRules(member, denied)}
     roles["job"] = RoleRules(frozenset({DISCOVER}), frozenset())
     given = {Subject(ActorKind.USER, key): bindings}
     rules = PolicyRules(version=1, roles=roles, bindings=given, teams={OURS: "ours", THEIRS: "theirs"})
@@ -39,6 +43,7 @@ CALLERS = {
     "in a team": caller(Binding("all", OURS)),
     "in two teams": caller(Binding("all", OURS), Binding("lead", THEIRS), member=frozenset({DISCOVER})),
     "everywhere": caller(Binding("all", None)),
+    "everywhere but on common ground": caller(Binding("all", None), denied=frozenset({WALLET})),
     "on common ground": caller(Binding("all", OURS), member=EVERYBODY),
     "the platform": system_actor("worker"),
     "a job": caller(kind=ActorKind.JOB, team_id=OURS,
@@ -68,6 +73,7 @@ class TestShapes:
         data = await odd(CALLERS["everywhere"], PRICES)
         assert [node["price"] for node in data["houses"]["nodes"]] == ["12.5"] * 4
         await odd(CALLERS["the platform"], PRICES)
+        await odd(CALLERS["everywhere but on common ground"], PRICES)
         with pytest.raises(FallBack):  # the house of the other team
             await odd.ours(anna, PRICES)
 
@@ -89,14 +95,19 @@ class TestShapes:
 
     async def test_known_shapes_are_bounded(self, both: Both, anna: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(fragments, "SHAPES_MAX", 1)
+        monkeypatch.setattr(fragments, "_numbers", {})
         await both(anna, TEXT)
         await both(anna, TEXT)
 
 
 class TestDocuments:
     async def test_words_of_callers_are_bound(self, both: Both, anna: Actor) -> None:
-        data = await both(anna, "{ mine: houses(first: 1) { nodes { label: name name label2: name } } }")
-        assert data == {"mine": {"nodes": [{"label": "house-0", "name": "house-0", "label2": "house-0"}]}}
+        data = await both(
+            anna,
+            """{ mine: houses(first: 1) { nodes { label: id name } }
+            theirs: houses(first: 1) { nodes { label: id name } } }""",
+        )
+        assert data["theirs"]["nodes"][0] == {"label": encode_id("House", HOUSES[0]), "name": "house-0"}
         assert not [word for word in ("mine", "label") if word in both.statements[0]]
 
     async def test_more_fields_than_a_function_takes_arguments(self, both: Both, anna: Actor) -> None:
@@ -122,8 +133,28 @@ class TestDocuments:
         made = compile_document(both.composed.schema, both.composed.catalogue, parse(text), "B")
         assert (made.fields, made.is_one_statement) == (4, False)
 
+    async def test_a_total_alone(self, both: Both, anna: Actor) -> None:
+        assert await both(anna, "{ houses { totalCount } }") == {"houses": {"totalCount": 4}}
+
+    async def test_a_cursor_that_somebody_made(self, both: Both, anna: Actor) -> None:
+        text = (
+            "query ($after: String) { houses(first: 9) { nodes { rooms(first: 1, after: $after) { nodes { id } } } } }"
+        )
+        for body in (b"[1]", b'["x"]', b"{", b'[["u","x"],1]', b'[["t","2026-03-02T08:00:00+00:00"],["s","x"]]'):
+            forged = base64.urlsafe_b64encode(b"m" * 16 + body).rstrip(b"=").decode()
+            with pytest.raises((FallBack, DBAPIError)):
+                await both.ours(anna, text, after=forged)
+
     async def test_the_root_alone(self, both: Both, anna: Actor) -> None:
         assert await both(anna, "{ __typename }") == {"__typename": "Query"}
+
+    async def test_filters(self, both: Both, anna: Actor) -> None:
+        text = 'query ($f: RoomFilter) { house(name: "house-0") { rooms(first: 9, filter: $f) { nodes { name } } } }'
+        asked: list[Any] = [{"house": {"eq": "house-0"}}, {"house": {"in": ["house-0", "house-1"]}}, {"text": "xx"}]
+        for given in asked:
+            assert (await both(anna, text, f=given))["house"]["rooms"]["nodes"] != []
+        with pytest.raises(FallBack):
+            await both.ours(anna, text, f={"house": {"in": [str(number) for number in range(500)]}})
 
     async def test_an_unknown_permission(self, both: Both, anna: Actor) -> None:
         text = "query ($p: String!, $id: ID!) { node(id: $id) { ... on House { viewerCan(permission: $p) } } }"

@@ -4,11 +4,15 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from graphql import build_schema
+from sqlalchemy import Integer
 
 from guildhall.auth.actor import Actor
 from guildhall.auth.resources import ResourceRef
+from guildhall.graphql.compiler.leaves import About, text_of
 from guildhall.graphql.compiler.plan import NotCompilable
 from guildhall.graphql.compiler.runs import FallBack
+from guildhall.graphql.compiler.shapes import Leaf, RowValue
 from tests.guildhall.graphql.compiler.conftest import Both
 
 SCALARS = """{ houses(first: 9) { nodes { scalars {
@@ -31,6 +35,7 @@ class TestValues:
         [
             "noNumber",
             "tooBig",
+            "manyBytes",
             "noSuit",
             "missing",
             "values { whole }",
@@ -56,11 +61,27 @@ class TestValues:
     async def test_a_part_that_asks_for_a_permission(self, odd: Both, anna: Actor) -> None:
         await odd(anna, '{ house(name: "house-0") { mistakes { __typename } price balances } }')
 
+    async def test_a_part_of_a_type_that_has_no_team(self, odd: Both, anna: Actor) -> None:
+        with pytest.raises(FallBack):
+            await odd.ours(anna, '{ house(name: "house-0") { mistakes { needed { __typename } } } }')
+
+    @pytest.mark.parametrize("field", ["keyedText { text }", "scalars { values { moment } }"])
+    async def test_that_nobody_checked(self, odd: Both, anna: Actor, field: str) -> None:
+        with pytest.raises(NotCompilable):
+            await odd.ours(anna, f"{{ houses(first: 1) {{ nodes {{ {field} }} }} }}")
+
     @pytest.mark.parametrize("field", ["number", "texts", "suit"])
     async def test_without_a_form_in_sql(self, odd: Both, anna: Actor, field: str) -> None:
         with pytest.raises(NotCompilable) as refused:
             await odd.ours(anna, f"{{ houses(first: 1) {{ nodes {{ uncompiled {{ {field} }} }} }} }}")
         assert refused.value.path == ("houses", "nodes", "uncompiled", field)
+
+
+class TestText:
+    def test_of_a_column_that_is_never_null(self) -> None:
+        definition = build_schema("type Query { small: Int! }").type_map["Query"].fields["small"]  # type: ignore[attr-defined]
+        leaf = Leaf(RowValue("r1", "c1"), definition.type)
+        assert text_of(leaf, About(Integer(), certain=True, plain=True)) == "r1.c1"
 
 
 class TestPython:
@@ -74,12 +95,15 @@ class TestPython:
     async def test_with_what_the_statement_returned(self, odd: Both, anna: Actor) -> None:
         text = """{ houses(first: 9) { nodes { moments { at day suit key house { name } } no: moments(none: true) { at }
             several { at day key house { name } } few: several(count: 0) { at } nil: several(count: -1) { at }
+            coin { side } strange { id }
             days opened } } }"""
         data = await odd(anna, text)
         assert data["houses"]["nodes"][0]["several"][0]["house"] == {"name": "house-0"}
         assert [node["opened"] for node in data["houses"]["nodes"]] == ["open", None, None, None]
 
-    @pytest.mark.parametrize("field", ["never { key }", "wrong", "unwritable { text }", "days(none: true)"])
+    @pytest.mark.parametrize(
+        "field", ["never { key }", "wrong", "unwritable { text }", "days(none: true)", "keyed { text }"]
+    )
     async def test_what_only_graphql_core_can_tell(self, odd: Both, anna: Actor, field: str) -> None:
         with pytest.raises(FallBack):
             await odd.ours(anna, f"{{ houses(first: 9) {{ nodes {{ {field} }} }} }}")
