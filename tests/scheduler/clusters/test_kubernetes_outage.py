@@ -18,6 +18,17 @@ async def until_away(bench: KubernetesBench) -> None:
         await asyncio.sleep(0.05)
 
 
+async def until_back(bench: KubernetesBench) -> None:
+    """Until lists are believed again."""
+    while True:
+        try:
+            await bench.executor.observe()
+        except ClusterAway:
+            await asyncio.sleep(0.05)
+        else:
+            return
+
+
 async def test_an_outage_is_told_and_survived(kubernetes_bench: KubernetesBench) -> None:
     bench = kubernetes_bench
     async with bench.cluster.relay() as relay:
@@ -39,13 +50,8 @@ async def test_an_outage_is_told_and_survived(kubernetes_bench: KubernetesBench)
                 with pytest.raises(ClusterAway):
                     await question
             relay.restore()
-            while True:
-                try:
-                    seen = await until(bench.executor, bench.launch.name, Phase.ENDED)
-                except ClusterAway:
-                    await asyncio.sleep(0.1)
-                else:
-                    break
+            await until_back(bench)
+            seen = await until(bench.executor, bench.launch.name, Phase.ENDED)
         finally:
             bench.executor = before
     assert (seen.exit_code, seen.reason) == (0, None)
