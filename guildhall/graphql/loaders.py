@@ -1,5 +1,6 @@
 """The loaders of one request: each collects the keys of a level and runs one statement in a short read of its own."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -57,7 +58,8 @@ class Loaders:
         """Collect this key with those of its siblings; `where` must differ for what `load` would answer differently."""
         if where not in self._loaders:
             self._loaders[where] = DataLoader(load_fn=load, max_batch_size=BATCH_KEYS_MAX)
-        return await self._loaders[where].load(key)
+        # Where one field fails, graphql-core cancels its siblings; who waits for the same object must not go with them.
+        return await asyncio.shield(self._loaders[where].load(key))
 
     async def fetch(self, statement: Select[Any]) -> Sequence[Sequence[Any]]:
         """Run one statement in a read of its own: sibling fields run at once, and a session serves one task."""
