@@ -1,6 +1,7 @@
 """The application: every route of every package on one Litestar, and what lives as long as the process does."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -15,6 +16,7 @@ from guildhall.clock import Clock, IdSource
 from guildhall.clock import new_id as fresh_id
 from guildhall.db.kept_statements import KeptStatements
 from guildhall.db.transaction import Database
+from guildhall.graphql.compiler.coverage import coverage_of
 from guildhall.graphql.context import Services
 from guildhall.graphql.cursors import CursorSigner
 from guildhall.graphql.execution import Executor
@@ -43,6 +45,8 @@ from scheduler.clusters.probing import ClusterProber
 from scheduler.http import desk as runner_desk
 from scheduler.http.runner import ROUTES as RUNNER_ROUTES
 from scheduler.runs.staging import JOB_INPUTS
+
+logger = logging.getLogger(__name__)
 
 OWN_ROUTES = [
     asset_route, landing_route, health.healthz_route, health.readyz_route, health.metrics_route,
@@ -127,7 +131,9 @@ def _executor(settings: Settings, database: Database) -> Executor:
         statement_seconds=settings.database_statement_seconds,
     )
     database.close_with(statements.close)
-    return Executor(composed_schema(), settings, statements)
+    composed = composed_schema()
+    logger.info("%s", coverage_of(composed.schema, composed.catalogue).sentence())
+    return Executor(composed, settings, statements)
 
 
 def _streams(settings: Settings, database: Database, executor: Executor) -> Streams:
