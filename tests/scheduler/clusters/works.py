@@ -26,7 +26,7 @@ from tests.scheduler.clusters.benches import KubernetesBench
 from tests.scheduler.furnishing import CREDIT
 from tests.scheduler.yard import Yard
 
-SECONDS_MAX = 180.0
+SECONDS_MAX = 400.0
 POLL_SECONDS = 0.1
 RATE = 2 * CREDIT
 """Of a small accelerator-hour."""
