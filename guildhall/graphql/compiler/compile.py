@@ -56,7 +56,7 @@ class CompiledDocument:
         """How many fields the document selects at most."""
         self.is_one_statement = not whole.prepared and not whole.called
         """Whether no field is Python's."""
-        if not self._switches.booleans and not self._switches.nodes:
+        if not self._switches.any_directive and not self._switches.nodes:
             self._plans[()] = whole
 
     async def answer(self, context: Context, variables: Mapping[str, Any], fetch: Fetch) -> tuple[str, Reads]:

@@ -13,10 +13,14 @@ from guildhall.graphql.ids import split_id
 
 @dataclass(frozen=True)
 class Switches:
-    """Where to look in a request; `key` is the same for requests that one plan serves."""
+    """Where to look in a request; `key` is the same for requests that one plan serves.
+
+    `any_directive` is true also where all directives have fixed values, so that no request decides.
+    """
 
     booleans: Sequence[str]
     nodes: Sequence[FieldCall]
+    any_directive: bool
 
     def key(self, run: Run) -> tuple[object, ...]:
         """The values of the variables, and the types of the ids that `node` fields ask for."""
@@ -35,7 +39,7 @@ def switches_of(document: DocumentNode, node_field: GraphQLField) -> Switches:
     finder = _Switches()
     visit(document, finder)
     nodes = tuple(FieldCall(node_field, node, "Query.node") for node in finder.nodes)
-    return Switches(tuple(dict.fromkeys(finder.names)), nodes)
+    return Switches(tuple(dict.fromkeys(finder.names)), nodes, finder.any_directive)
 
 
 def without_switches(document: DocumentNode) -> DocumentNode:
@@ -49,8 +53,10 @@ class _Switches(Visitor):
         super().__init__()
         self.names: list[str] = []
         self.nodes: list[FieldNode] = []
+        self.any_directive = False
 
     def enter_directive(self, node: DirectiveNode, *_: Any) -> None:  # noqa: ANN401 -- what graphql-core gives
+        self.any_directive = True
         values = [argument.value for argument in node.arguments or ()]
         self.names += [value.name.value for value in values if isinstance(value, VariableNode)]
 

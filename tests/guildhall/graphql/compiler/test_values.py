@@ -154,6 +154,10 @@ class TestSwitches:
             "more",
         ]
 
+    async def test_that_no_request_decides(self, odd: Both, anna: Actor) -> None:
+        text = "{ houses(first: 1) { nodes { name @skip(if: true) id @include(if: true) } } }"
+        assert list((await odd(anna, text))["houses"]["nodes"][0]) == ["id"]
+
     async def test_plans_are_bounded(self, odd: Both, anna: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("guildhall.graphql.compiler.compile.PLANS_MAX", 1)
         text = "query ($with: Boolean!) { houses(first: 2) { nodes { id name @include(if: $with) } } }"
