@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -15,23 +15,31 @@ from scheduler.clusters.executor import ContainerRun
 from scheduler.jobs.tables import Attempt, RunInterval
 
 
-async def record_interval(session: AsyncSession, attempt_id: UUID, run: ContainerRun, *, new_id: IdSource) -> None:
-    """Keep what was seen of one container, by its uid: its start once, and its end once it has ended."""
-    row = {
-        "id": new_id(),
-        "attempt_id": attempt_id,
-        "source_uid": run.source_uid,
-        "started_at": run.started_at,
-        "ended_at": None,
-    }
-    await session.execute(insert(RunInterval).values(row).on_conflict_do_nothing(index_elements=["source_uid"]))
-    if run.ended_at is not None:
-        await session.execute(
-            update(RunInterval)
-            .where(RunInterval.source_uid == run.source_uid, RunInterval.ended_at.is_(None))
-            .where(RunInterval.started_at <= run.ended_at)
-            .values(ended_at=run.ended_at)
+async def record_intervals(
+    session: AsyncSession, runs: Sequence[tuple[UUID, ContainerRun]], *, new_id: IdSource
+) -> None:
+    """Keep what was seen of containers, by their uids: a start once, and an end once it has ended, in one INSERT."""
+    rows = [
+        {
+            "id": new_id(),
+            "attempt_id": attempt_id,
+            "source_uid": run.source_uid,
+            "started_at": run.started_at,
+            "ended_at": run.ended_at if run.ended_at is not None and run.started_at <= run.ended_at else None,
+        }
+        for attempt_id, run in runs
+    ]
+    if not rows:
+        return
+    statement = insert(RunInterval).values(rows)
+    told = statement.excluded.ended_at
+    await session.execute(
+        statement.on_conflict_do_update(
+            index_elements=["source_uid"],
+            set_={"ended_at": told},
+            where=RunInterval.ended_at.is_(None) & (RunInterval.started_at <= told),
         )
+    )
 
 
 async def close_intervals(session: AsyncSession, attempts: Sequence[Attempt]) -> dict[UUID, list[RunInterval]]:

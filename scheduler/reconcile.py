@@ -5,7 +5,7 @@ is dropped. What the platform does not list any more, although it took the launc
 """
 
 import logging
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -14,18 +14,17 @@ from uuid import UUID
 from sqlalchemy import delete, select
 
 from guildhall.db.locks import lock_rows
-from guildhall.db.transaction import WriteSession
-from scheduler.clusters.executor import ClusterAway, ClusterRefuses, Executor, Observation, Phase, Reason
+from scheduler.clusters.executor import ClusterAway, ClusterRefuses, ContainerRun, Executor, Observation, Phase, Reason
 from scheduler.clusters.tables import Cluster, ClusterState, Pool, SlotUse
 from scheduler.clusters.trouble import Trouble, trouble_of
 from scheduler.context import SchedulerContext
-from scheduler.jobs.moving import move, tell
+from scheduler.jobs.moving import JobEventValues, add_job_events, moved, told
 from scheduler.jobs.states import LIVE_ATTEMPT_STATES, AttemptState, JobState
 from scheduler.jobs.tables import Attempt, Job
 from scheduler.lanes import Visit
 from scheduler.leases import holds_lease, return_lease, take_lease
 from scheduler.machines import store_machines
-from scheduler.metering import record_interval
+from scheduler.metering import record_intervals
 
 MACHINES_EVERY = timedelta(seconds=5)
 """How often the machines of a cluster are read."""
@@ -35,6 +34,8 @@ FORGOTTEN_AFTER = timedelta(seconds=30)
 """How long after its removal a name may still be in a list that lags behind."""
 SEEN_EVERY = timedelta(seconds=5)
 """How often it is written down that an attempt still runs: a lost one pays until then."""
+
+RECORDED_TOGETHER_MAX = 50
 
 REVENANT = Reason("ATTEMPT_ENDED", "this attempt is over")
 LOST = Reason("LOST", "the cluster does not know it any more")
@@ -53,6 +54,10 @@ class _Watched:
     spec_hash: str
     launched_at: datetime | None
     seen_at: datetime | None
+
+
+_News = tuple[_Watched, Observation | None]
+"""What is seen of an attempt; None: nothing any more, it is lost."""
 
 
 async def observe_clusters(context: SchedulerContext) -> None:
@@ -98,11 +103,9 @@ async def _close(context: SchedulerContext, cluster: Cluster, token: UUID, troub
     after = cluster.jobs_lost_after_seconds
     if after is not None and (cluster.seen_at or cluster.created_at) + timedelta(seconds=after) <= at:
         reason = Reason("CLUSTER_LOST", f"its cluster {cluster.name} has not answered for {after} seconds")
-        for attempt in await _watched(context, cluster.id):
-            async with context.database.transaction() as session:
-                if not await holds_lease(session, Cluster, cluster.id, token):
-                    return
-                await _apply(session, attempt, None, lost=reason, context=context)
+        news = [(attempt, None) for attempt in await _watched(context, cluster.id)]
+        if not await _record(context, cluster, token, news, lost=reason):
+            return
     async with context.database.transaction() as session:
         await return_lease(session, Cluster, cluster.id, token, **trouble.columns())
 
@@ -112,6 +115,7 @@ async def _observe(context: SchedulerContext, cluster: Cluster, executor: Execut
     asked_at = context.clock.now()
     found = {observation.name: observation for observation in await context.ask(executor.observe())}
     context.reach("observe.observed")
+    news: list[_News] = []
     for attempt in watched:
         observation = found.get(attempt.name)
         if observation is not None and observation.spec_hash != attempt.spec_hash:
@@ -123,11 +127,9 @@ async def _observe(context: SchedulerContext, cluster: Cluster, executor: Execut
             # The list lags behind a cluster that has it. Asked for each by itself: a loss ends a job.
             continue
         if _says_something_new(attempt, observation, asked_at):
-            async with context.database.transaction() as session:
-                if not await holds_lease(session, Cluster, cluster.id, token):
-                    return
-                await _apply(session, attempt, observation, context=context)
-            context.reach("observe.recorded")
+            news.append((attempt, observation))
+    if not await _record(context, cluster, token, news):
+        return
     await _clear_revenants(context, executor, found, asked_at=asked_at)
     counted = await _count_machines(context, cluster, executor, token)
     if cluster.state != ClusterState.READY:
@@ -205,67 +207,93 @@ def _says_something_new(attempt: _Watched, observation: Observation | None, aske
     return attempt.seen_at is None or attempt.seen_at + SEEN_EVERY <= asked_at
 
 
+async def _record(
+    context: SchedulerContext, cluster: Cluster, token: UUID, news: Sequence[_News], *, lost: Reason = LOST
+) -> bool:
+    """Write it down, many in one transaction; False: somebody else has the cluster now, and this comes too late."""
+    for start in range(0, len(news), RECORDED_TOGETHER_MAX):
+        many = news[start : start + RECORDED_TOGETHER_MAX]
+        try:
+            held = await _apply(context, cluster, token, many, lost=lost)
+        except Exception:
+            if len(many) == 1:
+                logger.exception("What is seen of %s could not be kept; it will be tried again.", many[0][0].name)
+                continue
+            # One that cannot be kept stops no other.
+            held = all([await _record(context, cluster, token, [each], lost=lost) for each in many])
+        else:
+            context.reach("observe.recorded")
+        if not held:
+            return False
+    return True
+
+
 async def _apply(
-    session: WriteSession,
-    watched: _Watched,
-    observation: Observation | None,
-    *,
-    context: SchedulerContext,
-    lost: Reason = LOST,
-) -> None:
+    context: SchedulerContext, cluster: Cluster, token: UUID, news: Sequence[_News], *, lost: Reason
+) -> bool:
     at = context.clock.now()
-    (job,) = await lock_rows(session, Job, [watched.job_id])
-    (attempt,) = await lock_rows(session, Attempt, [watched.id])
-    if attempt.state not in LIVE_ATTEMPT_STATES:
-        return
+    async with context.database.transaction() as session:
+        if not await holds_lease(session, Cluster, cluster.id, token):
+            return False
+        jobs = {job.id: job for job in await lock_rows(session, Job, [watched.job_id for watched, _ in news])}
+        attempts = {each.id: each for each in await lock_rows(session, Attempt, [watched.id for watched, _ in news])}
+        runs: list[tuple[UUID, ContainerRun]] = []
+        events: list[JobEventValues] = []
+        for watched, observation in news:
+            attempt = attempts[watched.id]
+            if attempt.state in LIVE_ATTEMPT_STATES:
+                _observed(attempt, observation, at=at, lost=lost)
+                if observation is not None:
+                    runs += [(attempt.id, run) for run in observation.runs]
+                    events += _follow(jobs[attempt.job_id], attempt, observation, context=context, at=at)
+        await record_intervals(session, runs, new_id=context.new_id)
+        await add_job_events(session, events)
+        ended = [attempt.id for attempt in attempts.values() if attempt.state not in LIVE_ATTEMPT_STATES]
+        if ended:
+            # Their processes are gone: their accelerators are free. Money and the job's end come with settlement.
+            await session.execute(delete(SlotUse).where(SlotUse.attempt_id.in_(ended)))
+    return True
+
+
+def _observed(attempt: Attempt, observation: Observation | None, *, at: datetime, lost: Reason) -> None:
     attempt.launched_at = attempt.launched_at or at
     if observation is None:
-        await _end(session, attempt, AttemptState.LOST, attempt.seen_at or attempt.started_at or at, None, lost)
+        _end(attempt, AttemptState.LOST, attempt.seen_at or attempt.started_at or at, None, lost)
         return
-    for run in observation.runs:
-        await record_interval(session, attempt.id, run, new_id=context.new_id)
     attempt.started_at = attempt.started_at or observation.started_at
     state = AttemptState(observation.phase.value)
     if observation.phase in {Phase.ENDED, Phase.LOST}:
         ended_at = observation.ended_at or attempt.seen_at or attempt.started_at or at
-        await _end(session, attempt, state, ended_at, observation.exit_code, observation.reason)
+        _end(attempt, state, ended_at, observation.exit_code, observation.reason)
     else:
         attempt.seen_at = at
         attempt.state = state.value
-    await _follow(session, job, attempt, context=context, at=at)
-    if job.state == JobState.STARTING and observation.reason is not None and job.state_code != observation.reason.code:
-        # Why it has not started: a new kind of reason is an event, another wording of it is not.
-        job.state_code, job.state_message = observation.reason.code, observation.reason.message
-        await tell(session, job, observation.reason, attempt_id=attempt.id, at=at, new_id=context.new_id)
 
 
-async def _end(
-    session: WriteSession,
-    attempt: Attempt,
-    state: AttemptState,
-    ended_at: datetime,
-    exit_code: int | None,
-    reason: Reason | None,
+def _end(
+    attempt: Attempt, state: AttemptState, ended_at: datetime, exit_code: int | None, reason: Reason | None
 ) -> None:
-    """The process is gone: its accelerators are free. Money and the job's own end come with settlement."""
     attempt.state = state.value
     attempt.ended_at = max(ended_at, attempt.started_at or ended_at)
     attempt.exit_code = exit_code
     if reason is not None:
         attempt.exit_reason_code, attempt.exit_reason_message = reason.code, reason.message
-    await session.execute(delete(SlotUse).where(SlotUse.attempt_id == attempt.id))
 
 
-async def _follow(
-    session: WriteSession, job: Job, attempt: Attempt, *, context: SchedulerContext, at: datetime
-) -> None:
+def _follow(
+    job: Job, attempt: Attempt, observation: Observation, *, context: SchedulerContext, at: datetime
+) -> Iterator[JobEventValues]:
     """The job goes where its attempt is, unless it was told to stop meanwhile."""
     if attempt.started_at is not None and job.started_at is None:
         job.started_at = attempt.started_at
     new_id = context.new_id
     if job.state == JobState.ADMITTED:
         reason = Reason("LAUNCHED", "the cluster has taken it")
-        await move(session, job, JobState.STARTING, reason, attempt_id=attempt.id, at=at, new_id=new_id)
+        yield moved(job, JobState.STARTING, reason, attempt_id=attempt.id, at=at, new_id=new_id)
     if job.state == JobState.STARTING and attempt.started_at is not None:
         reason = Reason("STARTED", f"runs since {attempt.started_at:%H:%M:%S} UTC, as the platform reports")
-        await move(session, job, JobState.RUNNING, reason, attempt_id=attempt.id, at=at, new_id=new_id)
+        yield moved(job, JobState.RUNNING, reason, attempt_id=attempt.id, at=at, new_id=new_id)
+    if job.state == JobState.STARTING and observation.reason is not None and job.state_code != observation.reason.code:
+        # Why it has not started: a new kind of reason is an event, another wording of it is not.
+        job.state_code, job.state_message = observation.reason.code, observation.reason.message
+        yield told(job, observation.reason, attempt_id=attempt.id, at=at, new_id=new_id)

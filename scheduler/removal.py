@@ -1,9 +1,12 @@
 """Letting the clusters forget what is settled, after what the runner itself printed was kept."""
 
+import asyncio
 import logging
-from collections.abc import Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy import select
@@ -16,20 +19,33 @@ from scheduler.jobs.following import job_changed
 from scheduler.jobs.states import AttemptState
 from scheduler.jobs.tables import Attempt, AttemptReport, Job
 from scheduler.lanes import Visit, one_by_one
-from scheduler.leases import return_lease, take_lease
+from scheduler.leases import return_leases, take_leases
 from scheduler.reconcile import REVENANT
 from scheduler.runs.logs import mask_tokens
 
 PLATFORM_LINES_MAX = 1_000
 PLATFORM_REPORT = 0
+REMOVED_TOGETHER_MAX = 50
+
+Answer = TypeVar("Answer")
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Settled:
+    """An attempt to forget. `lost`: it counts as ended, but may run on at a cluster that has come back."""
+
+    id: UUID
+    job_id: UUID
+    name: str
+    lost: bool
 
 
 async def remove_settled(context: SchedulerContext) -> None:
     """Let the clusters forget what is settled, after what the runner itself printed was kept."""
     statement = (
-        select(Attempt.id, Attempt.name, Attempt.state, Cluster)
+        select(Attempt.id, Attempt.job_id, Attempt.name, Attempt.state, Cluster)
         .join(Job, Job.id == Attempt.job_id)
         .join(Pool, Pool.id == Attempt.pool_id)
         .join(Cluster, Cluster.id == Pool.cluster_id)
@@ -39,51 +55,95 @@ async def remove_settled(context: SchedulerContext) -> None:
     )
     async with context.database.read() as session:
         rows = (await session.execute(statement)).all()
-    tasks: dict[Hashable, list[Visit]] = {}
-    for attempt_id, name, state, cluster in rows:
+    settled: dict[UUID, list[_Settled]] = {}
+    executors: dict[UUID, Executor] = {}
+    for attempt_id, job_id, name, state, cluster in rows:
         executor = context.executor(cluster.name, cluster.kind)
         if executor is not None:
-            lost = state == AttemptState.LOST
-            tasks.setdefault(cluster.id, []).append(partial(_remove, context, attempt_id, name, executor, lost=lost))
-    await context.visit({cluster_id: partial(one_by_one, removals) for cluster_id, removals in tasks.items()})
+            executors[cluster.id] = executor
+            each = _Settled(id=attempt_id, job_id=job_id, name=name, lost=state == AttemptState.LOST)
+            settled.setdefault(cluster.id, []).append(each)
+    visits: dict[Hashable, Visit] = {}
+    for cluster_id, of_cluster in settled.items():
+        parts = [of_cluster[at : at + REMOVED_TOGETHER_MAX] for at in range(0, len(of_cluster), REMOVED_TOGETHER_MAX)]
+        visits[cluster_id] = partial(
+            one_by_one, [partial(_remove, context, part, executors[cluster_id]) for part in parts]
+        )
+    await context.visit(visits)
 
 
-async def _remove(context: SchedulerContext, attempt_id: UUID, name: str, executor: Executor, *, lost: bool) -> None:
-    """`lost`: it counts as ended, but may run on at a cluster that has come back."""
-    token = await take_lease(context, Attempt, attempt_id)
-    if token is None:
+async def _remove(context: SchedulerContext, many: Sequence[_Settled], executor: Executor) -> None:
+    """Those of one cluster, side by side. One that fails is told of and tried again, and stops no other."""
+    token, taken = await take_leases(context, Attempt, [each.id for each in many])
+    ours = [each for each in many if each.id in set(taken)]
+    if not ours:
         return
     context.reach("remove.leased")
-    values: dict[str, datetime] = {}
-    lines: Sequence[str] = ()
+    read = await _side_by_side(ours, lambda each: _platform_lines(context, each, executor))
     try:
-        answer = await context.ask(executor.logs(name, after=0, limit=PLATFORM_LINES_MAX))
-        lines = [line.text for line in answer]
-        await _keep_platform_lines(context, attempt_id, lines)
-        if lost:
-            await context.ask(executor.stop(name, grace_seconds=0, reason=REVENANT))
-        await context.ask(executor.remove(name))
-        values["removed_at"] = context.clock.now()
+        await _keep_platform_lines(context, {each.id: lines for each, lines in read.items()})
     except Exception:
-        logger.exception("Removing %s failed; it will be tried again.", name)
+        logger.exception(
+            "What the runners of %d attempts printed could not be kept; it will be tried again.", len(read)
+        )
+        read = {}
+    removed = await _side_by_side(list(read), lambda each: _forget(context, each, executor))
     context.reach("remove.removed")
+    done = [each.id for each in removed]
     async with context.database.transaction() as session:
-        await return_lease(session, Attempt, attempt_id, token, **values)
-        job_id = await session.scalar(select(Attempt.job_id).where(Attempt.id == attempt_id))
-        assert job_id is not None, "attempts are never taken away"
-        job_changed(session, job_id)
+        await return_leases(session, Attempt, done, token, removed_at=context.clock.now())
+        await return_leases(session, Attempt, sorted({each.id for each in ours} - set(done)), token)
+        for each in ours:
+            job_changed(session, each.job_id)
     context.reach("remove.recorded")
 
 
-async def _keep_platform_lines(context: SchedulerContext, attempt_id: UUID, lines: Sequence[str]) -> None:
+async def _side_by_side(
+    many: Sequence[_Settled], ask: Callable[[_Settled], Awaitable[Answer]]
+) -> dict[_Settled, Answer]:
+    """The answers of those for which there was one."""
+    answers = await asyncio.gather(*(ask(each) for each in many), return_exceptions=True)
+    found: dict[_Settled, Answer] = {}
+    for each, answer in zip(many, answers, strict=True):
+        if isinstance(answer, Exception):
+            logger.error("Removing %s failed; it will be tried again.", each.name, exc_info=answer)
+        elif isinstance(answer, BaseException):
+            raise answer
+        else:
+            found[each] = answer
+    return found
+
+
+async def _platform_lines(context: SchedulerContext, settled: _Settled, executor: Executor) -> list[str]:
+    answer = await context.ask(executor.logs(settled.name, after=0, limit=PLATFORM_LINES_MAX))
+    return [line.text for line in answer]
+
+
+async def _forget(context: SchedulerContext, settled: _Settled, executor: Executor) -> None:
+    if settled.lost:
+        await context.ask(executor.stop(settled.name, grace_seconds=0, reason=REVENANT))
+    await context.ask(executor.remove(settled.name))
+
+
+async def _keep_platform_lines(context: SchedulerContext, lines: Mapping[UUID, Sequence[str]]) -> None:
     at = context.clock.now()
-    if not lines:
-        return
-    kept = [
-        {"at": at.isoformat(), "stream": "platform", "text": mask_tokens(line).replace("\0", "�")} for line in lines
+    rows = [
+        {
+            "attempt_id": attempt_id,
+            "sequence": PLATFORM_REPORT,
+            "received_at": at,
+            "lines": [_kept(line, at) for line in of_one],
+        }
+        for attempt_id, of_one in lines.items()
+        if of_one
     ]
-    row = {"attempt_id": attempt_id, "sequence": PLATFORM_REPORT, "received_at": at, "lines": kept}
+    if not rows:
+        return
     async with context.database.transaction() as session:
         await session.execute(
-            insert(AttemptReport).values(row).on_conflict_do_nothing(index_elements=["attempt_id", "sequence"])
+            insert(AttemptReport).values(rows).on_conflict_do_nothing(index_elements=["attempt_id", "sequence"])
         )
+
+
+def _kept(line: str, at: datetime) -> dict[str, str]:
+    return {"at": at.isoformat(), "stream": "platform", "text": mask_tokens(line).replace("\0", "\ufffd")}

@@ -44,7 +44,7 @@ async def tell(
     new_id: IdSource,
 ) -> None:
     """Add an event to the job's record that is no move, but worth knowing."""
-    await add_job_events(session, [_event(job, reason, came_from=None, attempt_id=attempt_id, at=at, new_id=new_id)])
+    await add_job_events(session, [told(job, reason, attempt_id=attempt_id, at=at, new_id=new_id)])
 
 
 def moved(
@@ -58,6 +58,11 @@ def moved(
     job.state_message = reason.message[:MESSAGE_CHARACTERS_MAX]
     job.waiting_until = None
     return _event(job, reason, came_from=came_from, attempt_id=attempt_id, at=at, new_id=new_id)
+
+
+def told(job: Job, reason: Reason, *, attempt_id: UUID | None = None, at: datetime, new_id: IdSource) -> JobEventValues:
+    """As `tell`, for many jobs in one transaction: returns the event, which `add_job_events` writes with the others."""
+    return _event(job, reason, came_from=None, attempt_id=attempt_id, at=at, new_id=new_id)
 
 
 async def add_job_events(session: AsyncSession, events: Sequence[JobEventValues]) -> None:
