@@ -28,7 +28,7 @@ from graphql import (
 from guildhall.clock import IdSource
 from guildhall.errors import GuildhallError, LimitExceeded
 from guildhall.graphql.catalogue import Catalogue
-from guildhall.graphql.compiler.compile import CompiledDocument, compile_document
+from guildhall.graphql.compiler.compile import CompiledDocument, CompiledMutation, compile_document
 from guildhall.graphql.compiler.plan import NotCompilable
 from guildhall.graphql.compose import Composed
 from guildhall.graphql.cost import Cost, Costing
@@ -64,7 +64,7 @@ class Operation:
     root_fields: frozenset[str]
     cost: Cost
     node: OperationDefinitionNode
-    compiled: CompiledDocument | None
+    compiled: CompiledDocument | CompiledMutation | None
 
 
 @dataclass(frozen=True)
@@ -155,9 +155,11 @@ class Documents:
         )
         return Prepared(sha256, document, operations, outline.tokens)
 
-    def _compiled(self, sha256: str, document: DocumentNode, node: OperationDefinitionNode) -> CompiledDocument | None:
-        """The operation as a statement, for queries of known callers that are no introspection."""
-        if self._catalogue is None or node.operation is not OperationType.QUERY:
+    def _compiled(
+        self, sha256: str, document: DocumentNode, node: OperationDefinitionNode
+    ) -> CompiledDocument | CompiledMutation | None:
+        """The statement of a query, or of what a change answers; for known callers, and not for introspection."""
+        if self._catalogue is None or node.operation is OperationType.SUBSCRIPTION:
             return None
         try:
             name = None if node.name is None else node.name.value

@@ -1,6 +1,7 @@
 """From the text of a document to its answer: make it ready, ask who may run it, execute, format."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from guildhall.db.kept_statements import KeptStatements
 from guildhall.db.timing import StatementTimes, statements_timed
 from guildhall.errors import GuildhallError, Invalid, LimitExceeded
 from guildhall.graphql.answers import format_error
+from guildhall.graphql.compiler.compile import CompiledDocument, CompiledMutation
 from guildhall.graphql.compiler.runs import FallBack
 from guildhall.graphql.compose import Composed
 from guildhall.graphql.context import Context
@@ -31,6 +33,7 @@ from guildhall.graphql.documents import (
     refused_by,
 )
 from guildhall.graphql.fetching import NotStanding, StatementFailed, StatementSource
+from guildhall.graphql.mutations import Done
 from guildhall.graphql.resolving import resolving
 from guildhall.settings import Settings
 
@@ -91,7 +94,7 @@ class Executor:
         self._strangers_documents = Documents(None, settings, new_id)
         self._statements = statements
         self._settings = settings
-        self._running: set[asyncio.Task[list[Answer]]] = set()
+        self._running: set[asyncio.Task[Answer]] = set()
 
     async def run(self, request: Request, context: Context, *, queries_only: bool = False) -> Answer:
         """The answer to one request. `queries_only` is for GET, which must not change anything."""
@@ -107,7 +110,7 @@ class Executor:
                 if answer is None:
                     answer = await self._query(prepared, request, context)
             else:
-                answer = await self._mutation(prepared, request, context)
+                answer = await self._mutation(prepared, operation, request, context)
         return self._with_cost(answer, operation, request)
 
     async def run_standing(self, request: Request, context: Context, standing: Standing) -> Answer | None:
@@ -118,7 +121,7 @@ class Executor:
         may trust.
         """
         prepared, operation = self._admit(request, context, queries_only=False)
-        if operation.compiled is None:
+        if not isinstance(operation.compiled, CompiledDocument):
             return None
         with self._told_if_slow(prepared, operation, context):
             answer = await self._statement(operation, request, context, standing)
@@ -128,7 +131,7 @@ class Executor:
         self, operation: Operation, request: Request, context: Context, standing: Standing | None = None
     ) -> Answer | None:
         """The answer of the compiled statement; None where graphql-core has to give it, or the caller is another."""
-        if operation.compiled is None or self._statements is None:
+        if not isinstance(operation.compiled, CompiledDocument) or self._statements is None:
             return None
         seconds_max = self._settings.graphql_seconds_max
         source = StatementSource(self._statements, context.at, standing)
@@ -170,12 +173,30 @@ class Executor:
         except TimeoutError:
             return _failed(QueryTimeout(f"A query has {seconds_max} seconds at most: ask for less at once."), context)
 
-    async def _mutation(self, prepared: Prepared, request: Request, context: Context) -> Answer:
+    async def _mutation(self, prepared: Prepared, operation: Operation, request: Request, context: Context) -> Answer:
         """Goes on to its end when the caller leaves: what is half done is what nobody can make sense of."""
-        running = asyncio.create_task(self.answers(prepared.document, request, context, [None]))
+        running = asyncio.create_task(self._change(prepared, operation, request, context))
         self._running.add(running)  # the event loop alone would forget it
         running.add_done_callback(self._running.discard)
-        (answer,) = await asyncio.shield(running)
+        return await asyncio.shield(running)
+
+    async def _change(self, prepared: Prepared, operation: Operation, request: Request, context: Context) -> Answer:
+        """One change is told by a statement after its commit, where that can tell it; else graphql-core tells it."""
+        done: Done | None = None
+        if isinstance(operation.compiled, CompiledMutation) and self._statements is not None:
+            with contextlib.suppress(FallBack):
+                performed = await operation.compiled.perform(context, request.variables or {})
+                done = performed.done
+                source = StatementSource(self._statements, context.at, None)
+                try:
+                    text, reads = await operation.compiled.tell(performed, source.fetch)
+                    await reads.write(context)
+                except StatementFailed as failed:
+                    return _failed(failed.error, context)
+                except GuildhallError as error:
+                    return _failed(error, context)
+                return Answer([], msgspec.Raw(text.encode()), executed=True, compiled=True)
+        (answer,) = await self.answers(prepared.document, request, context, [done])
         return answer
 
     def admit(self, request: Request, context: Context) -> tuple[DocumentNode, OperationDefinitionNode]:

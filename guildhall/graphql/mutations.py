@@ -7,6 +7,7 @@ any other.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from guildhall.audit.record import record_refusal
@@ -64,17 +65,40 @@ def make_mutation(
     assert isinstance(source, Mutation)
     payload_name = source.payload.__name__
 
-    async def resolve(_root: object, info: Info, **given: Any) -> Record:  # noqa: ANN401 -- the input
+    async def resolve(root: object, info: Info, **given: Any) -> Record:  # noqa: ANN401 -- the input
         context = info.context
+        if isinstance(root, Done):
+            return Record(payload_name, root.result())
         try:
-            answer = await run_mutation(context, field.graphql_name, source, convert(given)["input"])
-        except MENDABLE as error:
-            answer = {"errors": problems(error)}
+            answer = await run_mendable(context, field.graphql_name, source, convert(given)["input"])
         finally:
             context.loaders.forget()
         return Record(payload_name, answer)
 
     return resolve
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of a mutation that has been run; as the root of a document it is not run again."""
+
+    answer: Mapping[str, Any] | None
+    error: Exception | None = None
+
+    def result(self) -> Mapping[str, Any]:
+        """The mapping that the payload is resolved from; raises what the mutation raised."""
+        if self.error is not None:
+            raise self.error
+        assert self.answer is not None, "a mutation answers or raises"
+        return self.answer
+
+
+async def run_mendable(context: Context, operation: str, source: Mutation, given: Any) -> Mapping[str, Any]:  # noqa: ANN401 -- its input
+    """As `run_mutation`; what the caller can mend becomes the payload's errors."""
+    try:
+        return await run_mutation(context, operation, source, given)
+    except MENDABLE as error:
+        return {"errors": problems(error)}
 
 
 async def run_mutation(context: Context, operation: str, source: Mutation, given: Any) -> Mapping[str, Any]:  # noqa: ANN401 -- its input

@@ -15,7 +15,7 @@ from guildhall.auth.subjects import ActorKind
 from guildhall.auth.tables import User
 from guildhall.clock import SystemClock, new_id
 from guildhall.db.transaction import AUDIT_KEY, Database, connect_database
-from guildhall.graphql.compiler.compile import compile_document
+from guildhall.graphql.compiler.compile import CompiledDocument, compile_document
 from guildhall.graphql.context import Context, Services
 from guildhall.graphql.cursors import CursorSigner
 from guildhall.graphql.execution import Executor, Request
@@ -61,6 +61,7 @@ class Reader:
 
     async def ours(self, name: str, variables: dict[str, Any]) -> Any:
         compiled = compile_document(self._composed.schema, self._composed.catalogue, parse(contract()[name]))
+        assert isinstance(compiled, CompiledDocument)
         context = self._context()
 
         async def fetch(sql: str, arguments: Sequence[Any]) -> str:

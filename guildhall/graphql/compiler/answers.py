@@ -63,13 +63,13 @@ class Answering:
             return [called.text(value) for value in values]
         lists = [_objects(called, value) for value in values]
         flat = [item for items in lists for item in items]
-        texts = iter(await self._items(below, flat))
+        texts = iter(await self.items(below, flat))
         written = [[next(texts) for _ in items] for items in lists]
         if called.source.many:
             return [f"[{','.join(items)}]" for items in written]
         return [items[0] if items else "null" for items in written]
 
-    async def _items(self, plan: Plan, objects: Sequence[Any]) -> list[str]:
+    async def items(self, plan: Plan, objects: Sequence[Any]) -> list[str]:
         """Each object as the document selects of it, by one statement."""
         if not objects:
             return []

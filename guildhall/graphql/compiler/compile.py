@@ -1,7 +1,9 @@
 """Documents compiled: one statement for each shape of request, made when first needed and kept."""
 
+import json
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +21,7 @@ from guildhall.graphql.compiler.runs import FallBack, Run
 from guildhall.graphql.compiler.selections import Selections, fragments_of
 from guildhall.graphql.compiler.switches import switches_of, without_switches
 from guildhall.graphql.context import Context
+from guildhall.graphql.mutations import Done, run_mendable
 from guildhall.graphql.recording import Reads
 from guildhall.graphql.resolving import resolving
 
@@ -29,15 +32,8 @@ PLANS_MAX = 32
 """How many plans a document keeps: one for each combination of its switches."""
 
 
-class CompiledDocument:
-    """One operation of a document, ready for requests.
-
-        text, reads = await compiled.answer(context, variables, fetch)  # raises FallBack
-        await reads.write(context)                                      # no record, no answer
-
-    The text is the JSON of `data`. FallBack means: graphql-core is to answer this request, because its answer has
-    errors; so does an error of the database about a value (SQLSTATE class 22, or more than one row).
-    """
+class _Compiled:
+    """One operation of a document with its plans, one for each combination of its switches."""
 
     def __init__(
         self, schema: GraphQLSchema, catalogue: Catalogue, document: DocumentNode, operation: OperationDefinitionNode
@@ -59,17 +55,21 @@ class CompiledDocument:
         if not self._switches.any_directive and not self._switches.nodes:
             self._plans[()] = whole
 
-    async def answer(self, context: Context, variables: Mapping[str, Any], fetch: Fetch) -> tuple[str, Reads]:
-        """The JSON text of `data`, and the reads to be recorded before it leaves; raises FallBack."""
-        try:
-            plan, run = self._asked(context, variables)
+    def _asked(self, context: Context, variables: Mapping[str, Any]) -> tuple[Plan, Run]:
+        """The plan for a request, and its run; raises FallBack, or NotCompilable."""
+        run = Run(context, self._variables.coerced(variables))
+        plan = self._planned(run)
+        if not all(context.actor.may_somewhere(permission) for permission in plan.permissions):
+            raise FallBack
+        return plan, run
+
+    def _answering(self, run: Run, fetch: Fetch) -> tuple[Answering, Reads]:
+        if self.is_one_statement:
             reads = Reads()
-            if not self.is_one_statement:  # a function may load what it needs, and what it loads may be recorded
-                run.context = request = resolving(context, self._catalogue)
-                reads = request.loaders.reads
-            return await Answering(run, self._words, fetch, reads).text(plan), reads
-        except REFUSALS as error:
-            raise FallBack from error
+        else:  # a function may load what it needs, and what it loads may be recorded
+            run.context = request = resolving(run.context, self._catalogue)
+            reads = request.loaders.reads
+        return Answering(run, self._words, fetch, reads), reads
 
     def _checked(self) -> Plan:
         """The plan of all that the document may ever select; raises NotCompilable."""
@@ -78,16 +78,6 @@ class CompiledDocument:
         operation = operation_named(stripped, name)
         assert operation is not None, "the document was validated"
         return self._plan(stripped, operation, None)
-
-    def _asked(self, context: Context, variables: Mapping[str, Any]) -> tuple[Plan, Run]:
-        run = self._run(context, variables)
-        plan = self._planned(run)
-        if not all(context.actor.may_somewhere(permission) for permission in plan.permissions):
-            raise FallBack
-        return plan, run
-
-    def _run(self, context: Context, variables: Mapping[str, Any]) -> Run:
-        return Run(context, self._variables.coerced(variables))
 
     def _planned(self, run: Run) -> Plan:
         key = self._switches.key(run)
@@ -101,19 +91,88 @@ class CompiledDocument:
     def _plan(self, document: DocumentNode, operation: OperationDefinitionNode, run: Run | None) -> Plan:
         variables = VariableValues({}, {}) if run is None else run.variables
         selections = Selections(self._schema, operation, fragments_of(document), variables)
-        return Planner(self._schema, self._catalogue, selections, run).make()
+        planner = Planner(self._schema, self._catalogue, selections, run)
+        return planner.make() if operation.operation is OperationType.QUERY else planner.make_payload()
+
+
+class CompiledDocument(_Compiled):
+    """One query of a document, ready for requests.
+
+        text, reads = await compiled.answer(context, variables, fetch)  # raises FallBack
+        await reads.write(context)                                      # no record, no answer
+
+    The text is the JSON of `data`. FallBack means: graphql-core is to answer this request, because its answer has
+    errors; so does an error of the database about a value (SQLSTATE class 22, or more than one row).
+    """
+
+    async def answer(self, context: Context, variables: Mapping[str, Any], fetch: Fetch) -> tuple[str, Reads]:
+        """The JSON text of `data`, and the reads to be recorded before it leaves; raises FallBack."""
+        try:
+            plan, run = self._asked(context, variables)
+            answering, reads = self._answering(run, fetch)
+            return await answering.text(plan), reads
+        except REFUSALS as error:
+            raise FallBack from error
+
+
+class CompiledMutation(_Compiled):
+    """A document that changes one thing: what it changed is told by a statement after the commit.
+
+        performed = await compiled.perform(context, variables)          # raises FallBack before anything is done
+        text, reads = await compiled.tell(performed, fetch)             # raises FallBack: graphql-core is to tell
+
+    graphql-core tells of `performed.done` when that is the root value, and does nothing again.
+    """
+
+    async def perform(self, context: Context, variables: Mapping[str, Any]) -> "Performed":
+        """Run the mutation; what it raises is kept for graphql-core to word. FallBack: nothing was done."""
+        try:
+            plan, run = self._asked(context, variables)
+            change = plan.change
+            assert change is not None, "the plan is of a mutation"
+            given = change.call.convert(run.arguments(change.call))["input"]
+        except REFUSALS as error:
+            raise FallBack from error
+        try:
+            name = change.call.coordinate.partition(".")[2]
+            return Performed(plan, run, Done(await run_mendable(context, name, change.source, given)))
+        except Exception as error:  # noqa: BLE001 -- whatever it is: graphql-core raises it again at its path
+            return Performed(plan, run, Done(None, error))
+
+    async def tell(self, performed: "Performed", fetch: Fetch) -> tuple[str, Reads]:
+        """The JSON text of `data`, and the reads to be recorded before it leaves; raises FallBack."""
+        change, answer = performed.plan.change, performed.done.answer
+        assert change is not None, "the plan is of a mutation"
+        if answer is None:
+            raise FallBack
+        try:
+            answering, reads = self._answering(performed.run, fetch)
+            (text,) = await answering.items(performed.plan, [answer])
+        except REFUSALS as error:
+            raise FallBack from error
+        return f"{{{json.dumps(change.key)}:{text}}}", reads
+
+
+@dataclass(frozen=True)
+class Performed:
+    """A mutation that was run, with the plan of what is told of it."""
+
+    plan: Plan
+    run: Run
+    done: Done
 
 
 def compile_document(
     schema: GraphQLSchema, catalogue: Catalogue, document: DocumentNode, operation_name: str | None = None
-) -> CompiledDocument:
+) -> CompiledDocument | CompiledMutation:
     """The compiled form of a parsed and validated document's operation; raises NotCompilable with reason and path."""
     operation = operation_named(document, operation_name)
     if operation is None:
         raise NotCompilable("there is no one operation to run")
-    if operation.operation is not OperationType.QUERY:
-        raise NotCompilable("it is no query")
-    return CompiledDocument(schema, catalogue, document, operation)
+    if operation.operation is OperationType.SUBSCRIPTION:
+        raise NotCompilable("what is followed has many answers")
+    kind = CompiledDocument if operation.operation is OperationType.QUERY else CompiledMutation
+    return kind(schema, catalogue, document, operation)
 
 
 @lru_cache(maxsize=8)

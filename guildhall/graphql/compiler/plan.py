@@ -15,12 +15,13 @@ from guildhall.graphql.compiler.fragments import Fragment
 from guildhall.graphql.compiler.frames import Frame, NoOperand, RowFrame
 from guildhall.graphql.compiler.leaves import NoText
 from guildhall.graphql.compiler.python_fields import Called, Prepared
+from guildhall.graphql.compiler.runs import FieldCall
 from guildhall.graphql.compiler.shapes import Level, Link, Object, Slot
 from guildhall.graphql.compiler.slots import Computed, Listing, Source, Visible
 from guildhall.graphql.declarations import TypeDeclaration
 from guildhall.graphql.pages import list_orders
 from guildhall.graphql.recording import Recorded
-from guildhall.graphql.sources import Operand, Scope, Table
+from guildhall.graphql.sources import Mutation, Operand, Scope, Table
 
 ITEMS = "items"
 """What a statement calls the objects that Python gave it as JSON."""
@@ -33,6 +34,15 @@ class NotCompilable(Exception):
         super().__init__(f"{'.'.join(path)}: {reason}" if path else reason)
         self.reason = reason
         self.path = tuple(path)
+
+
+@dataclass(frozen=True)
+class Change:
+    """The one mutation of a document: under which key it answers, what it runs and with which arguments."""
+
+    key: str
+    call: FieldCall
+    source: Mutation
 
 
 Told: TypeAlias = tuple[TypeDeclaration, tuple[Any, Any]]
@@ -64,7 +74,7 @@ class Plan:
     `slots` are the fragments that a request makes, `sites` the lists whose cursors are signed, `records` the permission
     and rule of reads that are recorded, `permissions` those without which the root refuses. `prepared` is what Python
     gives before the statement, `called` what it does after it, with the plan of the objects that it returns.
-    `statements` are kept by the shapes of the fragments.
+    `change` is the mutation whose payload the root is. `statements` are kept by the shapes of the fragments.
     """
 
     catalogue: Catalogue
@@ -75,6 +85,7 @@ class Plan:
     permissions: list[str] = field(default_factory=list)
     prepared: list[Prepared] = field(default_factory=list)
     called: "list[tuple[Called, Plan | None]]" = field(default_factory=list)
+    change: "Change | None" = None
     statements: "OrderedDict[tuple[int, ...], Any]" = field(default_factory=OrderedDict)
     fields: int = 0
     _names: int = 0

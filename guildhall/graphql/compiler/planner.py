@@ -13,7 +13,7 @@ from guildhall.graphql.compiler import shapes, slots
 from guildhall.graphql.compiler.frames import Frame, JsonFrame, RowFrame
 from guildhall.graphql.compiler.leaves import check_written
 from guildhall.graphql.compiler.page_planner import PagePlanner
-from guildhall.graphql.compiler.plan import ITEMS, NotCompilable, Plan, Told, at, told_by
+from guildhall.graphql.compiler.plan import ITEMS, Change, NotCompilable, Plan, Told, at, told_by
 from guildhall.graphql.compiler.python_fields import Called, Prepared, reader_of
 from guildhall.graphql.compiler.runs import FallBack, FieldCall, Run
 from guildhall.graphql.compiler.selections import Selections
@@ -31,6 +31,7 @@ from guildhall.graphql.sources import (
     JsonValue,
     Many,
     ManyByIds,
+    Mutation,
     NodeById,
     One,
     Operand,
@@ -77,6 +78,22 @@ class Planner:
         assert root is not None, "a schema has a query type"
         frame = JsonFrame("'{}'::jsonb")
         self.plan.root = self._object(root, self.selections.root(root), frame)
+        return self.plan
+
+    def make_payload(self) -> Plan:
+        """The plan of a mutation's payload, which a statement is given as JSON; raises NotCompilable."""
+        root = self.schema.mutation_type
+        assert root is not None, "the document was validated"
+        entries = list(self.selections.root(root))
+        if len(entries) != 1 or entries[0][1].startswith("__"):
+            raise NotCompilable("a statement tells of one change, and the document makes another number of them")
+        ((key, name, details),) = entries
+        asked = self.field(self._catalogue.types[root.name], name, details)
+        source = asked.field.source
+        assert isinstance(source, Mutation), "all fields below Mutation are"
+        self.plan.change = Change(key, asked.call, source)
+        with at(key):
+            self.plan.root = self.body(source.payload.__name__, details, JsonFrame(f"{ITEMS}.v", ours=True))
         return self.plan
 
     def body(self, type_name: str, details: FieldDetailsList, frame: Frame) -> Object:

@@ -42,7 +42,9 @@ class Both:
     async def ours(self, actor: Actor, text: str, **variables: Any) -> Any:
         """The data of the compiled statement; raises NotCompilable or FallBack."""
         if text not in self.compiled:
-            self.compiled[text] = compile_document(self.composed.schema, self.composed.catalogue, parse(text))
+            made = compile_document(self.composed.schema, self.composed.catalogue, parse(text))
+            assert isinstance(made, CompiledDocument)
+            self.compiled[text] = made
         context = self.new_context(actor)
 
         async def fetch(sql: str, arguments: Sequence[Any]) -> str:

@@ -120,7 +120,7 @@ class TestDocuments:
         [
             ("query A { __typename } query B { __typename }", None, "no one operation"),
             ("query A { __typename }", "B", "no one operation"),
-            ('mutation { renameHouse(input: {houseId: "", name: ""}) { previous } }', None, "no query"),
+            ("subscription { changes }", None, "what is followed"),
             ("{ __schema { description } }", None, "the schema itself"),
         ],
     )
