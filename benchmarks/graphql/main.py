@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import signal
 import statistics
 from dataclasses import dataclass
 from typing import Any
@@ -120,7 +121,10 @@ def _medians(rounds: list[Round]) -> dict[str, float]:
 
 
 async def main() -> None:
-    """Seed, compare, report."""
+    """Seed, compare, report. Told to end, it ends all that it started."""
+    task = asyncio.current_task()
+    assert task is not None, "asyncio runs us as a task"
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=int, default=100_000)
     parser.add_argument("--seconds", type=float, default=3)
