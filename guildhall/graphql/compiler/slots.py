@@ -1,7 +1,7 @@
 """What each request makes anew: the rules of what its caller may see, and the clauses that follow from arguments."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -13,8 +13,10 @@ from guildhall.auth.permissions import permission_named
 from guildhall.auth.policy import PolicySnapshot
 from guildhall.graphql import statements
 from guildhall.graphql.compiler.fragments import Fragment, fragment, noted
+from guildhall.graphql.compiler.keeping import kept
 from guildhall.graphql.compiler.runs import FallBack, FieldCall, Run
 from guildhall.graphql.compiler.selects import Process, select_text
+from guildhall.graphql.context import Context
 from guildhall.graphql.cursors import InvalidCursor
 from guildhall.graphql.declarations import TypeDeclaration
 from guildhall.graphql.filters import filter_clauses
@@ -117,8 +119,11 @@ class Found:
     call: FieldCall
 
     def __call__(self, run: Run) -> Fragment:
-        """Made by the declared function."""
-        return fragment({"where": list(self.source.clauses(**self.call.convert(run.arguments(self.call))))})
+        """Made by the declared function, which has arguments alone to look at."""
+        given = run.arguments(self.call)
+        made = self.source.clauses
+        key = (self.call.convert, given_text(given))
+        return kept(key, run.context, lambda _: fragment({"where": list(made(**self.call.convert(given)))}))
 
 
 @dataclass(frozen=True)
@@ -170,23 +175,21 @@ class Listing:
     target: TypeDeclaration | None
     call: FieldCall
     has_parent: bool
-    _known: dict[object, Fragment] = field(default_factory=dict)
 
     def __call__(self, run: Run) -> Fragment:
-        """As `guildhall.graphql.pages` makes the same list; kept where only order and place depend on the request."""
+        """As `guildhall.graphql.pages` makes the same list; for all places in it alike."""
         given = run.arguments(self.call)
-        if callable(self.source.where) or self.source.scope is not None or given.get("filter"):
-            return self._made(run, given, self._place(run, given))
-        place, chosen = self._place(run, given), given.get("orderBy")
-        key = (None if chosen is None else tuple(chosen.values()), len(place))
-        found = self._known.get(key)
-        if found is None:
-            found = self._known[key] = self._made(run, given, [_Place(index) for index in range(len(place))])
+        place = self._place(run, given)
+        key = (self.call.convert, given_text(given), len(place))
+        places = [_Place(index) for index in range(len(place))]
+        found = kept(key, run.context, lambda context: self._made(context, given, places))
+        if not place:
+            return found
         values = tuple(place[value.index] if isinstance(value, _Place) else value for value in found.values)
         return replace(found, values=values)
 
-    def _made(self, run: Run, given: Mapping[str, Any], place: Sequence[Any]) -> Fragment:
-        context, source = run.context, self.source
+    def _made(self, context: Context, given: Mapping[str, Any], place: Sequence[Any]) -> Fragment:
+        source = self.source
         scope = Scope() if source.scope is None else source.scope(context, **self.call.convert(given))
         where = [*statements.where_clauses(source.where, context), *scope.where]
         if source.filter is not None:

@@ -1,6 +1,7 @@
 """The same document for callers of every shape, both ways; what they may see is in the statement or told by it."""
 
 import base64
+from collections import OrderedDict
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -12,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from guildhall.auth.actor import Actor, JobClaims, system_actor
 from guildhall.auth.policy import Binding, PolicyRules, PolicySnapshot, RoleRules
 from guildhall.auth.subjects import ActorKind, Subject
-from guildhall.graphql.compiler import fragments, slots
+from guildhall.graphql.compiler import fragments, keeping, slots
 from guildhall.graphql.compiler.compile import compile_document
 from guildhall.graphql.compiler.plan import NotCompilable
 from guildhall.graphql.compiler.runs import FallBack
@@ -92,6 +93,24 @@ class TestShapes:
         monkeypatch.setattr(slots, "RULES_MAX", 1)
         await both(anna, TEXT)
         await both(bert, TEXT)
+
+    async def test_kept_fragments_are_bounded(self, both: Both, anna: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(keeping, "KEPT_MAX", 1)
+        monkeypatch.setattr(keeping, "_kept", OrderedDict())
+        text = "query ($name: String!) { house(name: $name) { name } }"
+        for name in ("house-0", "house-2", "house-0"):
+            assert (await both(anna, text, name=name))["house"]["name"] == name
+        assert len(keeping._kept) == 1
+
+    async def test_what_looks_at_the_caller_is_not_kept(
+        self, odd: Both, anna: Actor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(keeping, "_kept", OrderedDict())
+        text = """query ($w: [String!]!) {
+            ranked(first: 1, words: $w) { totalCount } searchRooms(text: "x") { count { value } } }"""
+        for words in ([], ["room-0-x"]):
+            await odd(anna, text, w=words)
+        assert len(keeping._kept) == 1
 
     async def test_known_shapes_are_bounded(self, both: Both, anna: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(fragments, "SHAPES_MAX", 1)
