@@ -1,5 +1,6 @@
 """Mistakes that a compiler can make, put into ours for a while: each must be seen by comparing answers."""
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -9,7 +10,7 @@ from graphql import DocumentNode
 from sqlalchemy import Integer
 
 from guildhall.graphql.compiler import compile as compiling
-from guildhall.graphql.compiler import leaves, selections, slots, switches, writer
+from guildhall.graphql.compiler import keeping, leaves, selections, slots, switches, writer
 from guildhall.graphql.compiler.fragments import fragment, noted
 from guildhall.graphql.compiler.levels import Levels
 from guildhall.graphql.compiler.pieces import Piece, Sql
@@ -130,6 +131,7 @@ def cursor_of_anybody(patch: pytest.MonkeyPatch) -> None:
 @bug
 def lost_filter(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(slots, "filter_clauses", lambda *_: [])
+    patch.setattr(keeping, "_kept", OrderedDict())  # what was made without the bug would hide it
 
 
 @bug
