@@ -19,6 +19,7 @@ from registry.storage import ArtifactStore
 from scheduler.clusters.connections import ClusterConnections, Connect
 from scheduler.clusters.executor import Executor
 from scheduler.context import SchedulerContext, pass_by
+from scheduler.crew import Crew
 from scheduler.cycle import run_cycle
 from scheduler.sweeps import delete_parts, sweep
 from scheduler.waking import WAKE_CHANNEL
@@ -54,8 +55,13 @@ async def run_worker(
     swept_at: datetime | None = None
     async with AsyncExitStack() as ended:
         woken = await ended.enter_async_context(_listening(database, stop))
+        crew = await ended.enter_async_context(_counting(database)) if connect is not None else None
         connections = ClusterConnections(
-            executors, connect, keyring=lambda: load_keyring(settings.credentials_key_file), woken=woken.set
+            executors,
+            connect,
+            keyring=lambda: load_keyring(settings.credentials_key_file),
+            woken=woken.set,
+            sharers=crew.sharers if crew is not None else lambda: 1,
         )
         ended.push_async_callback(connections.close)
         context = SchedulerContext(
@@ -102,3 +108,15 @@ async def _listening(database: Database, stop: asyncio.Event) -> AsyncIterator[a
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _counting(database: Database) -> AsyncIterator[Crew]:
+    """Be counted as one of the workers for as long as the block."""
+    crew = Crew()
+    task = asyncio.create_task(crew.run(database.url))
+    try:
+        yield crew
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -43,7 +43,7 @@ async def listen(url: str, *listeners: Listener) -> None:
     pause = RECONNECT_SECONDS_FIRST
     while True:  # as long as the process; every turn either waits on a live connection or pauses
         try:
-            connection = await _connect(url)
+            connection = await open_connection(url)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             logger.warning("Notices on %s are away: %s", _channels(listeners), error)
         else:
@@ -87,7 +87,8 @@ def _channels(listeners: Sequence[Listener]) -> str:
     return ", ".join(listener.channel for listener in listeners)
 
 
-async def _connect(url: str) -> RawConnection:
+async def open_connection(url: str) -> RawConnection:
+    """A connection outside the pool, under the service's role, for what lasts as long as its process."""
     parsed = make_url(url)
     given: dict[str, Any] = {"user": parsed.username, "password": parsed.password, "database": parsed.database}
     given["host"] = parsed.query.get("host") or parsed.host  # a folder with a socket, or a name

@@ -26,7 +26,8 @@ logger = logging.getLogger(__name__)
 class ClusterAddress:
     """What it takes to connect to a registered cluster; without a kubeconfig it is the one that we run in.
 
-    `woken` may be called when the cluster has something to say.
+    `woken` may be called when the cluster has something to say. The requests are those of all workers together, and
+    `sharers` says how many these are (None: not known now, so that nothing may be sent).
     """
 
     name: str
@@ -34,6 +35,7 @@ class ClusterAddress:
     requests_per_second: int
     installation_id: str
     woken: Callable[[], None]
+    sharers: Callable[[], int | None]
 
 
 Connect = Callable[[ClusterAddress], Executor]
@@ -54,11 +56,13 @@ class ClusterConnections(Mapping[str, Executor]):
         *,
         keyring: Callable[[], Keyring],
         woken: Callable[[], None],
+        sharers: Callable[[], int | None] = lambda: 1,
     ) -> None:
         self._given = given
         self._connect = connect
         self._keyring = keyring
         self._woken = woken
+        self._sharers = sharers
         self._made: dict[str, Executor] = {}
         self._versions: dict[str, tuple[UUID, int, int]] = {}
 
@@ -107,6 +111,7 @@ class ClusterConnections(Mapping[str, Executor]):
                 requests_per_second=cluster.requests_per_second,
                 installation_id=ours,
                 woken=self._woken,
+                sharers=self._sharers,
             )
             return connect(address)
         except GuildhallError as error:

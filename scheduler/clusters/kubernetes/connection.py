@@ -101,9 +101,13 @@ class KubernetesApi:
         requests_per_second: int,
         clock: Callable[[], float],
         timeouts: Timeouts | None = None,
+        sharers: Callable[[], int | None] = lambda: 1,
     ) -> Self:
-        """A client of one cluster; raises `CredentialsRefused`. Nothing is sent yet; `close` it in the loop of use."""
-        pace = Pace(requests_per_second, in_flight_max=IN_FLIGHT_MAX, clock=clock)
+        """A client of one cluster; raises `CredentialsRefused`. Nothing is sent yet; `close` it in the loop of use.
+
+        The requests a second are those of `sharers` such clients together, each in a process of its own.
+        """
+        pace = Pace(requests_per_second, in_flight_max=IN_FLIGHT_MAX, clock=clock, sharers=sharers)
         return cls(Transport.signed_in(credentials, pace=pace, timeouts=timeouts or Timeouts()))
 
     async def close(self) -> None:

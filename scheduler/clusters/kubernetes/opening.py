@@ -19,6 +19,7 @@ def kubernetes_connect(clock: Clock) -> Connect:
             ClusterCredentials(address.kubeconfig),
             requests_per_second=address.requests_per_second,
             clock=time.monotonic,
+            sharers=address.sharers,
         )
         return KubernetesExecutor(api, Installation(address.installation_id), clock=clock, woken=address.woken)
 

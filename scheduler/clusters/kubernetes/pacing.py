@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 
 WINDOW_SECONDS = 1.0
 REQUESTS_PER_SECOND_MAX = 10_000
+UNSHARED_SECONDS = 0.05
 PAUSE_SECONDS_MAX = 60.0
 """However long a server asks us to stay away, we look again after this."""
 
@@ -19,7 +20,8 @@ PAUSE_SECONDS_MAX = 60.0
 class Pace:
     """The places of one cluster's client. `clock` answers in seconds and never runs backwards.
 
-    One process keeps to it; two workers that talk to one cluster each have their own.
+    Workers that talk to one cluster share its places: `sharers` answers how many they are, or None while nobody knows,
+    and then nothing is sent.
     """
 
     def __init__(
@@ -29,13 +31,15 @@ class Pace:
         in_flight_max: int,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sharers: Callable[[], int | None] = lambda: 1,
     ) -> None:
         assert 1 <= requests_per_second <= REQUESTS_PER_SECOND_MAX, requests_per_second
         assert in_flight_max >= 1, in_flight_max
         self.requests_per_second = requests_per_second
-        self._in_flight_max = min(in_flight_max, requests_per_second)
+        self._in_flight_max = in_flight_max
         self._clock = clock
         self._sleep = sleep
+        self._sharers = sharers
         self._in_flight = 0
         self._answered_at: deque[float] = deque()
         self._paused_until = float("-inf")
@@ -65,16 +69,23 @@ class Pace:
     async def _wait_for_place(self) -> None:
         while True:
             now = self._clock()
-            while self._answered_at and self._answered_at[0] + WINDOW_SECONDS <= now:
+            sharers = self._sharers()
+            places, window = self._share(sharers or 1)
+            while self._answered_at and self._answered_at[0] + window <= now:
                 self._answered_at.popleft()
             if now < self._paused_until:
                 await self._sleep(self._paused_until - now)
-            elif self._in_flight + len(self._answered_at) < self.requests_per_second and (
-                self._in_flight < self._in_flight_max
-            ):
+            elif sharers is None:
+                await self._sleep(UNSHARED_SECONDS)
+            elif self._in_flight < self._in_flight_max and self._in_flight + len(self._answered_at) < places:
                 return
             elif self._in_flight >= self._in_flight_max or not self._answered_at:
                 self._answered.clear()
                 await self._answered.wait()
             else:
-                await self._sleep(self._answered_at[0] + WINDOW_SECONDS - now)
+                await self._sleep(self._answered_at[0] + window - now)
+
+    def _share(self, sharers: int) -> tuple[int, float]:
+        """Our part of the places; where there are fewer of them than sharers, one place for a longer time."""
+        places = self.requests_per_second // sharers
+        return (places, WINDOW_SECONDS) if places else (1, WINDOW_SECONDS * sharers / self.requests_per_second)

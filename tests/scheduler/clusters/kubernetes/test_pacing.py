@@ -134,6 +134,43 @@ class TestPace:
         await hours.run(requests())
 
 
+class TestSharing:
+    @pytest.mark.parametrize(("whole", "sharers"), [(7, 2), (6, 3), (1, 2), (2, 5)])
+    async def test_all_together_never_send_more_than_the_whole(self, whole: int, sharers: int) -> None:
+        hours = Hours()
+        paces = [
+            Pace(whole, in_flight_max=1_000, clock=hours, sleep=hours.sleep, sharers=lambda: sharers)
+            for _ in range(sharers)
+        ]
+        arrivals: list[float] = []
+
+        async def request(pace: Pace) -> None:
+            async with pace.place():
+                arrivals.append(hours.now)
+                await hours.sleep(0.01)
+
+        await hours.run(asyncio.gather(*(request(pace) for pace in paces for _ in range(10))))
+        assert len(arrivals) == 10 * sharers
+        seconds = max(1.0, sharers / whole)
+        most = max(sum(start <= at < start + seconds for at in arrivals) for start in arrivals)
+        assert most <= max(whole, sharers)
+        assert most == max(whole // sharers, 1) * sharers
+
+    async def test_nothing_is_sent_while_nobody_knows_how_many_there_are(self) -> None:
+        hours = Hours()
+        pace = Pace(
+            5, in_flight_max=5, clock=hours, sleep=hours.sleep, sharers=lambda: None if hours.now < 103.0 else 2
+        )
+        starts: list[float] = []
+
+        async def request() -> None:
+            async with pace.place():
+                starts.append(hours.now)
+
+        await hours.run(asyncio.gather(*(request() for _ in range(4))))
+        assert starts == pytest.approx([103.0, 103.0, 104.0, 104.0], abs=0.051)
+
+
 class TestPause:
     @pytest.mark.parametrize(("asked", "granted"), [(3.0, 3.0), (0.0, 0.0), (-5.0, 0.0), (86_400.0, PAUSE_SECONDS_MAX)])
     async def test_everybody_stays_away_as_long_as_asked_within_reason(self, asked: float, granted: float) -> None:
