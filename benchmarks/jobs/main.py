@@ -12,7 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from benchmarks.jobs.bare import AT_ONCE, Bare, bare_client
+from benchmarks.processes import cpu_seconds
 from benchmarks.report import Figure, at_least, at_most, plain, report
 from guildhall.clock import SystemClock, new_id
 from guildhall.db.embedded import EmbeddedServer
@@ -54,6 +57,8 @@ class Bench:
     cluster: RealCluster
     house: House
     bare: Bare
+    api_pid: int
+    database_pid: int
 
     async def creation(self, launches: int, rounds: int) -> Figure:
         """Launches a second: ours and the peer's take turns, and each waits until the other's Jobs are complete."""
@@ -67,20 +72,26 @@ class Bench:
     async def completion(self, jobs: int, rounds: int, workers: int) -> list[Figure]:
         """Jobs a second from the first acceptance to the last settlement, against bare Jobs from POST to Complete."""
         ours, peers, waited = [], [], []
-        with working(self.house.site, workers):
+        cpu: dict[str, list[float]] = {"worker": [], "API": [], "database": []}
+        with working(self.house.site, workers) as hired:
+            processes = [psutil.Process(pid) for pid in (hired.program.pid, self.api_pid, self.database_pid)]
             for _ in range(rounds):
                 peers.append(jobs / await self._complete_bare(jobs))
                 quote_ids = await quotes(self.house, [fleet_job(number, gpus=1) for number in range(jobs)])
                 began = time.perf_counter()
+                spent = [cpu_seconds(process) for process in processes]
                 await accepted(self.house, quote_ids)
                 waited.append(jobs / (time.perf_counter() - began))
                 await self._until_none("SELECT 1 FROM jobs WHERE settled_at IS NULL")
                 ours.append(jobs / (time.perf_counter() - began))
+                for name, process, before in zip(cpu, processes, spent, strict=True):
+                    cpu[name].append(1000 * (cpu_seconds(process) - before) / jobs)
                 await self._until_none("SELECT 1 FROM attempts WHERE removed_at IS NULL")
         rate, peer = statistics.median(ours), statistics.median(peers)
         return [
             at_least(f"{jobs} jobs accepted to settled, a second", rate, peer, 0.7),
-            plain("  of which accepted, a second", statistics.median(waited), peer),
+            plain("  of which accepted, a second", statistics.median(waited)),
+            *(plain(f"  CPU ms a job, {name}", statistics.median(spent)) for name, spent in cpu.items()),
         ]
 
     async def pace(self) -> Figure:
@@ -231,11 +242,12 @@ async def main() -> None:
             }
             (folder / "site").mkdir()
             house = await asyncio.to_thread(make_house, folder / "site", addresses, stack)
-            stack.enter_context(running(house.site, "api"))
+            api = stack.enter_context(running(house.site, "api"))
             await add_nodes(cluster, FLEET, NODES, GPUS)
             furnish(house, cluster.kubeconfig_text, FLEET, requests_per_second=UNLIMITED)
             await asyncio.to_thread(until_nodes_counted, house, NODES * GPUS)
-            bench = Bench(cluster, house, bare)
+            assert server.pid is not None, "the database runs"
+            bench = Bench(cluster, house, bare, api.pid, server.pid)
             figures = [
                 await bench.creation(given.launches, given.rounds * 2 + 1),
                 *await bench.completion(given.jobs, given.rounds, given.workers),
