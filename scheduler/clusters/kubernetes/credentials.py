@@ -9,7 +9,7 @@ import binascii
 import os
 import ssl
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,13 @@ import yaml
 
 from guildhall.errors import Invalid
 
-KUBECONFIG_CHARACTERS_MAX = 256 * 1024
+KUBECONFIG_CHARACTERS_MAX = 64 * 1024
+"""Six clusters with their certificates inline; one is wanted."""
+EVENTS_MAX = 5_000
+"""Names, values and brackets: those of more than a hundred clusters."""
+DEPTH_MAX = 32
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""In C where the library is built with it: this is read between requests."""
 ACCOUNT_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 # What a kubeconfig may hold in a cluster and in a user, and why the rest may not be there.
@@ -129,15 +135,38 @@ def _document(text: str) -> Mapping[str, Any]:
     if len(text) > KUBECONFIG_CHARACTERS_MAX:
         raise CredentialsRefused(f"A kubeconfig has at most {KUBECONFIG_CHARACTERS_MAX} characters.")
     try:
-        document = yaml.safe_load(text)
+        _refuse_what_swells(text)
+        document = yaml.load(text, Loader=_LOADER)  # noqa: S506 -- the safe one
     except yaml.MarkedYAMLError as error:
         where = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise CredentialsRefused(f"The kubeconfig is not YAML{where}: {error.problem}.") from None
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError):
         raise CredentialsRefused("The kubeconfig is not YAML.") from None
     if not isinstance(document, dict) or document.get("kind", "Config") != "Config":
         raise CredentialsRefused("This is not a kubeconfig: a document of kind Config is wanted.")
     return document
+
+
+def _refuse_what_swells(text: str) -> None:
+    """Refuse what takes long to build out of little text, before it is built."""
+    depth = 0
+    events: Iterable[Any] = yaml.parse(text, Loader=_LOADER)
+    for number, event in enumerate(events):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if number >= EVENTS_MAX or depth > DEPTH_MAX:
+            raise CredentialsRefused(
+                "The kubeconfig has more, or deeper, entries than can be meant; give one with a single context, as "
+                "`kubectl config view --minify --flatten --raw` writes it."
+            )
+        named = getattr(event, "anchor", None) is not None or getattr(event, "tag", None) is not None
+        if named or getattr(event, "value", None) == "<<":
+            raise CredentialsRefused(
+                f"The kubeconfig has an anchor, alias, merge key or tag in line {event.start_mark.line + 1}; write out "
+                "what is meant."
+            )
 
 
 def _entry(document: Mapping[str, Any], section: str, key: str, name: str) -> Mapping[str, Any]:
