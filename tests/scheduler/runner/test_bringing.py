@@ -1,6 +1,7 @@
 """What the init container of a pod does, in an interpreter of its own, and once as a pod runs it: as bare source."""
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -68,6 +69,17 @@ def test_gives_up_after_a_while(api: FakeApi, bringing: Bringing) -> None:
     impatient = "from scheduler.runner import bringing; bringing.SECONDS_MAX = 1.0; raise SystemExit(bringing.main())"
     code, said = bringing.run("-c", impatient)
     assert (code, said.count("\n"), len(api.requests) > 1) == (1, 1, True)
+
+
+def test_ends_at_once_when_it_is_asked_to(api: FakeApi, bringing: Bringing) -> None:
+    api.faults.append(fail_times(10_000, *ROUTE, Answer(503, b"")))
+    # Asked by itself as it waits, so that the test need not know when.
+    program = (
+        "import os, signal; from scheduler.runner import bringing; "
+        "bringing.time.sleep = lambda _: os.kill(os.getpid(), signal.SIGTERM); raise SystemExit(bringing.main())"
+    )
+    assert bringing.run("-c", program) == (128 + signal.SIGTERM, "")
+    assert api.requests == [ROUTE]
 
 
 def test_what_has_been_brought_is_not_brought_again(api: FakeApi, bringing: Bringing) -> None:
