@@ -1,6 +1,6 @@
 """Clusters: what they are made of and how they are, and the mutations that connect them and let go of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -30,7 +30,7 @@ from guildhall.graphql.scalars import ID, BigInt
 from guildhall.keys import load_keyring
 from scheduler.clusters.installation import installation_id
 from scheduler.clusters.kept_credentials import REGISTER
-from scheduler.clusters.probing import ClusterProber, ProbedCluster
+from scheduler.clusters.probing import ClusterProber, ProbedCluster, require_reachable_by_pods
 from scheduler.clusters.registration import (
     check_registration,
     register_cluster,
@@ -169,22 +169,26 @@ async def _look_before_registering(context: Context, given: RegisterClusterInput
             carbon_grams_per_kwh=given.carbon_grams_per_kwh, requests_per_second=given.requests_per_second,
             jobs_lost_after_seconds=given.jobs_lost_after_seconds,
         )  # fmt: skip
-    return await _look(context, given, given.requests_per_second)
+        teams = (await session.scalars(select(Team.name).order_by(Team.name))).all()
+    require_reachable_by_pods(context.settings.jobs_url)
+    return await _look(context, given, given.requests_per_second, teams)
 
 
 async def _look_before_updating(context: Context, given: UpdateClusterCredentialsInput) -> _Probe:
     require(context.actor, REGISTER, team_id=None)
-    return await _look(context, given, REQUESTS_PER_SECOND_DEFAULT)
+    # Whose namespaces are ours was looked at when the cluster was registered; an expiring token cannot wait for one.
+    return await _look(context, given, REQUESTS_PER_SECOND_DEFAULT, teams=())
 
 
 async def _look(
-    context: Context, given: RegisterClusterInput | UpdateClusterCredentialsInput, requests_per_second: int
+    context: Context,
+    given: RegisterClusterInput | UpdateClusterCredentialsInput,
+    requests_per_second: int,
+    teams: Sequence[str],
 ) -> _Probe:
     if (given.kubeconfig is None) != given.in_cluster:
         raise CredentialsAmbiguous("Give either a kubeconfig or inCluster: true.", field="kubeconfig")
     prober = context.services.get(ClusterProber)  # type: ignore[type-abstract]  # found by the protocol that it follows
-    async with context.database.read() as session:
-        teams = (await session.scalars(select(Team.name).order_by(Team.name))).all()
     probed = await prober.probe(
         given.kubeconfig,
         requests_per_second=requests_per_second,

@@ -18,7 +18,7 @@ from scheduler.clusters.pool_settings import PoolSetting
 from scheduler.clusters.tables import Cluster, Pool
 from scheduler.worker import run_worker
 from tests.cluster.handle import RealCluster
-from tests.scheduler.graphql.test_clusters import document
+from tests.scheduler.graphql.test_clusters import JOBS_URL, document
 from tests.scheduler.site import Site
 from tests.scheduler.test_configuration import apply
 from tests.scheduler.yard import IMAGE, Yard
@@ -31,7 +31,9 @@ KWOK = Toleration(key="kwok.x-k8s.io/node")
 async def site(yard: Yard) -> AsyncIterator[Site]:
     """On the machine's clock, with the prober that the product has."""
     yard.clock = SystemClock()  # type: ignore[assignment]  # the yard only asks it for the time
-    yard.settings = replace(yard.settings, worker_poll_milliseconds=100, worker_patience_milliseconds=500)
+    yard.settings = replace(
+        yard.settings, jobs_url=JOBS_URL, worker_poll_milliseconds=100, worker_patience_milliseconds=500
+    )
     await yard.refresh_prices_and_credits()
     site = await Site(yard).open()
     await site.client.aclose()

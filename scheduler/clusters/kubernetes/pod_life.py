@@ -18,10 +18,13 @@ Manifest = Mapping[str, Any]
 
 UNCONFIRMED_AFTER = timedelta(seconds=30)
 """How long after its grace a deleted pod may lack its kubelet's word before its node counts as lost."""
+FETCHING_TOLD_AFTER = timedelta(seconds=30)
+"""How long the runner may be on its way before the job says so; it is there within seconds where all is well."""
 MOMENT_MIN = datetime(2000, 1, 1, tzinfo=UTC)
 
 POD_DELETED = "DELETED_BY_HAND"
 NODE_LOST = "NODE_LOST"
+FETCHING_RUNNER = "FETCHING_RUNNER"
 _DISRUPTIONS = {
     "PreemptionByScheduler": (PREEMPTED, "the cluster gave its place to a pod of higher priority"),
     "EvictionByEvictionAPI": ("EVICTED", "its pod was evicted, as when a node is drained"),
@@ -82,10 +85,10 @@ def read_pod(pod: Manifest, *, at: datetime, heard: Mapping[str, datetime]) -> P
     if "deletionTimestamp" in pod["metadata"] and "nodeName" not in pod["spec"]:
         return PodLife(created_at=created_at, over=True, reason=_why_gone(pod))
     run = None if started_at is None else ContainerRun(uid, started_at)
-    return PodLife(created_at=created_at, run=run, waits_for=None if run else waits_for(pod))
+    return PodLife(created_at=created_at, run=run, waits_for=None if run else waits_for(pod, at=at))
 
 
-def waits_for(pod: Manifest) -> Reason | None:
+def waits_for(pod: Manifest, *, at: datetime) -> Reason | None:
     """What keeps a pod from starting, in the cluster's own words; None while all goes well."""
     for status in _statuses(pod):
         waiting = status.get("state", {}).get("waiting", {})
@@ -102,7 +105,7 @@ def waits_for(pod: Manifest) -> Reason | None:
         return _reason(
             "UNSCHEDULABLE", f"no node has room for it: {scheduled.get('message') or 'the cluster says no more'}"
         )
-    return None
+    return _still_fetching(pod, at)
 
 
 def condition(thing: Manifest, kind: str) -> Manifest:
@@ -116,6 +119,16 @@ def moment(text: str | None) -> datetime | None:
         return None
     found = datetime.fromisoformat(text)
     return found if found >= MOMENT_MIN else None
+
+
+def _still_fetching(pod: Manifest, at: datetime) -> Reason | None:
+    bringing = next((each for each in _statuses(pod) if each["name"] == BRING_RUNNER), {})
+    since = moment(bringing.get("state", {}).get("running", {}).get("startedAt"))
+    if since is None or at - since < FETCHING_TOLD_AFTER:
+        return None
+    program: Manifest = next((each for each in pod["spec"]["initContainers"] if each["name"] == BRING_RUNNER), {})
+    url = next((each.get("value") for each in program.get("env", ()) if each["name"] == "GUILDHALL_API_URL"), None)
+    return _reason(FETCHING_RUNNER, f"its runner is still being fetched from {url}: can pods reach that address?")
 
 
 def _unconfirmed(pod: Manifest, at: datetime) -> bool:

@@ -6,12 +6,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from scheduler.clusters.executor import Reason
-from scheduler.clusters.kubernetes.pod_life import condition, moment, read_pod
+from scheduler.clusters.kubernetes.pod_life import FETCHING_RUNNER, condition, moment, read_pod
 
 Manifest = Mapping[str, Any]
 
 _HOPELESS = frozenset({"IMAGE_NAME_INVALID"})
-_ROOM = frozenset({"UNSCHEDULABLE"})
+_NOT_IN_VAIN = frozenset({"UNSCHEDULABLE", FETCHING_RUNNER})
+"""Room may come; who fetches the runner gives up by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ def why_given_up(job: Manifest, pods: Sequence[Manifest], *, at: datetime, limit
 
 
 def _in_vain(pod: Manifest, waits: Reason, at: datetime, limits: StartLimits) -> bool:
-    if waits.code in _ROOM:
+    if waits.code in _NOT_IN_VAIN:
         return False
     since = moment(condition(pod, "PodScheduled").get("lastTransitionTime"))
     return since is not None and at - since >= timedelta(seconds=limits.refused_seconds_max)

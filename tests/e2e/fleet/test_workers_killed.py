@@ -49,7 +49,11 @@ def house(
 ) -> Iterator[House]:
     """An API without workers, and the cluster registered."""
     with ExitStack() as stack:
-        settings = {**fleet_database, "GUILDHALL_WORKER_POLL_MILLISECONDS": "250"}
+        settings = {
+            **fleet_database,
+            "GUILDHALL_WORKER_POLL_MILLISECONDS": "250",
+            "GUILDHALL_JOBS_URL": "http://192.0.2.7:8321",
+        }
         house = make_house(tmp_path_factory.mktemp("fleet"), settings, stack)
         stack.enter_context(running(house.site, "api"))
         furnish(house, own_control_plane.kubeconfig_text, FLEET, requests_per_second=500)

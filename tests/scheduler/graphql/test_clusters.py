@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +26,7 @@ from tests.scheduler.site import Site
 from tests.scheduler.test_configuration import apply
 from tests.scheduler.yard import Yard, machine
 
+JOBS_URL = "http://192.0.2.7:8321"
 SECRET = "kind: Config  # token: very-secret"
 CLUSTER = """
 id name region kind state stateReason { code message } version requestsPerSecond jobsLostAfterSeconds lastSeenAt
@@ -44,6 +46,7 @@ def document(name: str) -> str:
 
 @pytest.fixture
 async def site(yard: Yard) -> AsyncIterator[Site]:
+    yard.settings = replace(yard.settings, jobs_url=JOBS_URL)
     opened = await Site(yard).open()
     yield opened
     await opened.client.aclose()
@@ -153,6 +156,22 @@ class TestRegisterCluster:
         assert await site.yard.count(Cluster) == 1
         assert await kept(site) == []
 
+    @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "[::1]", "localhost", "api.localhost."])
+    async def test_jobs_are_not_sent_to_themselves(self, yard: Yard, host: str) -> None:
+        yard.settings = replace(yard.settings, jobs_url=f"http://{host}:8321")
+        site = await Site(yard).open()
+        try:
+            answer = await register(site)
+        finally:
+            await site.client.aclose()
+        (error,) = answer["errors"]
+        assert (error["code"], error["field"], answer["cluster"]) == ("JOBS_URL_UNREACHABLE", None, None)
+        assert error["message"].startswith(
+            f"Jobs would look for Guildhall at http://{host}:8321, which leads a pod to itself: set GUILDHALL_JOBS_URL"
+        )
+        assert site.prober.asked == []
+        assert await yard.count(Cluster) == 1
+
     async def test_only_who_may_makes_us_connect(self, site: Site) -> None:
         for name, given in (
             ("registerCluster", {"name": "gpu-eu", "region": "eu", "kubeconfig": SECRET}),
@@ -192,6 +211,14 @@ class TestUpdateClusterCredentials:
         (row,) = await kept(site)
         keyring = load_keyring(site.yard.settings.credentials_key_file)
         assert (row.revision, read_credentials(row, keyring)) == (2, "kind: Config")
+
+    async def test_asks_for_no_team_s_namespace(self, site: Site) -> None:
+        cluster = await registered(site)
+        await change(site, "updateClusterCredentials", clusterId=cluster["id"], kubeconfig="kind: Config")
+        assert [(kubeconfig, bool(teams)) for kubeconfig, teams in site.prober.asked] == [
+            (SECRET, True),
+            ("kind: Config", False),
+        ]
 
     async def test_leads_to_the_same_cluster(self, site: Site) -> None:
         cluster = await registered(site)

@@ -223,6 +223,18 @@ class TestOverdue:
         assert self.why(self.waits("", NO_ROOM), 599) is None
         assert self.why(self.waits("", NO_ROOM), 600) == "UNSCHEDULABLE"
 
+    def test_a_runner_on_its_way_is_waited_for_and_told_of(self) -> None:
+        bringing = {"name": "bring-runner", "image": LAUNCH.image, "state": running()}
+        of = seen(pod(status={"conditions": [SCHEDULED], "initContainerStatuses": [bringing]}))
+        assert observe_launch(of, at=later(34)).reason is None
+        reason = observe_launch(of, at=later(35)).reason
+        assert reason is not None
+        assert (reason.code, reason.message) == (
+            "FETCHING_RUNNER",
+            "its runner is still being fetched from https://10.0.0.7:8443: can pods reach that address?",
+        )
+        assert (self.why(of, 599), self.why(of, 600)) == (None, "FETCHING_RUNNER")
+
     @pytest.mark.parametrize("of", [seen(), seen(pod(main=waiting("ContainerCreating")))])
     def test_all_else_too(self, of: Seen) -> None:
         assert self.why(of, 599) is None
