@@ -19,7 +19,7 @@ the server sends without having done anything: after a `ClusterUnreachable` the 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Self
@@ -30,7 +30,7 @@ from scheduler.clusters.kubernetes.credentials import ClusterCredentials
 from scheduler.clusters.kubernetes.failures import AnswerUnintelligible, failure_of_answer
 from scheduler.clusters.kubernetes.pacing import Pace
 from scheduler.clusters.kubernetes.resources import PODS, KubernetesObject, Resource
-from scheduler.clusters.kubernetes.transport import IN_FLIGHT_MAX, Timeouts, Transport
+from scheduler.clusters.kubernetes.transport import IN_FLIGHT_MAX, UNDECODABLE, Timeouts, Transport
 
 PAGE_SIZE = 500
 PAGES_MAX = 10_000
@@ -120,8 +120,7 @@ class KubernetesApi:
         git_version = answer.get("gitVersion")
         if not isinstance(git_version, str):
             raise AnswerUnintelligible(f"{self.server} does not answer as an API server of Kubernetes does.")
-        date = headers.get("Date")
-        return ClusterVersion(git_version, parsedate_to_datetime(date) if date else None)
+        return ClusterVersion(git_version, _moment(headers.get("Date")))
 
     async def get(self, resource: Resource, name: str, *, namespace: str | None = None) -> KubernetesObject:
         """One object."""
@@ -300,9 +299,20 @@ class KubernetesApi:
             if kind != "ERROR":
                 int(item["metadata"]["resourceVersion"])
                 return WatchEvent(EventKind(kind), item)
-        except (msgspec.DecodeError, KeyError, TypeError, ValueError):
+            code = item.get("code", 500)
+        except (*UNDECODABLE, AttributeError, KeyError, TypeError, ValueError):
             raise AnswerUnintelligible(f"{self.server} sent an event that is none of Kubernetes.") from None
-        raise failure_of_answer(item.get("code", 500), item, server=self.server, retry_after=None)
+        raise failure_of_answer(code, item, server=self.server, retry_after=None)
+
+
+def _moment(date: str | None) -> datetime | None:
+    """What a Date header says; None where there is none, or none that says which moment is meant."""
+    try:
+        found = parsedate_to_datetime(date or "")
+    except ValueError:
+        return None
+    # "-0000" is a time of an unknown zone; HTTP knows only GMT.
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found
 
 
 def _selected(label_selector: str | None, field_selector: str | None) -> dict[str, str]:

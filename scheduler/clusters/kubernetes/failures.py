@@ -172,8 +172,10 @@ def failure_of_answer(
 
 def _failure_of_refusal(said: str, answer: Mapping[str, Any], *, server: str) -> ClusterFailure:
     """A 403 means one of three things, told apart by its causes and by the authoriser's own wording."""
-    details = answer.get("details") or {}
-    causes = details.get("causes") or ()
+    details = answer.get("details")
+    details = details if isinstance(details, dict) else {}
+    causes = details.get("causes")
+    causes = [cause for cause in causes if isinstance(cause, dict)] if isinstance(causes, list) else []
     if any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
         return NamespaceTerminating(said)
     right = LACKING_RIGHT.search(said)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from scheduler.clusters.kubernetes import naming
 from scheduler.clusters.kubernetes.connection import KubernetesApi
 from scheduler.clusters.kubernetes.credentials import ClusterCredentials
-from scheduler.clusters.kubernetes.failures import ClusterFailure, ObjectMissing
+from scheduler.clusters.kubernetes.failures import AnswerUnintelligible, ClusterFailure, ObjectMissing
 from scheduler.clusters.kubernetes.naming import Installation
 from scheduler.clusters.kubernetes.resources import NAMESPACES, SELF_SUBJECT_REVIEWS
 from scheduler.clusters.kubernetes.rights import CLUSTER_ROLE, missing_rights
@@ -43,6 +43,10 @@ class KubernetesProber:
             return await self._look(api, Installation(installation_id), teams)
         except ClusterFailure as failure:
             raise ClusterUnfit(failure.code, failure.message) from failure
+        except (AttributeError, KeyError, TypeError) as error:
+            # Its JSON is not of the shape that each of Kubernetes' answers has.
+            sentence = f"{api.server} does not answer as an API server of Kubernetes does."
+            raise ClusterUnfit(AnswerUnintelligible.code, sentence) from error
         finally:
             await api.close()
 

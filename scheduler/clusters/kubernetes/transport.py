@@ -39,6 +39,9 @@ ANSWER_BYTES_MAX = 256 * 1024 * 1024
 FAILURE_BYTES_MAX = 1024 * 1024
 BUSY_ATTEMPTS_MAX = 4
 
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding JSON of somebody else's may raise."""
+
 Query = Mapping[str, str]
 
 
@@ -165,7 +168,7 @@ class Transport:
         content = await self._read(response, bytes_max=FAILURE_BYTES_MAX)
         try:
             answer = msgspec.json.decode(content)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNDECODABLE:
             answer = {}
         return failure_of_answer(
             response.status,
@@ -185,7 +188,7 @@ class Transport:
     def _decoded(self, content: bytes) -> dict[str, Any]:
         try:
             decoded = msgspec.json.decode(content)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNDECODABLE:
             decoded = None
         if not isinstance(decoded, dict):
             raise AnswerUnintelligible(f"{self.server} does not answer as an API server of Kubernetes does.")

@@ -6,6 +6,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from guildhall.clock import SystemClock
 from scheduler.clusters.kubernetes.connection import KubernetesApi
@@ -18,7 +19,7 @@ from scheduler.clusters.probing import ClusterUnfit, ProbedCluster
 from tests.cluster.certificates import Authority
 from tests.cluster.handle import RealCluster
 from tests.scheduler.clusters.kubernetes.accounts import expired_token, new_namespace, token_of
-from tests.scheduler.clusters.kubernetes.faulty_proxy import kubeconfig, user_of
+from tests.scheduler.clusters.kubernetes.faulty_proxy import FaultyProxy, kubeconfig, user_of
 
 _numbers = count(1)
 
@@ -120,6 +121,19 @@ class TestProbe:
         labels = {**installation.labels, TEAM: "vision"}
         await api.create(NAMESPACES, {"metadata": {"name": installation.namespace("vision"), "labels": labels}})
         assert (await probe(plane.kubeconfig_text, installation, "vision")).version.startswith("v1.")
+
+    @pytest.mark.parametrize("said", ['{"metadata": 5}', '{"status": "x"}', '{"hello": "world"}'])
+    async def test_answers_of_no_known_shape(self, said: str, proxy: FaultyProxy, installation: Installation) -> None:
+        async def answer(request: web.Request) -> web.Response:
+            reviews = '{"status": {"allowed": true}}' if "status" not in said else said
+            told = {"GET /version": '{"gitVersion": "v1.37.1"}', "GET /api": said}
+            beginning = next((key for key in told if f"{request.method} {request.path}".startswith(key)), None)
+            return web.Response(text=told.get(beginning or "", reviews))
+
+        proxy.answer = answer
+        code, message = await refusal(proxy.kubeconfig, installation)
+        assert code == "CLUSTER_UNINTELLIGIBLE"
+        assert message.endswith(" does not answer as an API server of Kubernetes does.")
 
     async def test_no_kubeconfig(self, installation: Installation) -> None:
         with pytest.raises(CredentialsRefused, match="not a kubeconfig"):

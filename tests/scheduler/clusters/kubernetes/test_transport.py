@@ -3,13 +3,14 @@
 import asyncio
 import socket
 from contextlib import aclosing
+from datetime import UTC, datetime
 from itertools import count
 
 import pytest
 from aiohttp import web
 
 from scheduler.clusters.kubernetes import connection, transport
-from scheduler.clusters.kubernetes.connection import KubernetesApi
+from scheduler.clusters.kubernetes.connection import ClusterVersion, KubernetesApi
 from scheduler.clusters.kubernetes.failures import (
     AdmissionRefused,
     AnswerUnintelligible,
@@ -130,7 +131,7 @@ class TestAnswers:
         await refusal_of(proxied_api.version(), AnswerUnintelligible, "redirects elsewhere (302); name the API server")
         assert len(proxy.requests) == 1
 
-    @pytest.mark.parametrize("said", ["<html>Welcome", "[]", '{"hello": "world"}', "", "\ud800"])
+    @pytest.mark.parametrize("said", ["<html>Welcome", "[]", "[" * 100_000, '{"hello": "world"}', "", "\ud800"])
     async def test_something_that_is_no_api_server(
         self, said: str, proxied_api: KubernetesApi, proxy: FaultyProxy
     ) -> None:
@@ -156,6 +157,34 @@ class TestAnswers:
     ) -> None:
         proxy.answer_times(1, status, text="<html>nginx")
         await refusal_of(proxied_api.version(), kind, f"{status}")
+
+    @pytest.mark.parametrize(
+        "said", ["[" * 100_000, '{"details": "x"}', '{"details": {"causes": 5}}', '{"details": {"causes": ["x"]}}']
+    )
+    async def test_a_refusal_of_no_known_shape(self, said: str, proxied_api: KubernetesApi, proxy: FaultyProxy) -> None:
+        proxy.answer_times(1, 403, text=said)
+        await refusal_of(proxied_api.version(), AdmissionRefused, f"{proxied_api.server} forbids this (403).")
+
+    @pytest.mark.parametrize(
+        ("date", "at"),
+        [
+            ("junk", None),
+            ("Mon, 02 Mar 2026 08:00:00 -0000", datetime(2026, 3, 2, 8, tzinfo=UTC)),
+            ("Mon, 02 Mar 2026 08:00:00 GMT", datetime(2026, 3, 2, 8, tzinfo=UTC)),
+            ("Mon, 99 Mar 2026 08:00:00 GMT", None),
+        ],
+    )
+    async def test_a_clock(
+        self, date: str, at: datetime | None, proxied_api: KubernetesApi, proxy: FaultyProxy
+    ) -> None:
+        proxy.answer_times(1, 200, text='{"gitVersion":"v1.37.1"}', headers={"Date": date})
+        assert await proxied_api.version() == ClusterVersion("v1.37.1", at)
+
+    @pytest.mark.parametrize("line", ["[" * 100_000, '{"type":"ERROR","object":"x"}', '{"type":"ERROR","object":[]}'])
+    async def test_an_event_of_no_known_shape(self, line: str, proxied_api: KubernetesApi, proxy: FaultyProxy) -> None:
+        proxy.answer_times(1, 200, text=line + "\n")
+        watch = proxied_api.watch(PODS, resource_version="0")
+        await refusal_of(anext(watch), AnswerUnintelligible, "sent an event that is none of Kubernetes.")
 
     async def test_an_answer_without_end(
         self, proxied_api: KubernetesApi, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
