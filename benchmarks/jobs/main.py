@@ -34,7 +34,17 @@ from tests.cluster.standing import GPU
 from tests.e2e.faults.conftest import make_house
 from tests.e2e.faults.house import House
 from tests.e2e.faults.processes import running
-from tests.e2e.fleet.house import IMAGE, KWOK_TAINT, NODE_LABEL, accepted, add_nodes, fleet_job, furnish, quotes
+from tests.e2e.fleet.house import (
+    IMAGE,
+    KWOK_TAINT,
+    NODE_LABEL,
+    SETTINGS,
+    accepted,
+    add_nodes,
+    fleet_job,
+    furnish,
+    quotes,
+)
 from tests.e2e.fleet.house import until_counted as until_nodes_counted
 from tests.e2e.fleet.workers import working
 from tests.scheduler.clusters.kubernetes.faulty_proxy import FaultyProxy, faulty_proxy
@@ -237,6 +247,7 @@ async def main() -> None:
         async with EmbeddedServer(folder / "postgres") as server, bare_client(cluster.kubeconfig_text) as bare:
             await migrate(server.owner_url)
             addresses = {
+                **SETTINGS,
                 "GUILDHALL_DATABASE_URL": server.service_url,
                 "GUILDHALL_MIGRATION_DATABASE_URL": server.owner_url,
             }

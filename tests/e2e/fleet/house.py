@@ -8,7 +8,7 @@ import httpx
 
 from demo.contract import document
 from guildhall_client.client import Client
-from tests.cluster.configuration import RUNS_FOR
+from tests.cluster.configuration import NODE_ADDRESS, RUNS_FOR
 from tests.cluster.handle import RealCluster
 from tests.cluster.standing import GPU
 from tests.e2e.faults.house import House, configuration, now
@@ -20,6 +20,8 @@ NODE_LABEL = "guildhall.example/fleet"
 KWOK_TAINT = "kwok.x-k8s.io/node"
 IMAGE = "registry.example.org/trainer:1"
 AT_ONCE = 8
+SETTINGS = {"GUILDHALL_JOBS_URL": f"http://{NODE_ADDRESS}:8000"}
+"""Where pods would find the API, if any of them ran."""
 COUNTED_SECONDS_MAX = 60
 REGISTER_CLUSTER = """
 mutation RegisterCluster($input: RegisterClusterInput!) {

@@ -21,7 +21,7 @@ from tests.conftest import cloned_database
 from tests.e2e.faults.conftest import addresses, make_house
 from tests.e2e.faults.house import MICRO, RATE, House
 from tests.e2e.faults.processes import running, tail, until
-from tests.e2e.fleet.house import accepted, add_nodes, fleet_job, furnish, quotes, until_counted
+from tests.e2e.fleet.house import SETTINGS, accepted, add_nodes, fleet_job, furnish, quotes, until_counted
 from tests.e2e.fleet.record import Record, recorded
 from tests.e2e.fleet.workers import working
 
@@ -49,11 +49,7 @@ def house(
 ) -> Iterator[House]:
     """An API without workers, and the cluster registered."""
     with ExitStack() as stack:
-        settings = {
-            **fleet_database,
-            "GUILDHALL_WORKER_POLL_MILLISECONDS": "250",
-            "GUILDHALL_JOBS_URL": "http://192.0.2.7:8321",
-        }
+        settings = {**fleet_database, **SETTINGS, "GUILDHALL_WORKER_POLL_MILLISECONDS": "250"}
         house = make_house(tmp_path_factory.mktemp("fleet"), settings, stack)
         stack.enter_context(running(house.site, "api"))
         furnish(house, own_control_plane.kubeconfig_text, FLEET, requests_per_second=500)
