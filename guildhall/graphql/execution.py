@@ -96,10 +96,10 @@ class Executor:
         self._settings = settings
         self._running: set[asyncio.Task[Answer]] = set()
 
-    async def run(self, request: Request, context: Context, *, queries_only: bool = False) -> Answer:
-        """The answer to one request. `queries_only` is for GET, which must not change anything."""
+    async def run(self, request: Request, context: Context, *, may_change: bool = True) -> Answer:
+        """The answer to one request. A GET may not change anything."""
         try:
-            prepared, operation = self._admit(request, context, queries_only=queries_only)
+            prepared, operation = self._admit(request, context, may_change=may_change)
             if operation.kind == "subscription":
                 raise refused_by(NotFollowed("A subscription is followed over a WebSocket or as server-sent events."))
         except RequestRefused as refusal:
@@ -120,7 +120,7 @@ class Executor:
         which may be told when that has been done. `context` has the standing's actor, whom nothing but that statement
         may trust.
         """
-        prepared, operation = self._admit(request, context, queries_only=False)
+        prepared, operation = self._admit(request, context, may_change=True)
         if not isinstance(operation.compiled, CompiledDocument):
             return None
         with self._told_if_slow(prepared, operation, context):
@@ -199,17 +199,19 @@ class Executor:
         (answer,) = await self.answers(prepared.document, request, context, [done])
         return answer
 
-    def admit(self, request: Request, context: Context) -> tuple[DocumentNode, OperationDefinitionNode]:
+    def admit(
+        self, request: Request, context: Context, *, may_change: bool = True
+    ) -> tuple[DocumentNode, OperationDefinitionNode]:
         """The document and its operation, if the caller may run them with these variables; raises RequestRefused."""
-        prepared, operation = self._admit(request, context, queries_only=False)
+        prepared, operation = self._admit(request, context, may_change=may_change)
         return prepared.document, operation.node
 
-    def _admit(self, request: Request, context: Context, *, queries_only: bool) -> tuple[Prepared, Operation]:
+    def _admit(self, request: Request, context: Context, *, may_change: bool) -> tuple[Prepared, Operation]:
         prepared, operation = self._documents_for(context).prepare(
             request.document, request.operation_name, request.variables or {}
         )
-        if queries_only and operation.kind != "query":
-            raise refused("A GET runs queries only.", "METHOD_NOT_ALLOWED")
+        if operation.kind == "mutation" and not may_change:
+            raise refused("A GET changes nothing: send a mutation by POST.", "METHOD_NOT_ALLOWED")
         return prepared, operation
 
     def _documents_for(self, context: Context) -> Documents:

@@ -1,6 +1,6 @@
 """`/graphql`: GraphQL over HTTP for programs, GraphiQL for browsers.
 
-POST takes a JSON body, GET runs queries only. The answer's media type decides what the status means, as the
+POST takes a JSON body, GET runs no mutations. The answer's media type decides what the status means, as the
 specification of GraphQL over HTTP says: under `application/graphql-response+json` a request that was not executed is
 a 4xx; under `application/json`, which intermediaries may answer too, it is 200 wherever the request was well formed.
 A page elsewhere can make a browser send neither our bearer token nor a JSON body, so it can ask nothing.
@@ -91,6 +91,11 @@ class _Call:
     send: Send
     headers: Mapping[bytes, bytes]
     media_type: str
+
+    @property
+    def may_change(self) -> bool:
+        """A GET may be sent by a link, kept, and sent again by anybody on the way."""
+        return self.scope["method"] != "GET"
 
     def header(self, name: bytes) -> str:
         """The text of a header, empty where it is absent."""
@@ -196,7 +201,7 @@ class GraphQLEndpoint:
         desk, key = self._desk, request_id(call.scope)
         header = call.header(b"authorization")
         if not header:
-            return await desk.executor.run(asked, desk.context(None, key), queries_only=call.scope["method"] == "GET")
+            return await desk.executor.run(asked, desk.context(None, key), may_change=call.may_change)
         token, at = bearer(header), desk.clock.now()
         standing = desk.recognised.standing(token, at, request_context(call.scope))
         refused: RequestRefused | None = None
@@ -211,13 +216,20 @@ class GraphQLEndpoint:
         desk.recognised.keep(token, actor, at)
         if refused is not None:
             return refusal_of(refused, desk.context(actor, key))
-        return await desk.executor.run(asked, desk.context(actor, key), queries_only=call.scope["method"] == "GET")
+        return await desk.executor.run(asked, desk.context(actor, key), may_change=call.may_change)
 
     async def _stream(self, call: _Call, asked: Request) -> None:
         desk = self._desk
         actor = await desk.identity.actor(call.scope)
         presence = Presence(desk.streams.feed, actor, partial(desk.identity.actor, call.scope))
         make_context = partial(desk.context, request_id=request_id(call.scope))
+        try:
+            desk.executor.admit(asked, make_context(actor), may_change=call.may_change)
+        except RequestRefused as refusal:
+            answer = refusal_of(refusal, make_context(actor))
+            if _status(answer, call.media_type) == 405:  # what else refuses it is told in the stream
+                await _send(call, 405, answer.body())
+                return
         await event_stream(desk.streams, asked, presence, make_context, desk.settings, call.receive, call.send)
 
 
