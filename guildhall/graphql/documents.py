@@ -7,8 +7,9 @@ never costed twice. Which of it a caller may run is asked each time, see `guildh
 import hashlib
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 from graphql import (
@@ -64,7 +65,12 @@ class Operation:
     root_fields: frozenset[str]
     cost: Cost
     node: OperationDefinitionNode
-    compiled: CompiledDocument | CompiledMutation | None
+    compiling: Callable[[], CompiledDocument | CompiledMutation | None]
+
+    @cached_property
+    def compiled(self) -> CompiledDocument | CompiledMutation | None:
+        """Made when the operation is first run: a document may hold others that never are."""
+        return self.compiling()
 
 
 @dataclass(frozen=True)
@@ -149,7 +155,12 @@ class Documents:
         sha256 = hashlib.sha256(text.encode()).hexdigest()
         operations = tuple(
             Operation(
-                definition.kind, definition.name or None, names, cost, node, self._compiled(sha256, document, node)
+                definition.kind,
+                definition.name or None,
+                names,
+                cost,
+                node,
+                partial(self._compiled, sha256, document, node),
             )
             for definition, names, cost, node in zip(outline.operations, root_fields, costs, nodes, strict=True)
         )

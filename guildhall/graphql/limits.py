@@ -9,6 +9,9 @@ from guildhall.settings import Settings
 INTROSPECTION_DEPTH_MAX = 20
 """Types within types within types: what the usual introspection asks for is deeper than any page of ours."""
 
+OPERATIONS_MAX = 10
+"""A request runs one; each of the others is validated and costed with it."""
+
 _INTROSPECTION = frozenset({"__schema", "__type"})
 
 
@@ -26,6 +29,8 @@ class VariablesTooLarge(LimitExceeded):
 
 def check_outline(outline: Outline, settings: Settings) -> None:
     """Raises DocumentTooComplex. All operations count together, and so do fragments that none of them reaches."""
+    if len(outline.operations) > OPERATIONS_MAX:
+        raise DocumentTooComplex(f"A document has {OPERATIONS_MAX} operations at most; a request runs one.")
     counter = _Counter(outline, settings)
     for operation in outline.operations:
         introspects = any(selection.name in _INTROSPECTION for selection in operation.below)

@@ -4,8 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from graphql import DocumentNode, GraphQLSchema
 
 from guildhall.auth.actor import Actor
+from guildhall.clock import new_id
+from guildhall.graphql import documents
+from guildhall.graphql.catalogue import Catalogue
+from guildhall.graphql.compiler.compile import CompiledDocument, CompiledMutation, compile_document
+from guildhall.graphql.compose import Composed
 from guildhall.graphql.limits import check_outline
 from guildhall.graphql.outline import DocumentTooComplex, outline_of
 from guildhall.settings import Settings
@@ -62,11 +68,44 @@ class TestCheckOutline:
         with pytest.raises(DocumentTooComplex, match="12 selections"):
             check(bomb)
 
+    def test_operations_have_a_most(self) -> None:
+        check(" ".join(f"query Q{index} {{ a }}" for index in range(6)))
+        with pytest.raises(DocumentTooComplex, match="A document has 10 operations at most"):
+            check(" ".join(f"query Q{index} {{ a }}" for index in range(11)))
+
     def test_introspection_may_be_deeper(self) -> None:
         check("{ __schema { a { b { c { d } } } } }")
 
 
 class TestRun:
+    async def test_many_operations_are_refused_before_they_are_parsed(
+        self, run: Run, anna: Actor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(documents, "parse", None)
+        document = " ".join(f"query Q{index}{{__typename}}" for index in range(400))
+        answer = await run(anna, document, "Q7")
+        assert [error["extensions"]["code"] for error in answer["errors"]] == ["DOCUMENT_TOO_COMPLEX"]
+        assert "data" not in answer
+
+    async def test_only_the_operation_that_runs_is_compiled(
+        self, composed: Composed, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        compiled: list[str | None] = []
+
+        def noted(
+            schema: GraphQLSchema, catalogue: Catalogue, document: DocumentNode, name: str | None
+        ) -> CompiledDocument | CompiledMutation:
+            compiled.append(name)
+            return compile_document(schema, catalogue, document, name)
+
+        monkeypatch.setattr(documents, "compile_document", noted)
+        made = documents.Documents(composed, settings, new_id, compiling=True)
+        text = " ".join(f"query Q{index}{{houses(first: {index}){{totalCount}}}}" for index in range(10))
+        for _ in range(2):
+            _, operation = made.prepare(text, "Q7", {})
+            assert (operation.name, isinstance(operation.compiled, CompiledDocument)) == ("Q7", True)
+        assert compiled == ["Q7"]
+
     async def test_nothing_of_a_costly_document_is_executed(self, run: Run, anna: Actor) -> None:
         page = "rooms(first: 100) { nodes { house { %s } } }"
         document = "{ houses(first: 100) { nodes { " + page % (page % (page % "id")) + " } } }"

@@ -32,6 +32,7 @@ def corpus() -> Iterator[Abuse]:
     yield _document(
         "10,000 aliases", "{" + " ".join(f"a{index}:x" for index in range(10_000)) + "}", "DOCUMENT_TOO_LARGE"
     )
+    yield _document("400 operations", " ".join(f"query Q{index}{{__typename}}" for index in range(400)))
     yield _document("a field 1,900 times", "{" + " x" * 1_900 + "}")
     yield _document("a field 7,000 times", "{" + " x" * 7_000 + "}")
     yield _document("fields within fields", "{ a " * 60 + "}" * 60)
