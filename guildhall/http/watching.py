@@ -15,6 +15,8 @@ from guildhall.http.trace_context import trace_of
 logger = logging.getLogger("guildhall.requests")
 
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Those with a series of their own: a caller may send any word as a method."""
 _BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -76,7 +78,8 @@ class Watch:
         finally:
             seconds = time.perf_counter() - started
             route = scope.get("path_template") or "other"
-            self._metrics.requests.labels(scope["method"], route, str(status)).inc()
-            self._metrics.seconds.labels(scope["method"], route).observe(seconds)
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            self._metrics.requests.labels(method, route, str(status)).inc()
+            self._metrics.seconds.labels(method, route).observe(seconds)
             line = "%s %s %s %.1f ms request=%s trace=%s"
             logger.info(line, scope["method"], scope["path"], status, seconds * 1000, key, trace.trace_id)

@@ -6,8 +6,10 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import func, select
 
 from guildhall.app import create_app
+from guildhall.auth.tables import Token
 from guildhall.db.transaction import Database, connect_database
 from guildhall.http import health
 from guildhall.settings import Settings
@@ -86,7 +88,7 @@ class TestRequests:
         answer = await client.request(method, "/graphql")
         assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST")
 
-    async def test_get_runs_queries_only(self, client: httpx.AsyncClient, tokens: dict[str, str]) -> None:
+    async def test_get_runs_no_mutations(self, client: httpx.AsyncClient, tokens: dict[str, str]) -> None:
         headers = {"authorization": f"Bearer {tokens['mia']}"}
         query = "query ($name: String!) { team(name: $name) { title } }"
         answer = await client.get(
@@ -99,6 +101,28 @@ class TestRequests:
             headers=headers,
         )
         assert (refused.status_code, refused.headers["allow"], code(refused)) == (405, "POST", "METHOD_NOT_ALLOWED")
+
+    @pytest.mark.parametrize("accept", ["application/json", GRAPHQL, "text/event-stream"])
+    async def test_a_mutation_by_get_changes_nothing_however_it_is_to_be_answered(
+        self, client: httpx.AsyncClient, tokens: dict[str, str], database: Database, accept: str
+    ) -> None:
+        mutation = 'mutation { issueToken(input: {label: "by GET", durationSeconds: 3600}) { errors { code } } }'
+        headers = {"authorization": f"Bearer {tokens['ada']}", "accept": accept}
+        refused = await client.get("/graphql", params={"query": mutation}, headers=headers)
+        assert (refused.status_code, refused.headers["allow"], code(refused)) == (405, "POST", "METHOD_NOT_ALLOWED")
+        assert refused.headers["content-type"].partition(";")[0] in {"application/json", GRAPHQL}
+        async with database.transaction() as session:
+            assert await session.scalar(select(func.count()).where(Token.label == "by GET")) == 0
+        document = {"query": mutation.replace("by GET", f"by POST for {accept}")}
+        told = await client.post("/graphql", json=document, headers=headers)
+        assert '{"data":{"issueToken":{"errors":[]}}}' in told.text
+
+    async def test_a_query_by_get_may_be_a_stream(self, client: httpx.AsyncClient, tokens: dict[str, str]) -> None:
+        headers = {"authorization": f"Bearer {tokens['mia']}", "accept": "text/event-stream"}
+        answer = await client.get("/graphql", params={"query": "{ __typename }"}, headers=headers)
+        assert 'event: next\ndata: {"data":{"__typename":"Query"}}' in answer.text
+        refused = await client.get("/graphql", params={"query": "{ nothing }"}, headers=headers)
+        assert (refused.status_code, "GRAPHQL_VALIDATION_FAILED" in refused.text) == (200, True)
 
     async def test_a_get_without_a_query_is_no_request(self, client: httpx.AsyncClient) -> None:
         assert (await client.get("/graphql", headers={"accept": "application/json"})).status_code == 400
@@ -326,6 +350,13 @@ class TestBrowsers:
         text = (await client.get("/metrics")).text
         assert 'guildhall_http_requests_total{method="POST",route="/graphql",status="200"}' in text
         assert 'guildhall_graphql_errors_total{code="GRAPHQL_VALIDATION_FAILED"}' in text
+
+    async def test_words_that_are_no_methods_make_one_series(self, client: httpx.AsyncClient) -> None:
+        for index in range(3):
+            assert (await client.request(f"FOO{index}", "/graphql")).status_code == 405
+        text = (await client.get("/metrics")).text
+        assert 'guildhall_http_requests_total{method="other",route="/graphql",status="405"} 3.0' in text
+        assert "FOO" not in text
 
 
 class TestBody:
