@@ -3,7 +3,14 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from graphql import FieldNode, FragmentSpreadNode
+from graphql import (
+    FieldNode,
+    FragmentSpreadNode,
+    GraphQLIncludeDirective,
+    GraphQLSkipDirective,
+    SelectionNode,
+    get_directive_values,
+)
 
 from guildhall.graphql.catalogue import Catalogue
 from guildhall.graphql.declarations import FieldDeclaration, TypeDeclaration
@@ -12,14 +19,16 @@ from guildhall.graphql.sources import Embedded
 
 
 def selected(nodes: Iterable[FieldNode], info: Info, type_names: frozenset[str]) -> Iterator[FieldNode]:
-    """The fields selected below the nodes that may apply to one of the types (fragments opened, directives ignored)."""
+    """The fields selected below the nodes that may apply to one of the types: fragments opened, directives obeyed."""
     for node in nodes:
         if node.selection_set is not None:
             yield from _open(node.selection_set.selections, info, type_names)
 
 
-def _open(selections: Iterable[object], info: Info, type_names: frozenset[str]) -> Iterator[FieldNode]:
+def _open(selections: Iterable[SelectionNode], info: Info, type_names: frozenset[str]) -> Iterator[FieldNode]:
     for selection in selections:
+        if _is_left_out(selection, info):
+            continue
         if isinstance(selection, FieldNode):
             yield selection
             continue
@@ -28,6 +37,14 @@ def _open(selections: Iterable[object], info: Info, type_names: frozenset[str]) 
             fragment = info.fragments[selection.name.value]
         if fragment.type_condition is None or fragment.type_condition.name.value in type_names:
             yield from _open(fragment.selection_set.selections, info, type_names)
+
+
+def _is_left_out(selection: SelectionNode, info: Info) -> bool:
+    if not selection.directives:
+        return False
+    skip = get_directive_values(GraphQLSkipDirective, selection, info.variable_values)
+    include = get_directive_values(GraphQLIncludeDirective, selection, info.variable_values)
+    return (skip is not None and skip["if"]) or (include is not None and not include["if"])
 
 
 def names(nodes: Iterable[FieldNode], info: Info, type_name: str) -> set[str]:

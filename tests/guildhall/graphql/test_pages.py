@@ -70,6 +70,29 @@ class TestPaging:
         assert answer == {"data": {"house": {"rooms": {"totalCount": 5}}}}
 
     @pytest.mark.parametrize(
+        "selected",
+        [
+            "nodes @skip(if: $left) { id }",
+            "nodes @include(if: $kept) { id }",
+            "nodes @skip(if: $kept) @include(if: $kept) { id }",
+            "... @skip(if: $left) { nodes { id } }",
+            "...Nodes @include(if: $kept)",
+        ],
+    )
+    async def test_a_page_that_is_left_out_needs_no_first(self, run: Run, anna: Actor, selected: str) -> None:
+        fragment = "fragment Nodes on RoomConnection { nodes { id } }" if "...Nodes" in selected else ""
+        rooms = f'house(name: "house-0") {{ rooms {{ {selected} totalCount }} }}'
+        used = "a: __typename @skip(if: $left) b: __typename @include(if: $kept)"
+        document = f"query($left: Boolean!, $kept: Boolean!) {{ {rooms} {used} }}"
+        answer = await run(anna, f"{document} {fragment}", left=True, kept=False)
+        assert answer == {"data": {"house": {"rooms": {"totalCount": 5}}}}
+
+    async def test_a_page_that_is_asked_needs_it_whatever_the_directives(self, run: Run, anna: Actor) -> None:
+        rooms = "rooms { nodes @skip(if: $left) @include(if: true) { id } totalCount }"
+        answer = await run(anna, f'query($left: Boolean!) {{ house(name: "house-0") {{ {rooms} }} }}', left=False)
+        assert (answer["data"], first_error(answer)[0]) == ({"house": None}, "FIRST_REQUIRED")
+
+    @pytest.mark.parametrize(
         ("first", "code"),
         [(None, "FIRST_REQUIRED"), (-1, "BAD_USER_INPUT"), (101, "PAGE_TOO_LARGE"), (100_000, "PAGE_TOO_LARGE")],
     )
