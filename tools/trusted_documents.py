@@ -12,8 +12,8 @@ from guildhall.graphql.trusted import MANIFEST, digest_of
 from guildhall_client import documents
 
 ACTIONS = ("write", "check")
-ALIVE = "{ __typename }"
-"""What a probe asks that has no token."""
+ALIVE = ("{ __typename }", "{__typename}")
+"""What a probe asks that has no token, as people write it."""
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
 
 def manifest() -> str:
     """The file's text: documents by hash, in the order of their text."""
-    texts = sorted({ALIVE, *(text for name, text in vars(documents).items() if name.isupper() and name[0] != "_")})
+    texts = sorted({*ALIVE, *(text for name, text in vars(documents).items() if name.isupper() and name[0] != "_")})
     return json.dumps({digest_of(text): text for text in texts}, indent=2) + "\n"
 
 

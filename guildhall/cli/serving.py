@@ -90,7 +90,8 @@ async def _announce(settings: Settings) -> None:
             await asyncio.sleep(ANNOUNCE_SECONDS_BETWEEN)
         else:
             writer.close()
-            print(f"Guildhall is at {settings.public_url} (GraphiQL at {settings.public_url}/graphql).", flush=True)
+            what = "GraphiQL" if settings.graphql_graphiql else "GraphQL"
+            print(f"Guildhall is at {settings.public_url} ({what} at {settings.public_url}/graphql).", flush=True)
             return
 
 

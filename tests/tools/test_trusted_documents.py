@@ -30,7 +30,7 @@ class TestMain:
         written = json.loads(file.read_text())
         assert all(digest == digest_of(text) for digest, text in written.items())
         assert documents.JOB in written.values()
-        assert len(written) == 7
+        assert len(written) == 8
 
     @pytest.mark.parametrize("committed", [None, "{}\n"])
     def test_a_difference_fails_and_changes_nothing(

@@ -105,6 +105,14 @@ class TestAll:
             assert stopped(process, sign) == 0
         assert [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE] == []
 
+    @pytest.mark.parametrize(("setting", "what"), [("true", "GraphiQL"), ("false", "GraphQL")])
+    def test_tells_of_graphiql_where_it_is(self, folder: Path, port: int, setting: str, what: str) -> None:
+        address = f"http://127.0.0.1:{port}"
+        with started("all", environment(folder, port, GUILDHALL_GRAPHQL_GRAPHIQL=setting)) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == f"Guildhall is at {address} ({what} at {address}/graphql).\n"
+            assert stopped(process) == 0
+
     def test_comes_back_after_a_kill_with_what_it_knew(self, folder: Path, port: int) -> None:
         settings = environment(folder, port)
         token = bootstrap(settings).stdout.strip()
