@@ -189,7 +189,9 @@ class Settings:
     )
     graphql_subscriptions_max: int = _number(1_000, 1, 100_000, "How many things callers may follow in one process.")
     graphql_subscriptions_per_caller_max: int = _number(50, 1, 10_000, "How many things one caller may follow at once.")
-    graphql_keepalive_seconds: int = _number(15, 1, 600, "How often a silent stream shows that it is alive, in seconds.")
+    graphql_keepalive_seconds: int = _number(
+        15, 1, 600, "How often a silent stream shows that it is alive, in seconds."
+    )
     graphql_stream_patience_seconds: int = _number(
         20, 1, 600, "How long a stream waits for a client that takes nothing, in seconds."
     )
