@@ -92,7 +92,7 @@ class _Run:
         )
 
     def run(self) -> int:
-        signal.signal(signal.SIGTERM, lambda *_: self._command.stop("the platform asked the job to end"))
+        signal.signal(signal.SIGTERM, self._asked_to_end)
         self._reporter.start()
         try:
             result = self._stages()
@@ -109,6 +109,10 @@ class _Run:
         if self._speaks:
             self._api.call("POST", "runner/v1/result", result)
         return _exit_code(result)
+
+    def _asked_to_end(self, *_: object) -> None:
+        self._api.hasten()
+        self._command.stop("the platform asked the job to end")
 
     def _stages(self) -> dict[str, Any]:
         assignment = self._assignment

@@ -1,5 +1,6 @@
 """Outputs and reports by themselves: what the whole runner meets only on a bad day."""
 
+import http.client
 import json
 import os
 from pathlib import Path
@@ -35,6 +36,24 @@ class Deaf(Api):
 
 def quiet(_fraction: float, _message: str) -> None:
     pass
+
+
+class TestApi:
+    def test_waits_less_for_reports_and_least_once_the_platform_waits(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        waited: list[float] = []
+
+        def connect(_host: str, *, timeout: float) -> Any:
+            waited.append(timeout)
+            raise Refused(400, "NOT_NOW", "no")
+
+        monkeypatch.setattr(http.client, "HTTPConnection", connect)
+        api = Api("http://127.0.0.1:9", "ghj_test", hold_ends_at=0)
+        for _ in range(2):
+            for call in (api.call, api.call_once):
+                with pytest.raises(Refused):
+                    call("POST", "runner/v1/reports", {})
+            api.hasten()
+        assert waited == [30, 10, 4, 4]
 
 
 class TestOutputs:
