@@ -88,13 +88,9 @@ MACHINES = (machine("small", 2), machine("big", 4))
 def unhurried(settings: Settings) -> Settings:
     """A short grace for jobs, and no limit that a loaded machine could reach in real time."""
     return replace(
-        settings,
-        runner_grace_seconds=10,
-        worker_patience_milliseconds=60_000,
-        cluster_answer_seconds=600,
-        graphql_working_max=200,
-        graphql_seconds_max=600,
-    )
+        settings, runner_grace_seconds=10, worker_patience_milliseconds=60_000, cluster_answer_seconds=600,
+        graphql_working_max=200, graphql_seconds_max=600,
+    )  # fmt: skip
 
 
 class Yard(Furnishing):
