@@ -10,6 +10,8 @@ from scheduler.clusters.kubernetes.failures import ClusterFailure
 from scheduler.clusters.kubernetes.observing import Manifest
 from scheduler.clusters.kubernetes.pods import BRING_RUNNER, MAIN
 
+NO_LOG = b"unable to retrieve container logs for "
+"""How a kubelet says that it has none, in the place of a line and without a line's time."""
 LINES_MAX = 1_000
 """Of each container: the last ones, where how it ended stands."""
 PODS_MAX = 16
@@ -33,7 +35,7 @@ async def _container_lines(api: KubernetesApi, pod: Manifest, container: str) ->
     name, namespace = naming.key_of(pod)
     found = api.pod_log(name, namespace=namespace, container=container, tail_lines=LINES_MAX)
     async with aclosing(found):
-        return [_without_time(line) async for line in found]
+        return [_without_time(line) async for line in found if not line.startswith(NO_LOG)]
 
 
 def _that_ran(pod: Manifest) -> list[str]:
