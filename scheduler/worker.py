@@ -26,6 +26,8 @@ from scheduler.waking import WAKE_CHANNEL
 
 SWEEP_EVERY = timedelta(minutes=10)
 FAILURE_PAUSE_SECONDS_MAX = 30.0
+BREATH_SECONDS_MAX = 0.5
+"""A worker that is wanted all the time rests after each cycle for as long as it took, and no longer than this."""
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +76,10 @@ async def run_worker(
             owner=f"{socket.gethostname()}:{os.getpid()}:{new_id().hex[-8:]}",
         )
         ended.push_async_callback(context.lanes.close)
+        loop = asyncio.get_running_loop()
         while not stop.is_set():
             woken.clear()
+            began_at = loop.time()
             try:
                 await connections.follow(database, at=clock.now(), new_id=new_id)
                 await run_cycle(context)
@@ -87,6 +91,9 @@ async def run_worker(
             except Exception:
                 logger.exception("A cycle of the scheduler failed; the next follows in %.1f seconds.", pause_seconds)
                 pause_seconds = min(pause_seconds * 2, FAILURE_PAUSE_SECONDS_MAX)
+            with contextlib.suppress(TimeoutError):
+                # What happens meanwhile is taken together: a cycle costs much the same for one job as for many.
+                await asyncio.wait_for(stop.wait(), min(loop.time() - began_at, BREATH_SECONDS_MAX))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(woken.wait(), pause_seconds)
 
