@@ -58,8 +58,9 @@ class Configuration:
 
 def main() -> int:
     """Run the attempt; the exit code is the script's own, ``128 + signal``, or 70 where no script was to blame."""
-    # As a container's first process it would not hear a SIGTERM that nobody handles.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
+    # As a container's first process it would not hear a SIGTERM that nobody handles. There is nothing to tidy up yet,
+    # and an exception may be raised where nobody passes it on, as in a destructor.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(EXIT_TERMINATED))
     try:
         configuration = Configuration.from_environment(os.environ)
     except (KeyError, OSError, ValueError) as error:
