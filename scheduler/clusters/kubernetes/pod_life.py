@@ -4,6 +4,7 @@ Times are the kubelet's, to the second. A container that could not be started ha
 """
 
 import re
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,7 @@ FETCHING_TOLD_AFTER = timedelta(seconds=30)
 MOMENT_MIN = datetime(2000, 1, 1, tzinfo=UTC)
 
 POD_DELETED = "DELETED_BY_HAND"
+_ENDED_BY_SIGNAL = frozenset({128 + signal.SIGTERM, 128 + signal.SIGKILL})
 NODE_LOST = "NODE_LOST"
 FETCHING_RUNNER = "FETCHING_RUNNER"
 _DISRUPTIONS = {
@@ -161,10 +163,15 @@ def _why_ended(pod: Manifest, ended: Manifest) -> Reason | None:
     disrupted = _why_disrupted(pod)
     if disrupted is not None or deleted is None:
         return disrupted
-    asked = deleted - timedelta(seconds=pod["metadata"].get("deletionGracePeriodSeconds", 0))
-    return (
-        Reason(POD_DELETED, "its pod was deleted by somebody else") if ended_at is None or asked <= ended_at else None
+    grace = pod["metadata"].get("deletionGracePeriodSeconds", 0)
+    # The kubelet's own last delete takes the rest of the grace away and moves the timestamp behind the end; what the
+    # deletion ended is then told by the signal.
+    ended_by_it = (
+        ended_at is None
+        or deleted - timedelta(seconds=grace) <= ended_at
+        or (grace == 0 and ended["exitCode"] in _ENDED_BY_SIGNAL)
     )
+    return Reason(POD_DELETED, "its pod was deleted by somebody else") if ended_by_it else None
 
 
 def _why_gone(pod: Manifest) -> Reason:

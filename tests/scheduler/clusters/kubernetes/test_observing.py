@@ -90,6 +90,9 @@ class TestWhy:
             (seen(pod(main=NO_PYTHON)), "IMAGE_UNSUITABLE", 128, Phase.ENDED),
             (seen(pod(main=ended(143), metadata=deleted(60))), "DELETED_BY_HAND", 143, Phase.ENDED),
             (seen(pod(main=ended(3), metadata=deleted(66))), None, 3, Phase.ENDED),
+            (seen(pod(main=ended(143), metadata=deleted(66, grace=0))), "DELETED_BY_HAND", 143, Phase.ENDED),
+            (seen(pod(main=ended(3), metadata=deleted(66, grace=0))), None, 3, Phase.ENDED),
+            (seen(pod(main=ended(143), metadata=deleted(66))), None, 143, Phase.ENDED),
             (without_job(pod(main=ended(143), metadata=deleted(60))), "DELETED_BY_HAND", 143, Phase.ENDED),
             (
                 without_job(pod(main=ended(143), metadata=deleted(60)), namespace_ends=True),
