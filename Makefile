@@ -149,7 +149,7 @@ $(CHECKERS): tools/manifest-checkers.txt
 	touch $@
 
 .PHONY: test
-test: install client-programs fuzzers ## The tests, with branch coverage
+test: install client-programs fuzzers $(CHECKERS) ## The tests, with branch coverage
 	$(RUN) pytest $(DISTRIBUTE) --cov --cov-report= $(TESTS)
 
 .PHONY: coverage-floor
@@ -158,7 +158,7 @@ coverage-floor: install ## Does each package reach its floor? (reads what `make 
 	$(RUN) tools.coverage_floor coverage.json
 
 .PHONY: test-long
-test-long: install client-programs fuzzers ## The long lane of the property tests, and the tests marked long
+test-long: install client-programs fuzzers $(CHECKERS) ## The long lane of the property tests, and the tests marked long
 	$(RUN) pytest $(DISTRIBUTE) -m "" --hypothesis-profile=long $(TESTS)
 
 ##@ Measure (ratios against a peer or a limit in the same run; the figures go to benchmarks/out)

@@ -115,7 +115,9 @@ class TestRun:
             await until(lambda: crew.sharers() == 1)
             statement = text(
                 "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 "
-                "AND classid = CAST(:use AS int)::oid AND granted"
+                "AND classid = CAST(:use AS int)::oid AND granted "
+                # The server is shared with other tests, whose databases have workers of their own.
+                "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
             )
             async with database.transaction() as session:
                 ended = (await session.scalars(statement, {"use": LOCK[0]})).all()

@@ -1,6 +1,7 @@
-"""That the check of our manifests can fail, with the programs that `make manifests` brings."""
+"""That the check of our manifests can fail, with the programs that `make test` brings."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from tools.manifest_checks import ONE_NODE, problems_of_checkov, problems_of_sch
 
 PROGRAMS = Path(__file__).resolve().parents[2] / ".checkers" / "bin"
 
-pytestmark = pytest.mark.skipif(not PROGRAMS.exists(), reason="`make manifests` brings the programs that this needs")
+pytestmark = pytest.mark.skipif(not PROGRAMS.exists(), reason="`make test` brings the programs that this needs")
 
 
 def write(folder: Path, **changes: object) -> Path:
@@ -47,3 +48,28 @@ def test_a_checker_that_understands_nothing_is_a_problem(tmp_path: Path) -> None
     (tmp_path / "broken.json").write_text("{")
     (problem,) = problems_of_checkov(PROGRAMS, tmp_path)
     assert problem.startswith("checkov could not")
+
+
+def test_what_we_send_holds(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["manifest_checks", str(PROGRAMS)])
+    manifest_checks.main()
+    assert capsys.readouterr().out.startswith(f"{len(list(samples()))} manifests hold for Kubernetes 1.33 to 1.37")
+
+
+def test_what_is_wrong_ends_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["manifest_checks", str(tmp_path)])
+    monkeypatch.setattr(manifest_checks, "VERSIONS", ("1.37",))
+    for name, answer in (("kubernetes-validate", "echo no such field; exit 1"), ("checkov", "echo nothing to read")):
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\n{answer}\n")
+        program.chmod(0o755)
+    with pytest.raises(SystemExit) as ended:
+        manifest_checks.main()
+    assert str(ended.value).splitlines()[0] == "Kubernetes 1.37: no such field"
+    assert "checkov could not be understood: nothing to read" in str(ended.value)
+
+
+def test_it_says_which_argument_it_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["manifest_checks"])
+    with pytest.raises(SystemExit, match="say where kubernetes-validate and checkov are"):
+        manifest_checks.main()

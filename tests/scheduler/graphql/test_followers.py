@@ -17,34 +17,11 @@ from guildhall.clock import new_id
 from guildhall.graphql.ids import encode_id
 from guildhall.organisation.tokens import revoke_token
 from guildhall_client.async_client import AsyncClient
-from scheduler.clusters.fake import FakeRun
 from tests.scheduler.graphql.test_job_changes import CHANGES, codes, finish, node, told
 from tests.scheduler.site import Runner, Site, line, report
-from tests.scheduler.yard import Yard
 from tests.streaming import Events, events, free_bind, joined, served
 
 FOLLOWERS = 200
-
-
-@pytest.fixture
-async def site(yard: Yard) -> AsyncIterator[Site]:
-    opened = await Site(yard).open()
-    yard.cluster.script = lambda _: FakeRun(run_seconds=300)
-    yield opened
-    await opened.client.aclose()
-
-
-@pytest.fixture
-async def job_id(site: Site) -> UUID:
-    job_id = await site.yard.submit()
-    await site.yard.cycle()
-    await site.yard.cycle(1)
-    return job_id
-
-
-@pytest.fixture
-async def runner(site: Site, job_id: UUID) -> Runner:
-    return await site.runner(job_id)
 
 
 @pytest.fixture

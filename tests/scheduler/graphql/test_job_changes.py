@@ -7,9 +7,7 @@ from uuid import UUID
 import pytest
 
 from guildhall.graphql.ids import encode_id
-from scheduler.clusters.fake import FakeRun
 from tests.scheduler.site import Runner, Site, line, report
-from tests.scheduler.yard import Yard
 from tests.streaming import events, served
 
 CHANGES = """
@@ -18,28 +16,6 @@ subscription($id: ID!, $after: String) { jobChanges(id: $id, after: $after) {
 } }
 """
 STATES = "subscription($id: ID!, $after: String) { jobChanges(id: $id, after: $after) { cursor state } }"
-
-
-@pytest.fixture
-async def site(yard: Yard) -> AsyncIterator[Site]:
-    opened = await Site(yard).open()
-    yard.cluster.script = lambda _: FakeRun(run_seconds=300)
-    yield opened
-    await opened.client.aclose()
-
-
-@pytest.fixture
-async def job_id(site: Site) -> UUID:
-    """A job that runs."""
-    job_id = await site.yard.submit()
-    await site.yard.cycle()
-    await site.yard.cycle(1)
-    return job_id
-
-
-@pytest.fixture
-async def runner(site: Site, job_id: UUID) -> Runner:
-    return await site.runner(job_id)
 
 
 @pytest.fixture

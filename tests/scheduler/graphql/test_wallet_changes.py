@@ -8,10 +8,8 @@ import pytest
 from sqlalchemy import delete
 
 from guildhall.auth.tables import RoleBinding
-from scheduler.clusters.fake import FakeRun
 from tests.scheduler.graphql.test_job_changes import codes, finish
 from tests.scheduler.site import Site
-from tests.scheduler.yard import Yard
 from tests.streaming import events, served
 
 CHANGES = """
@@ -20,14 +18,6 @@ subscription($team: String!, $after: String) { walletChanges(team: $team, after:
 } }
 """
 TEAM = {"team": "maintenance"}
-
-
-@pytest.fixture
-async def site(yard: Yard) -> AsyncIterator[Site]:
-    opened = await Site(yard).open()
-    yard.cluster.script = lambda _: FakeRun(run_seconds=300)
-    yield opened
-    await opened.client.aclose()
 
 
 @pytest.fixture
