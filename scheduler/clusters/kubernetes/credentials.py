@@ -7,6 +7,7 @@ no program to run, no proxy, no other identity. Whatever it leaves out of that i
 import base64
 import binascii
 import os
+import re
 import ssl
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -24,9 +25,28 @@ KUBECONFIG_CHARACTERS_MAX = 64 * 1024
 EVENTS_MAX = 5_000
 """Names, values and brackets: those of more than a hundred clusters."""
 DEPTH_MAX = 32
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""In C where the library is built with it: this is read between requests."""
 ACCOUNT_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_READ_AS_SUCH = {"tag:yaml.org,2002:bool", "tag:yaml.org,2002:null"}
+_NUMBER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})$")
+
+
+def _loader() -> Any:  # noqa: ANN401 -- two classes without a common base
+    """A safe loader that takes plain text as it is, but for truth values, null and short whole numbers.
+
+    Dates, and YAML 1.1's numbers of base 60, which take long to read, are text. In C where the library is built with
+    it: this is read between requests.
+    """
+    base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    resolvers = {
+        first: [(tag, pattern) for tag, pattern in found if tag in _READ_AS_SUCH]
+        for first, found in base.yaml_implicit_resolvers.items()
+    }
+    loader = type("KubeconfigLoader", (base,), {"yaml_implicit_resolvers": resolvers})
+    yaml.add_implicit_resolver("tag:yaml.org,2002:int", _NUMBER, list("-+0123456789"), Loader=loader)
+    return loader
+
+
+_LOADER = _loader()
 
 # What a kubeconfig may hold in a cluster and in a user, and why the rest may not be there.
 _CLUSTER_REFUSED = {

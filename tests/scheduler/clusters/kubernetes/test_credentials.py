@@ -79,6 +79,11 @@ class TestParseKubeconfig:
         text = yaml.safe_dump(document({"server": "https://rancher.example/k8s/clusters/c-1"}))
         assert parse_kubeconfig(text).server == "https://rancher.example/k8s/clusters/c-1"
 
+    def test_what_looks_like_a_date_or_a_number_of_base_60_is_text(self) -> None:
+        user = {"name": "guildhall", "user": {"token": "TOKEN"}}
+        for text in ("2026-11-21", "12:30:45", "1.5"):
+            assert parse_kubeconfig(yaml.safe_dump(document(users=[user])).replace("TOKEN", text)).token == text
+
     def test_json_is_yaml(self) -> None:
         assert parse_kubeconfig(str(document()).replace("'", '"')).token == "a-token"
 
@@ -177,7 +182,9 @@ class TestParseKubeconfig:
             ("a: b\nc: *x", "The kubeconfig has an anchor, alias, merge key or tag in line 2; write out"),
             ("a: b\n<<: {c: d}", "The kubeconfig has an anchor, alias, merge key or tag in line 2; write out"),
             ("!!timestamp x", "The kubeconfig has an anchor, alias, merge key or tag in line 1; write out"),
-            ("1" + ":1" * 1_000 + ".5", "The kubeconfig is not YAML."),
+            ("1" + ":1" * 32_000, "This is not a kubeconfig: a document of kind Config is wanted."),
+            ("9" * 60_000, "This is not a kubeconfig: a document of kind Config is wanted."),
+            ("!!int 1:1", "The kubeconfig has an anchor, alias, merge key or tag in line 1; write out"),
             ("\ud800", "The kubeconfig is not YAML."),
             ("x" * (KUBECONFIG_CHARACTERS_MAX + 1), "A kubeconfig has at most 65536 characters."),
         ],
