@@ -166,7 +166,7 @@ test-long: install client-programs fuzzers $(CHECKERS) ## The long lane of the p
 BENCH ?=
 
 .PHONY: bench
-bench: bench-graphql bench-abuse bench-jobs ## All of the benchmarks below
+bench: bench-graphql bench-abuse bench-jobs bench-ledger ## All of the benchmarks below
 
 .PHONY: bench-graphql
 bench-graphql: install ## Pages and documents against one hand-written statement, Strawberry and PostGraphile 5
@@ -176,6 +176,10 @@ bench-graphql: install ## Pages and documents against one hand-written statement
 .PHONY: bench-abuse
 bench-abuse: install ## What a request that asks for trouble costs, here and at a Strawberry server as it comes
 	$(RUN) benchmarks.graphql.abuse
+
+.PHONY: bench-ledger
+bench-ledger: install ## Hold, capture and release, against a function without checks and clients with four statements
+	$(RUN) benchmarks.ledger.main $(BENCH)
 
 .PHONY: bench-jobs
 bench-jobs: install ## Jobs through a real API server, against bare POSTs of the same objects to it
