@@ -3,7 +3,18 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Computed, ForeignKey, Index, LargeBinary, UniqueConstraint, text
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    Computed,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    String,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from guildhall.db.base import Base, Id, Json, Timestamp
@@ -94,13 +105,15 @@ class RoleBinding(Base):
     """Somebody holds a role in a team, or organisation-wide where `team_id` is empty.
 
     `user_id` and `service_account_id` are `subject_id` once more, generated, so that the database checks the reference.
+    A role may be there twice: given by hand, and by a group of the issuer; who leaves the group keeps what was given.
     """
 
     __tablename__ = "role_bindings"
     __table_args__ = (
         CheckConstraint("subject_kind IN ('USER', 'SERVICE_ACCOUNT')", name="subject_kind"),
         CheckConstraint("role NOT IN ('member', 'job')", name="implicit_roles_are_not_bound"),
-        UniqueConstraint("subject_id", "subject_kind", "team_id", "role", postgresql_nulls_not_distinct=True),
+        CheckConstraint("source IN ('HAND', 'GROUP')", name="source"),
+        UniqueConstraint("subject_id", "subject_kind", "team_id", "role", "source", postgresql_nulls_not_distinct=True),
     )
 
     id: Mapped[Id]
@@ -110,6 +123,7 @@ class RoleBinding(Base):
     role: Mapped[str] = mapped_column(ForeignKey("roles.name"))
     created_at: Mapped[Timestamp]
     created_by: Mapped[UUID | None]
+    source: Mapped[str] = mapped_column(default="HAND", server_default=text("'HAND'"))
     user_id: Mapped[UUID | None] = mapped_column(Computed(_SUBJECT_USER, persisted=True), ForeignKey("users.id"))
     service_account_id: Mapped[UUID | None] = mapped_column(
         Computed(_SUBJECT_SERVICE_ACCOUNT, persisted=True), ForeignKey("service_accounts.id")
@@ -119,7 +133,9 @@ class RoleBinding(Base):
 class Token(Base):
     """A secret that stands for a caller: only its SHA-256 hash is kept, and a prefix by which people tell it apart.
 
-    `claims` is empty but for a job's token, where it says what the token is narrowed to.
+    `claims` is empty but for a job's token, where it says what the token is narrowed to. A token of a program may be
+    narrowed to some of its roles and to callers in some networks; NULL is no limit. `origin` tells what the issuer made
+    (a JWT that was verified, until its own end) and what a browser holds (a session's cookie).
     """
 
     __tablename__ = "tokens"
@@ -128,6 +144,9 @@ class Token(Base):
         CheckConstraint("octet_length(hash) = 32", name="hash_is_sha256"),
         CheckConstraint("expires_at > created_at", name="expires_after_creation"),
         CheckConstraint("subject_kind <> 'JOB' OR expires_at IS NOT NULL", name="job_token_expires"),
+        CheckConstraint("origin IN ('GUILDHALL', 'ISSUER', 'BROWSER')", name="origin"),
+        CheckConstraint("origin = 'GUILDHALL' OR subject_kind = 'USER'", name="origin_of_people"),
+        CheckConstraint("origin = 'GUILDHALL' OR expires_at IS NOT NULL", name="sign_in_expires"),
         Index("ix_tokens_subject_id", "subject_id", postgresql_where=text("revoked_at IS NULL")),
     )
 
@@ -138,6 +157,9 @@ class Token(Base):
     hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
     label: Mapped[str]
     claims: Mapped[Json]
+    origin: Mapped[str] = mapped_column(default="GUILDHALL", server_default=text("'GUILDHALL'"))
+    roles: Mapped[list[str] | None] = mapped_column(ARRAY(String))
+    networks: Mapped[list[str] | None] = mapped_column(ARRAY(String))
     created_at: Mapped[Timestamp]
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
@@ -146,6 +168,76 @@ class Token(Base):
     service_account_id: Mapped[UUID | None] = mapped_column(
         Computed(_SUBJECT_SERVICE_ACCOUNT, persisted=True), ForeignKey("service_accounts.id")
     )
+
+
+class UserIdentity(Base):
+    """A person as the issuer knows them: its name and theirs there, for good.
+
+    `groups` are those of the newest token (issued at `groups_as_of`) that was seen, so that an older one brings back
+    nothing. Tokens that were issued before `signed_out_at` do not count.
+    """
+
+    __tablename__ = "user_identities"
+    __table_args__ = (UniqueConstraint("issuer", "subject"), UniqueConstraint("user_id", "issuer"))
+
+    id: Mapped[Id]
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
+    issuer: Mapped[str]
+    subject: Mapped[str]
+    groups: Mapped[list[str]] = mapped_column(ARRAY(String))
+    groups_as_of: Mapped[Timestamp]
+    signed_out_at: Mapped[datetime | None]
+    created_at: Mapped[Timestamp]
+
+
+class GroupMapping(Base):
+    """Who is in this group of the issuer holds this role in the team, or organisation-wide where `team_id` is empty."""
+
+    __tablename__ = "group_mappings"
+    __table_args__ = (
+        CheckConstraint("btrim(group_name) <> ''", name="has_group"),
+        CheckConstraint("role NOT IN ('member', 'job')", name="implicit_roles_are_not_mapped"),
+        UniqueConstraint("group_name", "team_id", "role", postgresql_nulls_not_distinct=True),
+    )
+
+    id: Mapped[Id]
+    group_name: Mapped[str]
+    team_id: Mapped[UUID | None] = mapped_column(ForeignKey("teams.id"), index=True)
+    role: Mapped[str] = mapped_column(ForeignKey("roles.name"))
+    created_at: Mapped[Timestamp]
+    created_by: Mapped[UUID | None]
+
+
+class Session(Base):
+    """A person signed in with a browser. Its token's hash is the cookie's; the token ends whenever one of these does.
+
+    `fresh_until` is when the issuer is asked again who they are, with the refresh token, which is encrypted;
+    `refreshing_until` keeps two requests from asking at once, as a refresh token counts once.
+    """
+
+    __tablename__ = "sessions"
+    __table_args__ = (
+        CheckConstraint("idle_seconds > 0", name="idle_seconds_positive"),
+        CheckConstraint("ends_at > created_at", name="ends_after_creation"),
+        CheckConstraint(
+            "num_nonnulls(refresh_key, refresh_nonce, refresh_token) IN (0, 3)", name="refresh_token_whole"
+        ),
+        Index("ix_sessions_user_id", "user_id"),
+    )
+
+    id: Mapped[Id] = mapped_column(ForeignKey("tokens.id", ondelete="CASCADE"))
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
+    issuer: Mapped[str]
+    address: Mapped[str | None]
+    client: Mapped[str | None]
+    created_at: Mapped[Timestamp]
+    ends_at: Mapped[Timestamp]
+    idle_seconds: Mapped[int]
+    fresh_until: Mapped[Timestamp]
+    refreshing_until: Mapped[datetime | None]
+    refresh_key: Mapped[str | None]
+    refresh_nonce: Mapped[bytes | None] = mapped_column(LargeBinary)
+    refresh_token: Mapped[bytes | None] = mapped_column(LargeBinary)
 
 
 class PolicyState(Base):

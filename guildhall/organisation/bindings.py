@@ -17,6 +17,9 @@ from guildhall.clock import IdSource
 from guildhall.errors import Conflict
 
 BIND = "guildhall:role:bind"
+HAND = "HAND"
+GROUP = "GROUP"
+"""Where a binding comes from: somebody gave it, or a group of the issuer is mapped to it."""
 
 
 class LastAdministrator(Conflict):
@@ -43,11 +46,12 @@ async def set_roles(
     at: datetime,
     new_id: IdSource,
 ) -> RolesChanged:
-    """Let the subject hold exactly these roles in the team, or organisation-wide where it is None."""
+    """Let the subject be given exactly these roles by hand in the team, or organisation-wide where it is None."""
     wanted = set(roles)
     place = [
         RoleBinding.subject_kind == subject.kind.value,
         RoleBinding.subject_id == subject.id,
+        RoleBinding.source == HAND,
         RoleBinding.team_id.is_(None) if team_id is None else RoleBinding.team_id == team_id,
     ]
     held = set(await session.scalars(select(RoleBinding.role).where(*place)))
@@ -61,6 +65,7 @@ async def set_roles(
                 "subject_id": subject.id,
                 "team_id": team_id,
                 "role": role,
+                "source": HAND,
                 "created_at": at,
                 "created_by": actor.id,
             }
