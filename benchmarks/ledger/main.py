@@ -82,6 +82,8 @@ class Bench:
         sides: list[Side] = [self.bank.ours, *self.bank.peers]
         found: Found = {side.name: [] for side in sides}
         for number in range(-1, self.rounds):  # the first is not measured: each connection plans its statements once
+            if number == 0:
+                await self.bank.analyze()
             for side in sides:
                 done = await run_round(
                     side,
