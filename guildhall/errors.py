@@ -8,6 +8,7 @@
     ├── Forbidden          FORBIDDEN          visible, but not permitted; says which permission or grant is missing
     ├── Unauthenticated    UNAUTHENTICATED    no caller, or a token that does not count
     ├── LimitExceeded      LIMIT_EXCEEDED     over a named maximum
+    ├── RateLimited        RATE_LIMITED       too often within a time; says when to come again
     └── Unavailable        UNAVAILABLE        a part we depend on is away; trying again later can help
 
 A concrete refusal is a subclass beside its cause, in the package that refuses, with a `code` of its own::
@@ -75,6 +76,16 @@ class LimitExceeded(GuildhallError):
     """A named maximum was passed; the message names it and its value."""
 
     code = "LIMIT_EXCEEDED"
+
+
+class RateLimited(GuildhallError):
+    """Too often within a time; `retry_after_seconds` says when it may be tried again."""
+
+    code = "RATE_LIMITED"
+
+    def __init__(self, message: str, *, retry_after_seconds: int) -> None:
+        super().__init__(message, details={"retryAfterSeconds": str(retry_after_seconds)})
+        self.retry_after_seconds = retry_after_seconds
 
 
 class Unavailable(GuildhallError):

@@ -8,11 +8,24 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from guildhall.errors import GuildhallError
+from guildhall.setting_values import (
+    artifacts_url,
+    folder,
+    host_and_port,
+    issuer_url,
+    log_level,
+    networks,
+    postgres_url,
+    switch,
+    web_url,
+    whole,
+    words,
+)
 
 PREFIX = "GUILDHALL_"
 FREE_BYTES_MIN = 200 << 20
@@ -49,64 +62,9 @@ def _variable(
     return field(default=default, repr=not secret, metadata={"variable": about})
 
 
-def _whole(minimum: int, maximum: int) -> Callable[[str], int]:
-    def parse(value: str) -> int:
-        number = int(value)
-        if not minimum <= number <= maximum:
-            raise ValueError(value)
-        return number
-
-    return parse
-
-
 def _number(default: int, minimum: int, maximum: int, text: str) -> Any:  # noqa: ANN401 -- as _variable
     right = f"a whole number from {minimum} to {maximum}"
-    return _variable(default, _whole(minimum, maximum), right=right, text=text)
-
-
-def _switch(value: str) -> bool:
-    return {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}[value.lower()]
-
-
-def _bind(value: str) -> str:
-    host, _, port = value.rpartition(":")
-    _whole(1, 65535)(port)
-    if not host:
-        raise ValueError(value)
-    return value
-
-
-def _web_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(value)
-    return value.rstrip("/")
-
-
-def _postgres_url(value: str) -> str:
-    scheme, separator, rest = value.partition("://")
-    if not separator or scheme not in {"postgresql", "postgres", "postgresql+asyncpg"}:
-        raise ValueError(value)
-    urlsplit(value)
-    return f"postgresql+asyncpg://{rest}"
-
-
-def _artifacts_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"file", "s3", "gs", "az"} or not (parts.netloc or parts.path):
-        raise ValueError(value)
-    return value.rstrip("/")
-
-
-def _folder(value: str) -> Path:
-    return Path(value).expanduser().absolute()
-
-
-def _log_level(value: str) -> str:
-    level = value.upper()
-    if level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
-        raise ValueError(value)
-    return level
+    return _variable(default, whole(minimum, maximum), right=right, text=text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,16 +72,16 @@ class Settings:
     """The settings of one process, checked. Make one with `from_environment`, or by name in a test."""
 
     data_dir: Path = _variable(
-        Path(), _folder, right="a folder", default_text="$XDG_DATA_HOME/guildhall or ~/.local/share/guildhall",
+        Path(), folder, right="a folder", default_text="$XDG_DATA_HOME/guildhall or ~/.local/share/guildhall",
         text="Where the embedded database, the artifacts and the keys live.",
     )  # fmt: skip
     database_url: str | None = _variable(
-        None, _postgres_url, right="a URL such as postgresql://user:password@host/database", secret=True,
+        None, postgres_url, right="a URL such as postgresql://user:password@host/database", secret=True,
         default_text="an embedded PostgreSQL in the data folder",
         text="The database that the service uses, as a login that is a member of guildhall_service and owns no table.",
     )  # fmt: skip
     migration_database_url: str | None = _variable(
-        None, _postgres_url, right="a URL such as postgresql://owner:password@host/database", secret=True,
+        None, postgres_url, right="a URL such as postgresql://owner:password@host/database", secret=True,
         default_text="the value of GUILDHALL_DATABASE_URL",
         text="The same database, as the login that owns the tables; only `migrate` uses it.",
     )  # fmt: skip
@@ -133,35 +91,35 @@ class Settings:
     )
     database_statement_seconds: int = _number(30, 1, 3600, "How long one SQL statement may run before it is ended.")
     artifacts_url: str = _variable(
-        "", _artifacts_url, right="a URL that begins with file:///, s3://, gs:// or az://",
+        "", artifacts_url, right="a URL that begins with file:///, s3://, gs:// or az://",
         default_text="the folder `artifacts` in the data folder",
         text="Where the bytes of models and data sets are kept.",
     )  # fmt: skip
     bind: str = _variable(
-        "127.0.0.1:8321", _bind, right="host:port, the port from 1 to 65535", text="Where the API listens.",
+        "127.0.0.1:8321", host_and_port, right="host:port, the port from 1 to 65535", text="Where the API listens.",
     )  # fmt: skip
     public_url: str = _variable(
-        "", _web_url, right="a URL that begins with http:// or https://",
+        "", web_url, right="a URL that begins with http:// or https://",
         default_text="http:// and the value of GUILDHALL_BIND",
         text="The address under which callers reach the API.",
     )  # fmt: skip
     jobs_url: str = _variable(
-        "", _web_url, right="a URL that begins with http:// or https://",
+        "", web_url, right="a URL that begins with http:// or https://",
         default_text="the value of GUILDHALL_PUBLIC_URL",
         text="The address under which jobs reach the API, where pods do not see it under that of callers.",
     )  # fmt: skip
     log_level: str = _variable(
-        "INFO", _log_level, right="DEBUG, INFO, WARNING or ERROR", text="How much is logged.",
+        "INFO", log_level, right="DEBUG, INFO, WARNING or ERROR", text="How much is logged.",
     )  # fmt: skip
     graphql_introspection: bool = _variable(
-        True, _switch, right="true or false", text="Whether callers may introspect the schema.",
+        True, switch, right="true or false", text="Whether callers may introspect the schema.",
     )  # fmt: skip
     graphql_suggestions: bool = _variable(
-        True, _switch, right="true or false",
+        True, switch, right="true or false",
         text="Whether a document that does not fit the schema is told why, with suggestions; otherwise the log is.",
     )  # fmt: skip
     graphql_graphiql: bool = _variable(
-        True, _switch, right="true or false", text="Whether browsers get GraphiQL at /graphql.",
+        True, switch, right="true or false", text="Whether browsers get GraphiQL at /graphql.",
     )  # fmt: skip
     graphql_document_bytes_max: int = _number(16_384, 1_024, 1_048_576, "The longest GraphQL document, in bytes.")
     graphql_variables_bytes_max: int = _number(1_048_576, 1_024, 67_108_864, "The longest GraphQL variables, in bytes.")
@@ -196,7 +154,7 @@ class Settings:
         20, 1, 600, "How long a stream waits for a client that takes nothing, in seconds."
     )
     graphql_trusted_only: bool = _variable(
-        False, _switch, right="true or false",
+        False, switch, right="true or false",
         text="Whether only the documents of guildhall/trusted_documents.json are run.",
     )  # fmt: skip
     upload_part_bytes: int = _number(
@@ -216,18 +174,68 @@ class Settings:
         16 * 1024**3, 1024**2, 1024**5, "What a local job that states no limit may keep in its folder, in bytes."
     )
     secret_key_file: Path = _variable(
-        Path(), _folder, right="a file", default_text="`secret.key` in the data folder, made at the first start",
+        Path(), folder, right="a file", default_text="`secret.key` in the data folder, made at the first start",
         text="The key that signs cursors and upload addresses; every replica needs the same one.",
     )  # fmt: skip
     audit_key_file: Path = _variable(
-        Path(), _folder, right="a file", default_text="`audit.key` in the data folder, made at the first start",
+        Path(), folder, right="a file", default_text="`audit.key` in the data folder, made at the first start",
         text="The key of the audit record's authentication codes; the database must not have it.",
     )  # fmt: skip
     credentials_key_file: Path = _variable(
-        Path(), _folder, right="a file", default_text="`credentials.key` in the data folder, made at the first start",
+        Path(), folder, right="a file", default_text="`credentials.key` in the data folder, made at the first start",
         text="The keys under which the credentials of clusters are encrypted, one a line, the current one first; the "
         "API and the workers need the same ones, the database must not have them.",
     )  # fmt: skip
+
+    oidc_issuer: str | None = _variable(
+        None, issuer_url, right="the issuer's https:// address, or one of http:// on this machine",
+        default_text="none: people sign in with tokens of Guildhall",
+        text="The OpenID issuer that people sign in with; see docs/identity.md.",
+    )  # fmt: skip
+    oidc_audience: str = _variable(
+        "", str, right="a text", default_text="the value of GUILDHALL_PUBLIC_URL",
+        text="What an access token's `aud` must hold to count here.",
+    )  # fmt: skip
+    oidc_client_id: str | None = _variable(
+        None, str, right="a text", default_text="none: no sign-in with a browser",
+        text="Our client at the issuer for browsers.",
+    )  # fmt: skip
+    oidc_client_secret: str | None = _variable(
+        None, str, right="a text", default_text="none: a public client", secret=True,
+        text="Its secret, where it has one.",
+    )  # fmt: skip
+    oidc_cli_client_id: str | None = _variable(
+        None, str, right="a text", default_text="none: no sign-in with the command line",
+        text="The public client at the issuer for the command line, which may use the device flow.",
+    )  # fmt: skip
+    oidc_scopes: tuple[str, ...] = _variable(
+        ("openid", "profile", "email", "offline_access"), words, right="words",
+        default_text="openid profile email offline_access", text="What the clients ask the issuer for.",
+    )  # fmt: skip
+    oidc_groups_claim: str = _variable(
+        "groups", str, right="a text",
+        text="The claim that lists somebody's groups, or its path, such as realm_access.roles.",
+    )  # fmt: skip
+    oidc_emails_verified: bool = _variable(
+        False, switch, right="true or false",
+        text="Whether addresses count as verified where the issuer does not say; it must let nobody choose theirs.",
+    )  # fmt: skip
+    oidc_clock_skew_seconds: int = _number(60, 0, 300, "How far the issuer's clock may be from ours, in seconds.")
+    oidc_keys_seconds: int = _number(
+        86_400, 600, 604_800, "How long the issuer's known keys go on counting while it cannot be reached, in seconds."
+    )
+    session_seconds: int = _number(43_200, 300, 2_592_000, "How long a browser's session lasts at most, in seconds.")
+    session_idle_seconds: int = _number(7_200, 60, 2_592_000, "How long a browser's session may lie idle, in seconds.")
+    session_outage_seconds: int = _number(
+        1_800, 0, 86_400, "How long a session whose groups are due goes on while the issuer is away, in seconds."
+    )
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = _variable(
+        (), networks, right="networks such as 10.0.0.0/8, separated by spaces or commas", default_text="none",
+        text="The proxies whose X-Forwarded-For is believed; nobody else's is.",
+    )  # fmt: skip
+    failed_sign_ins_per_minute: int = _number(
+        60, 1, 100_000, "How often an address may fail to sign in within a minute, in one process; then it waits (429)."
+    )
 
     def __post_init__(self) -> None:
         """Fill in what follows from other settings."""
@@ -238,6 +246,7 @@ class Settings:
             "migration_database_url": self.migration_database_url or self.database_url,
             "artifacts_url": self.artifacts_url or (data_dir / "artifacts").as_uri(),
             "public_url": public_url,
+            "oidc_audience": self.oidc_audience or public_url,
             "jobs_url": self.jobs_url or public_url,
             "secret_key_file": self.secret_key_file if self.secret_key_file != Path() else data_dir / "secret.key",
             "audit_key_file": self.audit_key_file if self.audit_key_file != Path() else data_dir / "audit.key",

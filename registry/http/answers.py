@@ -13,6 +13,7 @@ from guildhall.errors import (
     Invalid,
     LimitExceeded,
     NotFound,
+    RateLimited,
     Unauthenticated,
     Unavailable,
 )
@@ -23,6 +24,7 @@ STATUS: dict[type, int] = {
     NotFound: 404,
     Conflict: 409,
     LimitExceeded: 413,
+    RateLimited: 429,
     Unavailable: 503,
     Invalid: 400,
 }
@@ -60,6 +62,8 @@ async def send_refusal(send: Send, error: GuildhallError, *, with_body: bool = T
         headers.append(("www-authenticate", 'Bearer realm="Guildhall"'))
     if status == STATUS[Unavailable]:
         headers.append(("retry-after", str(RETRY_SECONDS)))
+    if isinstance(error, RateLimited):
+        headers.append(("retry-after", str(error.retry_after_seconds)))
     if with_body:
         await send_json(
             send, status, {"error": {"code": error.code, "message": error.message, **error.details}}, headers
