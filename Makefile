@@ -166,7 +166,7 @@ test-long: install client-programs fuzzers $(CHECKERS) ## The long lane of the p
 BENCH ?=
 
 .PHONY: bench
-bench: bench-graphql bench-abuse bench-jobs bench-ledger ## All of the benchmarks below
+bench: bench-graphql bench-abuse bench-jobs bench-ledger bench-artifacts ## All of the benchmarks below
 
 .PHONY: bench-graphql
 bench-graphql: install ## Pages and documents against one hand-written statement, Strawberry and PostGraphile 5
@@ -180,6 +180,10 @@ bench-abuse: install ## What a request that asks for trouble costs, here and at 
 .PHONY: bench-ledger
 bench-ledger: install ## Hold, capture and release, against a function without checks and clients with four statements
 	$(RUN) benchmarks.ledger.main $(BENCH)
+
+.PHONY: bench-artifacts
+bench-artifacts: install ## A large file and many small ones through the client, against a bare copy with hashing
+	$(RUN) benchmarks.artifacts.main $(BENCH)
 
 .PHONY: bench-jobs
 bench-jobs: install ## Jobs through a real API server, against bare POSTs of the same objects to it
