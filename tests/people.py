@@ -8,8 +8,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from guildhall.auth.actor import Actor, RequestContext
-from guildhall.auth.policies import load_rules
 from guildhall.auth.policy import PolicySnapshot
+from guildhall.auth.policy_reading import load_rules
 from guildhall.auth.subjects import ActorKind
 from guildhall.auth.tables import RoleBinding, ServiceAccount, Team, User
 from guildhall.clock import new_id

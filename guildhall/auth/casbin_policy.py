@@ -4,19 +4,22 @@ casbin reads every line for every question, so it does not decide requests. It i
 `policy` must agree with it. Tests ask both everything; a running process asks both a sample of each new version.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from itertools import product
+from datetime import datetime
+from itertools import islice, product
 from typing import TypeVar
 from uuid import UUID
 
 import casbin
+from casbin.util import key_match_func
 
-from guildhall.auth.policy import Binding, PolicyRules, PolicySnapshot
+from guildhall.auth.policy import PolicyRules, PolicySnapshot
 from guildhall.auth.roles import MEMBER
 from guildhall.auth.subjects import Subject
 
-# Domains are teams by id; `common` is the organisation's common ground; a role bound in `*` counts in all of them.
+# A team's domain is its path from the top, `/parent/team/`; `common` is the organisation's common ground. A role counts
+# in all domains that match the one it is bound in: `/parent/team/*` is the team and all below it, `/*` is every team.
 MODEL = """
 [request_definition]
 r = sub, dom, act
@@ -31,10 +34,10 @@ g = _, _, _
 e = some(where (p.eft == allow)) && !some(where (p.eft == deny))
 
 [matchers]
-m = r.act == p.act && (g(r.sub, p.role, r.dom) || g(r.sub, p.role, "*"))
+m = r.act == p.act && g(r.sub, p.role, r.dom)
 """
 COMMON_GROUND = "common"
-EVERYWHERE = "*"
+EVERYWHERE = "/*"
 
 Entry = TypeVar("Entry")
 
@@ -52,16 +55,18 @@ class Question:
 
 
 class CasbinPolicy:
-    """One version of the policy as a casbin enforcer."""
+    """One version of the policy at one moment, as a casbin enforcer."""
 
-    def __init__(self, rules: PolicyRules) -> None:
+    def __init__(self, rules: PolicyRules, *, at: datetime | None = None) -> None:
+        self._rules = rules
         self._enforcer = casbin.Enforcer(casbin.Enforcer.new_model(text=MODEL))
+        self._enforcer.add_named_domain_matching_func("g", key_match_func)
         self._enforcer.add_policies(list(policy_lines(rules)))
-        self._enforcer.add_grouping_policies(list(grouping_lines(rules.bindings)))
+        self._enforcer.add_grouping_policies(list(grouping_lines(rules, at=at)))
 
     def may(self, question: Question) -> bool:
         """Casbin's own answer."""
-        domain = COMMON_GROUND if question.team_id is None else str(question.team_id)
+        domain = COMMON_GROUND if question.team_id is None else _path(self._rules, question.team_id)
         return bool(self._enforcer.enforce(_name(question.subject), domain, question.permission))
 
 
@@ -72,21 +77,30 @@ def policy_lines(rules: PolicyRules) -> Iterator[list[str]]:
         yield from ([_role(role), permission, "deny"] for permission in sorted(entry.denied))
 
 
-def grouping_lines(bindings: Mapping[Subject, tuple[Binding, ...]]) -> Iterator[list[str]]:
-    """The lines `g = subject, role, domain`; every active subject is a member of the organisation on common ground."""
-    for subject, held in bindings.items():
+def grouping_lines(rules: PolicyRules, *, at: datetime | None) -> Iterator[list[str]]:
+    """The lines `g = subject, role, domain` that count at that moment.
+
+    Every active subject is a member of the organisation on common ground, where roles of the organisation count too.
+    """
+    for subject, held in rules.bindings.items():
         yield [_name(subject), _role(MEMBER), COMMON_GROUND]
         for binding in held:
-            domain = EVERYWHERE if binding.team_id is None else str(binding.team_id)
-            yield [_name(subject), _role(binding.role), domain]
+            if not binding.counts(at):
+                continue
+            if binding.team_id is None:
+                yield [_name(subject), _role(binding.role), COMMON_GROUND]
+                yield [_name(subject), _role(binding.role), EVERYWHERE]
+            else:
+                yield [_name(subject), _role(binding.role), f"{_path(rules, binding.team_id)}*"]
 
 
 def disagreements(snapshot: PolicySnapshot) -> list[Question]:
     """Questions of a small sample, another for each version, on which the snapshot and casbin differ: none, always."""
     rules = snapshot.rules
-    subjects = _pick(sorted(rules.bindings), SAMPLE_SUBJECTS_MAX, rules.version)
+    subjects = sorted(_pick(rules.bindings, SAMPLE_SUBJECTS_MAX, rules.version))
     known = sorted({name for entry in rules.roles.values() for name in entry.allowed | entry.denied})
-    oracle = CasbinPolicy(replace(rules, bindings={subject: rules.bindings[subject] for subject in subjects}))
+    sampled = replace(rules, bindings={subject: rules.bindings[subject] for subject in subjects})
+    oracle = CasbinPolicy(sampled, at=snapshot.at)
     questions = [
         Question(subject, team, permission)
         for subject, permission in product(subjects, _pick(known, SAMPLE_PERMISSIONS_MAX, rules.version))
@@ -99,14 +113,18 @@ def disagreements(snapshot: PolicySnapshot) -> list[Question]:
     ]
 
 
-def _pick(sorted_entries: list[Entry], maximum: int, turn: int) -> list[Entry]:
+def _pick(entries: Collection[Entry], maximum: int, turn: int) -> list[Entry]:
     """At most `maximum` entries, evenly spread, beginning elsewhere at each turn."""
-    stride = max(1, len(sorted_entries) // maximum)
-    return sorted_entries[turn % stride :: stride][:maximum]
+    stride = max(1, len(entries) // maximum)
+    return list(islice(entries, turn % stride, None, stride))[:maximum]
 
 
 def _name(subject: Subject) -> str:
     return f"{subject.kind.value}:{subject.id}"
+
+
+def _path(rules: PolicyRules, team_id: UUID) -> str:
+    return "/" + "".join(f"{team}/" for team in reversed(list(rules.line(team_id))))
 
 
 def _role(name: str) -> str:

@@ -85,6 +85,8 @@ class Recognised:
         used_at = actor.token.last_used_at
         if used_at is None or not timedelta(0) <= at - used_at < LAST_USED_EVERY:
             return None
+        if not actor.policy.covers(at):
+            return None  # since then, a temporary role has begun or ended
         self._held.move_to_end(digest)
         return Standing(replace(actor, request=request), digest)
 

@@ -13,6 +13,7 @@ from sqlalchemy import (
     LargeBinary,
     String,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
@@ -25,7 +26,10 @@ _SUBJECT_SERVICE_ACCOUNT = "CASE WHEN subject_kind = 'SERVICE_ACCOUNT' THEN subj
 
 
 class Team(Base):
-    """Who owns models, data sets and credits; `name` is a slug, `title` what people call it."""
+    """Who owns models, data sets and credits; `name` is a slug, `title` what people call it.
+
+    Roles held in the team above (`parent_id`) count in this one too. It is a tree, as a trigger makes sure.
+    """
 
     __tablename__ = "teams"
     __table_args__ = (
@@ -36,6 +40,7 @@ class Team(Base):
     id: Mapped[Id]
     name: Mapped[str] = mapped_column(unique=True)
     title: Mapped[str]
+    parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("teams.id"), index=True)
     created_at: Mapped[Timestamp]
 
 
@@ -72,12 +77,13 @@ class ServiceAccount(Base):
 
 
 class Role(Base):
-    """A named set of permissions; `sentence` says to people what it is for."""
+    """A named set of permissions; `sentence` says to people what it is for, `custom` that administrators made it."""
 
     __tablename__ = "roles"
 
     name: Mapped[str] = mapped_column(primary_key=True)
     sentence: Mapped[str]
+    custom: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 class PermissionRow(Base):
@@ -94,7 +100,10 @@ class RolePermission(Base):
     """One line of the policy: the role allows the permission, or denies it whatever another role allows."""
 
     __tablename__ = "role_permissions"
-    __table_args__ = (CheckConstraint("effect IN ('allow', 'deny')", name="effect"),)
+    __table_args__ = (
+        CheckConstraint("effect IN ('allow', 'deny')", name="effect"),
+        CheckConstraint("effect = 'allow' OR permission NOT LIKE 'guildhall:audit:%'", name="audit_is_not_denied"),
+    )
 
     role: Mapped[str] = mapped_column(ForeignKey("roles.name"), primary_key=True)
     permission: Mapped[str] = mapped_column(ForeignKey("permissions.name"), primary_key=True)
@@ -106,13 +115,15 @@ class RoleBinding(Base):
 
     `user_id` and `service_account_id` are `subject_id` once more, generated, so that the database checks the reference.
     A role may be there twice: given by hand, and by a group of the issuer; who leaves the group keeps what was given.
+    It counts from `starts_at` until just before `ends_at`, and without them always.
     """
 
     __tablename__ = "role_bindings"
     __table_args__ = (
         CheckConstraint("subject_kind IN ('USER', 'SERVICE_ACCOUNT')", name="subject_kind"),
         CheckConstraint("role NOT IN ('member', 'job')", name="implicit_roles_are_not_bound"),
-        CheckConstraint("source IN ('HAND', 'GROUP')", name="source"),
+        CheckConstraint("source IN ('HAND', 'GROUP', 'EMERGENCY')", name="source"),
+        CheckConstraint("ends_at > starts_at", name="ends_after_start"),
         UniqueConstraint("subject_id", "subject_kind", "team_id", "role", "source", postgresql_nulls_not_distinct=True),
     )
 
@@ -124,6 +135,8 @@ class RoleBinding(Base):
     created_at: Mapped[Timestamp]
     created_by: Mapped[UUID | None]
     source: Mapped[str] = mapped_column(default="HAND", server_default=text("'HAND'"))
+    starts_at: Mapped[datetime | None]
+    ends_at: Mapped[datetime | None]
     user_id: Mapped[UUID | None] = mapped_column(Computed(_SUBJECT_USER, persisted=True), ForeignKey("users.id"))
     service_account_id: Mapped[UUID | None] = mapped_column(
         Computed(_SUBJECT_SERVICE_ACCOUNT, persisted=True), ForeignKey("service_accounts.id")
@@ -248,3 +261,42 @@ class PolicyState(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     version: Mapped[int] = mapped_column(BigInteger)
+
+
+class PolicyChange(Base):
+    """Who or what a version of the policy changed: a process reads that, and not everything.
+
+    `ALL` stands for more than is worth a list. `place` counts within a version.
+    """
+
+    __tablename__ = "policy_changes"
+    __table_args__ = (CheckConstraint("kind IN ('SUBJECT', 'TEAM', 'ROLES', 'ALL')", name="kind"),)
+
+    version: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    place: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[str]
+    key: Mapped[UUID | None]
+
+
+class EmergencyRole(Base):
+    """A role that somebody took in an emergency, for a short time and with a reason: an alarm until it is reviewed."""
+
+    __tablename__ = "emergency_roles"
+    __table_args__ = (
+        CheckConstraint("btrim(reason) <> ''", name="has_reason"),
+        CheckConstraint("ends_at > starts_at", name="ends_after_start"),
+        CheckConstraint("num_nonnulls(reviewed_at, reviewed_by, review) IN (0, 3)", name="review_whole"),
+        CheckConstraint("reviewed_by <> user_id", name="reviewed_by_another"),
+        Index("ix_emergency_roles_starts_at", "starts_at", "id"),
+    )
+
+    id: Mapped[Id]
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
+    role: Mapped[str] = mapped_column(ForeignKey("roles.name"))
+    team_id: Mapped[UUID | None] = mapped_column(ForeignKey("teams.id"))
+    reason: Mapped[str]
+    starts_at: Mapped[Timestamp]
+    ends_at: Mapped[Timestamp]
+    reviewed_at: Mapped[datetime | None]
+    reviewed_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+    review: Mapped[str | None]

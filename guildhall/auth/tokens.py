@@ -76,7 +76,7 @@ async def authenticate(
     async with database.read() as session:
         found = await _find(session, hash_token(text), at)
     token = found.token
-    policy = await policies.at_version(found.policy_version)
+    policy = await policies.at_version(found.policy_version, at=at)
     claims = _claims(token) if token.subject_kind == ActorKind.JOB else None
     return Actor(
         kind=ActorKind(token.subject_kind),

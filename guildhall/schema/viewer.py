@@ -39,14 +39,14 @@ class ViewerType:
 
 def memberships_of(context: Context) -> list[dict[str, Any]]:
     """The caller's role bindings under the policy of this request, grouped by team."""
-    rules = context.actor.policy.rules
+    policy = context.actor.policy
     roles: dict[UUID | None, list[str]] = defaultdict(list)
-    for binding in rules.bindings.get(context.actor.subject, ()):
+    for binding in policy.bindings_of(context.actor.subject):
         roles[binding.team_id].append(binding.role)
     return [
         {"team_id": team, "roles": sorted(held)}
         for team, held in sorted(
-            roles.items(), key=lambda entry: (entry[0] is not None, rules.teams.get(entry[0] or UUID(int=0), ""))
+            roles.items(), key=lambda entry: (entry[0] is not None, policy.rules.teams.get(entry[0] or UUID(int=0), ""))
         )
     ]
 

@@ -9,8 +9,8 @@ from graphql import parse
 from sqlalchemy import select
 
 from guildhall.auth.actor import Actor
-from guildhall.auth.policies import load_rules
 from guildhall.auth.policy import PolicySnapshot
+from guildhall.auth.policy_reading import load_rules
 from guildhall.auth.subjects import ActorKind
 from guildhall.auth.tables import User
 from guildhall.clock import SystemClock, new_id

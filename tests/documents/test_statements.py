@@ -13,8 +13,9 @@ from graphql import GraphQLNonNull, GraphQLObjectType, Undefined
 from sqlalchemy import event, select
 
 from guildhall.auth.actor import Actor
-from guildhall.auth.policies import load_rules
-from guildhall.auth.policy import Binding, PolicySnapshot
+from guildhall.auth.bindings import Binding
+from guildhall.auth.policy import PolicySnapshot
+from guildhall.auth.policy_reading import load_rules
 from guildhall.auth.subjects import ActorKind, Subject
 from guildhall.auth.tables import User
 from guildhall.clock import SystemClock, new_id

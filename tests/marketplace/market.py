@@ -12,7 +12,8 @@ from sqlalchemy import insert, select
 
 from guildhall.audit.tables import AuditEvent
 from guildhall.auth.actor import Actor
-from guildhall.auth.policy import Binding, PolicyRules, PolicySnapshot, RoleRules
+from guildhall.auth.bindings import Binding
+from guildhall.auth.policy import PolicyRules, PolicySnapshot, RoleRules
 from guildhall.auth.roles import ROLES
 from guildhall.auth.subjects import ActorKind, Subject
 from guildhall.auth.tables import Team

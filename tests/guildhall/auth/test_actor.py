@@ -5,7 +5,8 @@ from uuid import UUID
 import pytest
 
 from guildhall.auth.actor import Actor, JobClaims, system_actor
-from guildhall.auth.policy import Binding, PolicyRules, PolicySnapshot, RoleRules
+from guildhall.auth.bindings import Binding
+from guildhall.auth.policy import PolicyRules, PolicySnapshot, RoleRules
 from guildhall.auth.roles import JOB, MEMBER
 from guildhall.auth.subjects import ActorKind, Subject
 

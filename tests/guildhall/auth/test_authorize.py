@@ -9,8 +9,8 @@ from sqlalchemy.types import String, Uuid
 
 from guildhall.auth.actor import Actor, JobClaims, system_actor
 from guildhall.auth.authorize import PermissionRefused, require, team_rows, visible_rows
-from guildhall.auth.policies import load_rules
 from guildhall.auth.policy import PolicySnapshot
+from guildhall.auth.policy_reading import load_rules
 from guildhall.auth.resources import ResourceRef
 from guildhall.auth.subjects import ActorKind
 from tests.people import actor_of, make_team, make_user

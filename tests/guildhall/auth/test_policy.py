@@ -1,5 +1,7 @@
 """Compiled decisions say what casbin says, on every question about random policies."""
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import product
 from uuid import UUID
 
@@ -8,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guildhall.auth import casbin_policy
+from guildhall.auth.bindings import Binding
 from guildhall.auth.casbin_policy import CasbinPolicy, Question, disagreements
-from guildhall.auth.policy import Binding, PolicyRules, PolicySnapshot, RoleRules
+from guildhall.auth.policy import PolicyRules, PolicySnapshot, RoleRules
 from guildhall.auth.roles import JOB, MEMBER
 from guildhall.auth.subjects import ActorKind, Subject
 
@@ -22,7 +25,20 @@ ROLES = ["viewer", "owner", "banned"]
 
 permissions = st.frozensets(st.sampled_from(PERMISSIONS))
 role_rules = st.builds(RoleRules, allowed=permissions, denied=permissions)
-bindings = st.lists(st.builds(Binding, st.sampled_from([*ROLES, "gone"]), st.sampled_from([None, *TEAMS])), max_size=5)
+MOMENTS = [datetime(2026, 3, 2, hour, tzinfo=UTC) for hour in range(4)]
+windows = st.sampled_from([(None, None), *((start, end) for start in (None, *MOMENTS[:2]) for end in MOMENTS[2:])])
+bindings = st.lists(
+    st.builds(
+        lambda role, team, window: Binding(role, team, *window),
+        st.sampled_from([*ROLES, "gone"]),
+        st.sampled_from([None, *TEAMS]),
+        windows,
+    ),
+    max_size=5,
+)
+parents = st.sampled_from(
+    [{}, {TEAMS[1]: TEAMS[0]}, {TEAMS[1]: TEAMS[0], TEAMS[2]: TEAMS[0]}, {TEAMS[1]: TEAMS[0], TEAMS[2]: TEAMS[1]}]
+)
 
 
 @st.composite
@@ -32,6 +48,7 @@ def policies(draw: st.DrawFn) -> PolicyRules:
         roles={role: draw(role_rules) for role in draw(st.sets(st.sampled_from([*ROLES, MEMBER, JOB])))},
         bindings={subject: tuple(draw(bindings)) for subject in (ADA, ROBOT)},
         teams={team: f"team-{team.int}" for team in TEAMS},
+        parents=draw(parents),
     )
 
 
@@ -56,25 +73,41 @@ def rules(**changes: object) -> PolicyRules:
 
 
 class TestAgainstCasbin:
-    @given(policies())
-    def test_every_question_has_the_same_answer(self, drawn: PolicyRules) -> None:
-        snapshot, oracle = PolicySnapshot(drawn), CasbinPolicy(drawn)
+    @given(policies(), st.sampled_from([None, *MOMENTS]))
+    def test_every_question_has_the_same_answer(self, drawn: PolicyRules, at: datetime | None) -> None:
+        snapshot, oracle = PolicySnapshot(drawn, at=at), CasbinPolicy(drawn, at=at)
         for subject, team, permission in product((ADA, ROBOT, STRANGER), (None, *TEAMS), PERMISSIONS):
             answer = snapshot.may(subject, permission, team)
             assert answer == oracle.may(Question(subject, team, permission)), (subject, team, permission)
             assert snapshot.may(subject, permission, team) == answer, "asked again, from memory"
 
-    @given(policies())
-    def test_the_teams_where_are_those_where_it_may(self, drawn: PolicyRules) -> None:
-        snapshot = PolicySnapshot(drawn)
+    @given(policies(), policies(), st.sampled_from(MOMENTS), st.sampled_from(MOMENTS))
+    def test_what_was_compiled_before_changes_nothing(
+        self, drawn: PolicyRules, then: PolicyRules, at: datetime, later: datetime
+    ) -> None:
+        """The rules, then those of one subject, then all others, then another time: as if each were the first."""
+        snapshot = PolicySnapshot(drawn, at=at)
+        held = snapshot._held
+        one = replace(drawn, bindings=held.changed([ADA.id], {ADA: then.bindings[ADA]}))
+        for rules, moment in ((drawn, at), (one, at), (one, later), (then, later), (drawn, at)):
+            snapshot, fresh = snapshot.succeeded_by(rules, at=moment), PolicySnapshot(rules, at=moment)
+            assert (snapshot.since, snapshot.until) == (fresh.since, fresh.until)
+            assert snapshot.covers(moment)
+            for subject, team, permission in product((ADA, ROBOT, STRANGER), (None, *TEAMS), PERMISSIONS):
+                assert snapshot.may(subject, permission, team) == fresh.may(subject, permission, team)
+                assert snapshot.teams_where(subject, permission) == fresh.teams_where(subject, permission)
+
+    @given(policies(), st.sampled_from(MOMENTS))
+    def test_the_teams_where_are_those_where_it_may(self, drawn: PolicyRules, at: datetime) -> None:
+        snapshot = PolicySnapshot(drawn, at=at)
         for subject, permission in product((ADA, ROBOT, STRANGER), PERMISSIONS):
             where = snapshot.teams_where(subject, permission)
             expected = {team for team in TEAMS if snapshot.may(subject, permission, team)}
             assert (set(TEAMS) if where is None else where) == expected
 
-    @given(policies())
-    def test_a_sample_finds_no_difference(self, drawn: PolicyRules) -> None:
-        assert disagreements(PolicySnapshot(drawn)) == []
+    @given(policies(), st.sampled_from([None, *MOMENTS]))
+    def test_a_sample_finds_no_difference(self, drawn: PolicyRules, at: datetime | None) -> None:
+        assert disagreements(PolicySnapshot(drawn, at=at)) == []
 
     def test_a_difference_is_found(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(PolicySnapshot, "may", lambda *_: True)
@@ -106,6 +139,33 @@ class TestPolicySnapshot:
         snapshot = PolicySnapshot(rules())
         assert not snapshot.may(ADA, "p:a:x", TEAMS[1])
         assert snapshot.teams_where(ADA, "p:a:x") == frozenset({TEAMS[0], TEAMS[2]})
+
+    def test_a_role_counts_in_the_teams_below_and_a_denial_too(self) -> None:
+        over, team, below = TEAMS
+        tree = {"parents": {team: over, below: team}}
+        ada = PolicySnapshot(rules(**tree, bindings={ADA: (Binding("viewer", over), Binding("banned", team))}))
+        assert [ada.may(ADA, "p:a:x", place) for place in TEAMS] == [True, False, False]
+        assert ada.teams_where(ADA, "p:a:x") == frozenset({over})
+        assert ada.teams_of(ADA) == {over, team}, "where a role is bound; who is above is no member below"
+        from_above = PolicySnapshot(rules(**tree, bindings={ADA: (Binding("banned", over), Binding("viewer", team))}))
+        assert [from_above.may(ADA, "p:a:x", place) for place in TEAMS] == [False, False, False]
+        everywhere = PolicySnapshot(rules(**tree, bindings={ADA: (Binding("viewer", None), Binding("banned", team))}))
+        assert everywhere.teams_where(ADA, "p:a:x") == frozenset({over})
+
+    def test_a_temporary_role_counts_until_just_before_its_end(self) -> None:
+        start, end = MOMENTS[1], MOMENTS[2]
+        held = Binding("viewer", None, start, end)
+        snapshot = PolicySnapshot(rules(bindings={ADA: (held,)}))
+        assert not snapshot.may(ADA, "p:a:x", None), "without a moment, it counts for nothing"
+        assert not snapshot.covers(start)
+        instant = timedelta(microseconds=1)
+        for moment, want in ((start - instant, False), (start, True), (end - instant, True), (end, False)):
+            then = snapshot.succeeded_by(snapshot.rules, at=moment)
+            assert then.may(ADA, "p:a:x", None) is want
+            assert then.bindings_of(ADA) == ((held,) if want else ())
+            assert then.all_bindings_of(ADA) == (held,)
+        assert snapshot.bindings_of(STRANGER) == ()
+        assert snapshot.all_bindings_of(STRANGER) is None
 
     def test_without_exception_it_is_all_teams_also_later_ones(self) -> None:
         snapshot = PolicySnapshot(rules(bindings={ADA: (Binding("viewer", None),)}))

@@ -74,9 +74,12 @@ class TestRestart:
                     async with own_database.transaction() as session:
                         team = await make_team(session, "made-after-the-restart")
                     break
-        assert team in (await policies.current()).rules.teams
+        actor = await identify(own_database, policies, token.text, at=clock.now(), request=REQUEST)
+        assert team in actor.policy.rules.teams
+        async with own_database.transaction() as session:
+            other = await make_team(session, "made-later")
         async with asyncio.timeout(WAIT_SECONDS_MAX):
-            while not (policies._listening and policies._checked_connection == policies._connections):
+            while policies._held is None or other not in policies._held.rules.teams:
                 await asyncio.sleep(0.02)
         assert not watching.done()
         async with own_database.transaction() as session:

@@ -11,7 +11,8 @@ from sqlalchemy import event, insert
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from guildhall.auth.actor import Actor
-from guildhall.auth.policy import Binding, PolicyRules, PolicySnapshot, RoleRules
+from guildhall.auth.bindings import Binding
+from guildhall.auth.policy import PolicyRules, PolicySnapshot, RoleRules
 from guildhall.auth.subjects import ActorKind, Subject
 from guildhall.clock import SimulatedClock, new_id
 from guildhall.db.embedded import EmbeddedServer

@@ -11,8 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from guildhall.audit.tables import AuditEvent
 from guildhall.auth.actor import Actor, JobClaims, system_actor
 from guildhall.auth.authorize import PermissionRefused
-from guildhall.auth.policies import Policies, load_rules
+from guildhall.auth.policies import Policies
 from guildhall.auth.policy import PolicySnapshot
+from guildhall.auth.policy_reading import load_rules
 from guildhall.auth.subjects import ActorKind
 from guildhall.auth.tables import ServiceAccount, Token, User
 from guildhall.auth.tokens import TokenRefused, authenticate, hash_token, is_well_formed

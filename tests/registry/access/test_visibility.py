@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import select
 
 from guildhall.auth.actor import Actor, system_actor
-from guildhall.auth.policy import Binding, PolicySnapshot
+from guildhall.auth.bindings import Binding
+from guildhall.auth.policy import PolicySnapshot
 from guildhall.auth.subjects import ActorKind, Subject
 from guildhall.clock import new_id
 from registry.access.tables import AccessGrant, AccessRequest

@@ -11,7 +11,8 @@ from graphql import parse
 from sqlalchemy.exc import DBAPIError
 
 from guildhall.auth.actor import Actor, JobClaims, system_actor
-from guildhall.auth.policy import Binding, PolicyRules, PolicySnapshot, RoleRules
+from guildhall.auth.bindings import Binding
+from guildhall.auth.policy import PolicyRules, PolicySnapshot, RoleRules
 from guildhall.auth.subjects import ActorKind, Subject
 from guildhall.graphql.compiler import fragments, keeping, slots
 from guildhall.graphql.compiler.compile import compile_document

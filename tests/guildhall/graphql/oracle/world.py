@@ -12,9 +12,10 @@ from uuid import UUID
 from sqlalchemy import select, text
 
 from guildhall.auth.actor import Actor, JobClaims, RequestContext
+from guildhall.auth.bindings import Binding
 from guildhall.auth.permissions import PERMISSIONS
-from guildhall.auth.policies import load_rules
-from guildhall.auth.policy import Binding, PolicySnapshot, RoleRules
+from guildhall.auth.policy import PolicySnapshot, RoleRules
+from guildhall.auth.policy_reading import load_rules
 from guildhall.auth.roles import IMPLICIT_ROLES, ROLES
 from guildhall.auth.subjects import ActorKind, Subject
 from guildhall.auth.tables import ServiceAccount, Team, Token, User
