@@ -32,10 +32,11 @@ class JobClaims:
 
 @dataclass(frozen=True)
 class TokenUse:
-    """The token that the caller showed, and when its use was last noted."""
+    """The token that the caller showed, when its use was last noted, and the networks that it is limited to, if any."""
 
     id: UUID
     last_used_at: datetime | None
+    networks: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,6 +49,8 @@ _TABLE = (
     Permission("guildhall:service-account:change", _ADMIN_WRITE, "add a service account or deactivate it"),
     Permission("guildhall:role:read", _ADMIN_READ, "see who has which role"),
     Permission("guildhall:role:bind", _ADMIN_WRITE, "give somebody a role or take it away"),
+    Permission("guildhall:group:read", _ADMIN_READ, "see which group of the issuer stands for which role"),
+    Permission("guildhall:group:map", _ADMIN_WRITE, "let a group of the issuer stand for a role, or no longer"),
     Permission("guildhall:role:change", _ADMIN_WRITE, "change what a role allows"),
     Permission("guildhall:token:read", _ADMIN_READ, "list tokens, never their text"),
     Permission("guildhall:token:issue", _ADMIN_WRITE, "make a token for somebody"),

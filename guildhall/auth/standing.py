@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from guildhall.auth.actor import Actor, RequestContext, TokenUse
+from guildhall.auth.actor import Actor, RequestContext
+from guildhall.auth.networks import is_inside
 from guildhall.auth.subjects import ActorKind
 from guildhall.auth.tokens import LAST_USED_EVERY, hash_token
 
@@ -30,10 +31,9 @@ SELECT policy.version::text || ' ' || coalesce(program.team_id::text, '') || ' '
     LEFT JOIN users AS person ON person.id = token.user_id
     LEFT JOIN service_accounts AS program ON program.id = token.service_account_id
     WHERE token.hash = {hash}
-        AND (token.revoked_at IS NULL OR token.revoked_at > {at})
+        AND token.revoked_at IS NULL
         AND (token.expires_at IS NULL OR token.expires_at > {at})
-        AND (person.deactivated_at IS NULL OR person.deactivated_at > {at})
-        AND (program.deactivated_at IS NULL OR program.deactivated_at > {at})
+        AND person.deactivated_at IS NULL AND program.deactivated_at IS NULL
 """
 
 
@@ -87,6 +87,8 @@ class Recognised:
             return None
         if not actor.policy.covers(at):
             return None  # since then, a temporary role has begun or ended
+        if actor.token.networks is not None and not is_inside(request.address, actor.token.networks):
+            return None
         self._held.move_to_end(digest)
         return Standing(replace(actor, request=request), digest)
 
@@ -95,7 +97,7 @@ class Recognised:
         if actor.token is None:
             return
         digest = hash_token(token)
-        self._held[digest] = replace(actor, token=TokenUse(actor.token.id, at))
+        self._held[digest] = replace(actor, token=replace(actor.token, last_used_at=at))
         self._held.move_to_end(digest)
         if len(self._held) > CALLERS_MAX:
             self._held.popitem(last=False)

@@ -1,5 +1,8 @@
 """Tokens: secrets of one shape that stand for a user (`ghu_`), a service account (`ghs_`) or a job (`ghj_`).
 
+A browser's session has one too (`ghb_`), which counts as a cookie alone; and a token of the issuer, once verified, is
+known by its hash like any other, so that one statement proves all of them, and ending one ends it everywhere.
+
 After the prefix come 32 random letters and digits and a checksum of 6, so that a typing mistake, or a search for leaked
 secrets, needs no query. The database keeps the SHA-256 hash alone. A slow hash would add nothing: it makes guessing
 costly where people choose the secret, and nobody guesses one of 2^190 drawn by chance; it would only slow each request.
@@ -14,17 +17,20 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import ColumnElement, case, func, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from guildhall.auth.actor import Actor, JobClaims, RequestContext, TokenUse
+from guildhall.auth.narrowing import narrowed
+from guildhall.auth.networks import is_inside
 from guildhall.auth.policies import Policies
-from guildhall.auth.subjects import ActorKind
-from guildhall.auth.tables import PolicyState, ServiceAccount, Token, User
+from guildhall.auth.subjects import ActorKind, Subject
+from guildhall.auth.tables import PolicyState, ServiceAccount, Session, Token, User
 from guildhall.db.transaction import Database
 from guildhall.errors import Unauthenticated, Unavailable
 
@@ -35,6 +41,7 @@ SHOWN_CHARACTERS = 12
 """How much of a token its owner sees in lists: the prefix and 8 of the random letters; 142 bits stay secret."""
 
 LAST_USED_EVERY = timedelta(minutes=1)
+SESSION_PREFIX = "ghb_"
 
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _LENGTH = 4 + RANDOM_CHARACTERS + CHECKSUM_CHARACTERS
@@ -46,6 +53,22 @@ class TokenRefused(Unauthenticated):
     """The token does not count. Why is told only to those who hold one that once did."""
 
     code = "TOKEN_REFUSED"
+
+
+class TokenUnknown(TokenRefused):
+    """No token of this text was made or verified here."""
+
+
+class TokenExpired(TokenRefused):
+    """It counted until a moment ago; a session's may count again once the issuer was asked."""
+
+
+class Origin(StrEnum):
+    """Where a token comes from: made here, verified as the issuer's, or given to a browser as its session."""
+
+    GUILDHALL = "GUILDHALL"
+    ISSUER = "ISSUER"
+    BROWSER = "BROWSER"
 
 
 @dataclass(frozen=True)
@@ -73,10 +96,21 @@ async def authenticate(
     """The caller whose token this is, under the policy in force now; raises TokenRefused. One statement, no write."""
     if not is_well_formed(text):
         raise TokenRefused("This is not a token of Guildhall, or a part of it is missing: copy it whole.")
+    return await authenticate_by_hash(database, policies, hash_token(text), at=at, request=request)
+
+
+async def authenticate_by_hash(
+    database: Database, policies: Policies, digest: bytes, *, at: datetime, request: RequestContext
+) -> Actor:
+    """As `authenticate`, for what has another shape: an issuer's token, a session's cookie. Raises TokenUnknown."""
     async with database.read() as session:
-        found = await _find(session, hash_token(text), at)
+        found = await _find(session, digest, at)
     token = found.token
+    if token.networks is not None and not is_inside(request.address, token.networks):
+        raise TokenRefused("This token does not count from your network.")
     policy = await policies.at_version(found.policy_version, at=at)
+    if token.roles is not None:
+        policy = narrowed(policy, Subject(ActorKind(token.subject_kind), token.subject_id), token.roles)
     claims = _claims(token) if token.subject_kind == ActorKind.JOB else None
     return Actor(
         kind=ActorKind(token.subject_kind),
@@ -87,7 +121,11 @@ async def authenticate(
         on_behalf_of=None if claims is None else claims.submitted_by,
         team_id=found.team_id if claims is None else claims.team_id,
         job=claims,
-        token=TokenUse(id=token.id, last_used_at=token.last_used_at),
+        token=TokenUse(
+            id=token.id,
+            last_used_at=token.last_used_at,
+            networks=None if token.networks is None else tuple(token.networks),
+        ),
     )
 
 
@@ -99,14 +137,24 @@ async def note_use(database: Database, actor: Actor, *, at: datetime) -> None:
     stale = or_(Token.last_used_at.is_(None), Token.last_used_at <= at - LAST_USED_EVERY)
     try:
         async with database.transaction() as session:
-            await session.execute(update(Token).where(Token.id == use.id, stale).values(last_used_at=at))
+            values = {"last_used_at": at, "expires_at": _expiry_after_use(at)}
+            await session.execute(update(Token).where(Token.id == use.id, stale).values(values))
     except (Unavailable, SQLAlchemyError) as error:
         logger.warning("The use of token %s could not be noted: %s", use.id, error)
 
 
 def make_token(kind: ActorKind, choose: Callable[[str], str] = secrets.choice) -> str:
     """A fresh token of that kind; `choose` draws one letter of an alphabet, by chance outside tests."""
-    body = PREFIXES[kind] + "".join(choose(_ALPHABET) for _ in range(RANDOM_CHARACTERS))
+    return _make(PREFIXES[kind], choose)
+
+
+def make_session_token(choose: Callable[[str], str] = secrets.choice) -> str:
+    """A fresh token for a browser's session."""
+    return _make(SESSION_PREFIX, choose)
+
+
+def _make(prefix: str, choose: Callable[[str], str]) -> str:
+    body = prefix + "".join(choose(_ALPHABET) for _ in range(RANDOM_CHARACTERS))
     return body + _checksum(body)
 
 
@@ -117,13 +165,31 @@ def hash_token(text: str) -> bytes:
 
 def is_well_formed(text: str) -> bool:
     """Whether this could be a token: its prefix, its length, its letters and its checksum."""
+    return text[:4] in PREFIXES.values() and _is_whole(text)
+
+
+def is_session_token(text: str) -> bool:
+    """Whether this could be the token of a browser's session."""
+    return text[:4] == SESSION_PREFIX and _is_whole(text)
+
+
+def _is_whole(text: str) -> bool:
     body, checksum = text[:-CHECKSUM_CHARACTERS], text[-CHECKSUM_CHARACTERS:]
-    return (
-        len(text) == _LENGTH
-        and text.isascii()
-        and body[:4] in PREFIXES.values()
-        and hmac.compare_digest(checksum, _checksum(body))
+    return len(text) == _LENGTH and text.isascii() and hmac.compare_digest(checksum, _checksum(body))
+
+
+def _expiry_after_use(at: datetime) -> ColumnElement[datetime | None]:
+    """A session's token lives on for as long as it may lie idle, never past what else ends it; others stay."""
+    slid = (
+        select(
+            func.least(
+                at + func.make_interval(0, 0, 0, 0, 0, 0, Session.idle_seconds), Session.ends_at, Session.fresh_until
+            )
+        )
+        .where(Session.id == Token.id)
+        .scalar_subquery()
     )
+    return case((Token.origin == Origin.BROWSER.value, slid), else_=Token.expires_at)
 
 
 async def _find(session: AsyncSession, digest: bytes, at: datetime) -> _Found:
@@ -137,16 +203,16 @@ async def _find(session: AsyncSession, digest: bytes, at: datetime) -> _Found:
     )
     row = (await session.execute(statement)).one_or_none()
     if row is None or not hmac.compare_digest(row[0].hash, digest):
-        raise TokenRefused("This token is not known here.")
+        raise TokenUnknown("This token is not known here.")
     token: Token = row[0]
     user: User | None = row[1]
     service_account: ServiceAccount | None = row[2]
     holder = user if service_account is None else service_account
-    if token.revoked_at is not None and token.revoked_at <= at:
+    if token.revoked_at is not None:  # whatever the clock says now: it may have been set back since
         raise TokenRefused("This token was withdrawn; ask for a new one.")
     if token.expires_at is not None and token.expires_at <= at:
-        raise TokenRefused("This token has expired; ask for a new one.")
-    if holder is not None and holder.deactivated_at is not None and holder.deactivated_at <= at:
+        raise TokenExpired("This token has expired; ask for a new one.")
+    if holder is not None and holder.deactivated_at is not None:
         raise TokenRefused("The account that this token belongs to is no longer active.")
     return _Found(
         token=token,

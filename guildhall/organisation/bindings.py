@@ -75,8 +75,10 @@ async def set_roles(
     return RolesChanged(tuple(sorted(held)), tuple(sorted(wanted)))
 
 
-async def has_administrator(session: AsyncSession, *, other_than: UUID | None = None) -> bool:
-    """Whether anybody active (but this one) governs the organisation, as this transaction sees it."""
+async def has_administrator(
+    session: AsyncSession, *, other_than: UUID | None = None, without: UUID | None = None
+) -> bool:
+    """Whether anybody active (but this one, or but by this binding) governs, as this transaction sees it."""
     statement = (
         select(RoleBinding.id)
         .join(User, User.id == RoleBinding.user_id)
@@ -85,6 +87,8 @@ async def has_administrator(session: AsyncSession, *, other_than: UUID | None = 
     )
     if other_than is not None:
         statement = statement.where(User.id != other_than)
+    if without is not None:
+        statement = statement.where(RoleBinding.id != without)
     return await session.scalar(statement) is not None
 
 
