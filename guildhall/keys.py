@@ -86,12 +86,17 @@ def load_key(path: Path) -> bytes:
     return keys[0]
 
 
-def load_keyring(path: Path) -> Keyring:
-    """The keys in the file, one a line, the current one first; otherwise as `load_key`."""
+def load_keys(path: Path) -> list[bytes]:
+    """The keys in the file, one a line, the present one first; otherwise as `load_key`."""
     keys = _load(path)
     if len(keys) > KEYS_MAX:
         raise SettingsError(f"The key file {path} holds {len(keys)} keys; it may hold {KEYS_MAX}: drop the oldest.")
-    return Keyring(keys)
+    return keys
+
+
+def load_keyring(path: Path) -> Keyring:
+    """The keys of `load_keys`, to encrypt and decrypt with."""
+    return Keyring(load_keys(path))
 
 
 def add_key(path: Path) -> Keyring:

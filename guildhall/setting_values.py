@@ -68,6 +68,13 @@ def postgres_url(value: str) -> str:
     return f"postgresql+asyncpg://{rest}"
 
 
+def log_origin(value: str) -> str:
+    """The name of a log in its signed heads: no scheme, no spaces, no plus sign."""
+    if not value or any(char.isspace() or char == "+" for char in value) or "://" in value:
+        raise ValueError(value)
+    return value
+
+
 def artifacts_url(value: str) -> str:
     """Where artifacts are kept. Raises ValueError or KeyError for anything else."""
     parts = urlsplit(value)

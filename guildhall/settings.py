@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from guildhall.errors import GuildhallError
 from guildhall.setting_values import (
@@ -19,6 +20,7 @@ from guildhall.setting_values import (
     host_and_port,
     issuer_url,
     log_level,
+    log_origin,
     networks,
     postgres_url,
     switch,
@@ -181,6 +183,28 @@ class Settings:
         Path(), folder, right="a file", default_text="`audit.key` in the data folder, made at the first start",
         text="The key of the audit record's authentication codes; the database must not have it.",
     )  # fmt: skip
+    seal_key_file: Path = _variable(
+        Path(), folder, right="a file", default_text="`seal.key` in the data folder, made at the first start",
+        text="The Ed25519 keys that sign the heads of the audit record, one a line, the present one first; only the "
+        "sealer needs it, the database must not have it.",
+    )  # fmt: skip
+    audit_origin: str = _variable(
+        "", log_origin, right="a name such as guildhall.example.org/audit, without a scheme, spaces or +",
+        default_text="the host of GUILDHALL_PUBLIC_URL and /audit/log",
+        text="The name of the audit record in its signed heads; it must never change.",
+    )  # fmt: skip
+    audit_heads_url: str = _variable(
+        "", artifacts_url, right="a URL that begins with file:///, s3://, gs:// or az://",
+        default_text="the folder `audit-heads` in the data folder",
+        text="Where the sealer publishes signed heads, one object each; keep it where the database's role cannot write.",
+    )  # fmt: skip
+    audit_witness_url: str = _variable(
+        "", web_url, right="a URL that begins with http:// or https://", default_text="none",
+        text="The submission address of a C2SP tlog-witness that signs our heads as well.",
+    )  # fmt: skip
+    audit_witness_key: str = _variable(
+        "", str, right="a verifier key", default_text="none", text="The verifier key of that witness.",
+    )  # fmt: skip
     credentials_key_file: Path = _variable(
         Path(), folder, right="a file", default_text="`credentials.key` in the data folder, made at the first start",
         text="The keys under which the credentials of clusters are encrypted, one a line, the current one first; the "
@@ -249,6 +273,9 @@ class Settings:
             "oidc_audience": self.oidc_audience or public_url,
             "jobs_url": self.jobs_url or public_url,
             "secret_key_file": self.secret_key_file if self.secret_key_file != Path() else data_dir / "secret.key",
+            "seal_key_file": self.seal_key_file if self.seal_key_file != Path() else data_dir / "seal.key",
+            "audit_origin": self.audit_origin or f"{urlsplit(public_url).netloc}/audit/log",
+            "audit_heads_url": self.audit_heads_url or (data_dir / "audit-heads").as_uri(),
             "audit_key_file": self.audit_key_file if self.audit_key_file != Path() else data_dir / "audit.key",
             "credentials_key_file": (
                 self.credentials_key_file if self.credentials_key_file != Path() else data_dir / "credentials.key"
