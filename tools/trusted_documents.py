@@ -10,6 +10,7 @@ import sys
 
 from guildhall.graphql.trusted import MANIFEST, digest_of
 from guildhall_client import documents
+from guildhall_client.command import documents as command_documents
 
 ACTIONS = ("write", "check")
 ALIVE = ("{ __typename }", "{__typename}")
@@ -32,7 +33,8 @@ def main() -> None:
 
 def manifest() -> str:
     """The file's text: documents by hash, in the order of their text."""
-    texts = sorted({*ALIVE, *(text for name, text in vars(documents).items() if name.isupper() and name[0] != "_")})
+    sent = [*vars(documents).values(), *vars(command_documents).values()]
+    texts = sorted({*ALIVE, *(text for text in sent if isinstance(text, documents.Document))})
     return json.dumps({digest_of(text): text for text in texts}, indent=2) + "\n"
 
 

@@ -12,6 +12,7 @@ from guildhall_client import documents, files, graphql, operations
 from guildhall_client.client import POLL_SECONDS, TIMEOUT_SECONDS, authorization, describe
 from guildhall_client.files import Progress, no_progress
 from guildhall_client.following import SILENCE_SECONDS_MAX, Following
+from guildhall_client.packing import Ignore, nothing
 from guildhall_client.steps import Answer, Compute, Save, Send, Step
 
 T = TypeVar("T")
@@ -57,9 +58,11 @@ class AsyncClient:
         """As `Client.upload_model_version`."""
         return await self._run(operations.upload_model_version(model_id, folder, details, progress))
 
-    async def upload_package(self, team: str, folder: Path, progress: Progress = no_progress) -> dict[str, Any]:
+    async def upload_package(
+        self, team: str, folder: Path, progress: Progress = no_progress, is_ignored: Ignore = nothing
+    ) -> dict[str, Any]:
         """As `Client.upload_package`."""
-        return await self._run(operations.upload_package(team, folder, progress))
+        return await self._run(operations.upload_package(team, folder, progress, is_ignored))
 
     async def download(
         self, url: str, target: Path, *, size_bytes: int, sha256: str, progress: Progress = no_progress

@@ -11,6 +11,7 @@ import httpx
 from guildhall_client import documents, files, graphql, operations
 from guildhall_client.files import Progress, no_progress
 from guildhall_client.following import SILENCE_SECONDS_MAX, Following
+from guildhall_client.packing import Ignore, nothing
 from guildhall_client.steps import Answer, Compute, Save, Send, Step
 
 TIMEOUT_SECONDS = 60.0
@@ -59,9 +60,11 @@ class Client:
         """Upload a folder as the next version of a model; `details` are `metrics`, `parameters` and `sources`."""
         return self._run(operations.upload_model_version(model_id, folder, details, progress))
 
-    def upload_package(self, team: str, folder: Path, progress: Progress = no_progress) -> dict[str, Any]:
-        """Pack and upload the folder of a training script."""
-        return self._run(operations.upload_package(team, folder, progress))
+    def upload_package(
+        self, team: str, folder: Path, progress: Progress = no_progress, is_ignored: Ignore = nothing
+    ) -> dict[str, Any]:
+        """Pack and upload the folder of a training script, without the paths that are ignored."""
+        return self._run(operations.upload_package(team, folder, progress, is_ignored))
 
     def download(
         self, url: str, target: Path, *, size_bytes: int, sha256: str, progress: Progress = no_progress

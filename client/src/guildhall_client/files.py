@@ -1,14 +1,10 @@
-"""Uploads in parts with resume, downloads with digests, folders packed the same way each time."""
+"""Uploads in parts and downloads with digests; both go on where they were cut off, also in another process."""
 
-import gzip
 import hashlib
-import io
 import json
-import tarfile
-import tempfile
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from guildhall_client.errors import DownloadFailed, UploadFailed
 from guildhall_client.steps import (
@@ -26,7 +22,6 @@ from guildhall_client.steps import (
 )
 
 READ_BYTES = 1 << 20
-IGNORED_NAMES = frozenset({"__pycache__", ".git", ".venv", ".DS_Store"})
 
 Progress = Callable[[int, int], None]
 """Called with bytes done and bytes in all, after each part or chunk."""
@@ -42,17 +37,8 @@ def describe_files(folder: Path) -> Generator[Step, Any, list[LocalFile]]:
     for source in sorted(folder.rglob("*")):
         if source.is_file():
             path = source.relative_to(folder).as_posix()
-            files.append((yield Compute(lambda source=source, path=path: _described(path, source))))  # type: ignore[misc]
+            files.append((yield Compute(lambda source=source, path=path: described(path, source))))  # type: ignore[misc]
     return files
-
-
-def pack_folder(folder: Path) -> Generator[Step, Any, LocalFile]:
-    """Pack a folder into a temporary `.tar.gz` whose bytes depend on its files alone, so equal folders have one digest.
-
-    The caller deletes the file at `source`.
-    """
-    packed: LocalFile = yield Compute(lambda: _packed(folder))
-    return packed
 
 
 def upload_all(
@@ -61,10 +47,10 @@ def upload_all(
     """Send each file to where the server asked for it; parts that the server has already are not sent again."""
     by_path = {file.path: file for file in files}
     total_bytes = sum(file.size_bytes for file in files)
-    done_bytes = 0
-    for upload in uploads:
-        # A package is one file, whatever path the server gives it.
-        file = by_path[upload["path"]] if upload["path"] in by_path or len(files) > 1 else files[0]
+    # A package is one file, whatever path the server gives it.
+    asked = [(upload, files[0] if len(files) == 1 else by_path[upload["path"]]) for upload in uploads]
+    done_bytes = total_bytes - sum(file.size_bytes for _, file in asked)
+    for upload, file in asked:
         headers = {header["name"]: header["value"] for header in upload["headers"]}
         received = yield from _parts_received(upload, headers)
         with file.source.open("rb") as opened:
@@ -76,34 +62,99 @@ def upload_all(
 
 
 def download(url: str, target: Path, *, size_bytes: int, sha256: str, progress: Progress) -> Generator[Step, Any, None]:
-    """Stream into `target`, going on where a stream broke; what does not match its digest is not left behind."""
+    """Stream into `target.part` and rename it once its digest is right.
+
+    Where the stream breaks off and the server stays away, the half file is left, and the next call goes on with it.
+    Bytes that are refused or wrong are not left behind.
+    """
     partial = target.with_name(target.name + ".part")
     partial.parent.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256()
-    done_bytes = 0
-    with partial.open("wb") as opened:
-
-        def sink(chunk: bytes) -> None:
-            nonlocal done_bytes
-            opened.write(chunk)
-            digest.update(chunk)
-            done_bytes += len(chunk)
-            progress(done_bytes, size_bytes)
-
-        answer = Answer(0)
-        for tries in range(1, TRIES_MAX + 1):
-            answer = yield Save(url, sink, offset=done_bytes)
-            if answer.unreachable is None and answer.status not in RETRIED_STATUSES:
-                break
-            yield Wait(backoff_seconds(tries))
-    if answer.unreachable is not None or answer.status >= 300:
+    arrived = yield Compute(lambda: _Arrived(partial, size_bytes, progress))
+    with arrived:
+        begun_bytes = arrived.size_bytes
+        yield from _stream(url, arrived, size_bytes)
+        if begun_bytes and arrived.sha256 != sha256:  # the half file was not of these bytes
+            arrived.clear()
+            yield from _stream(url, arrived, size_bytes)
+    if arrived.sha256 != sha256:
         partial.unlink()
-        raise _download_failure(answer)
-    if digest.hexdigest() != sha256:
-        partial.unlink()
-        message = f"{target.name}: {done_bytes} bytes arrived that are not the {size_bytes} bytes registered"
+        message = f"{target.name}: {arrived.size_bytes} bytes arrived that are not the {size_bytes} bytes registered"
         raise DownloadFailed("DIGEST_MISMATCH", message)
     partial.replace(target)
+
+
+class _Arrived:
+    """A half file: what is in it, by size and digest, and how more is written.
+
+    Unbuffered, so that a full disk is told where the bytes are written and not again when the file is closed.
+    """
+
+    def __init__(self, path: Path, whole_bytes: int, progress: Progress) -> None:
+        self.path = path
+        self.size_bytes = 0
+        self._digest = hashlib.sha256()
+        self._whole_bytes = whole_bytes
+        self._progress = progress
+        self._opened = path.open("a+b", buffering=0)
+        self._opened.seek(0)
+        while chunk := self._opened.read(READ_BYTES):
+            self._digest.update(chunk)
+            self.size_bytes += len(chunk)
+        if self.size_bytes > whole_bytes:
+            self.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._opened.close()
+
+    @property
+    def sha256(self) -> str:
+        """The digest of all that has arrived, in hexadecimal."""
+        return self._digest.hexdigest()
+
+    def take(self, chunk: bytes) -> None:
+        """Append; raises `OSError` that names the file."""
+        left = memoryview(chunk)
+        try:
+            while left:
+                left = left[self._opened.write(left) :]
+        except OSError as error:
+            error.filename = str(self.path)
+            raise
+        self._digest.update(chunk)
+        self.size_bytes += len(chunk)
+        self._progress(self.size_bytes, self._whole_bytes)
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self._opened.truncate(0)
+        self._digest = hashlib.sha256()
+        self.size_bytes = 0
+
+
+def _stream(url: str, arrived: _Arrived, whole_bytes: int) -> Generator[Step, Any, None]:
+    """Fetch what is missing; only tries that bring nothing are counted."""
+    if 0 < whole_bytes == arrived.size_bytes:
+        return
+    tries = 0
+    while True:
+        before_bytes = arrived.size_bytes
+        answer: Answer = yield Save(url, arrived.take, offset=before_bytes)
+        if answer.unreachable is None and answer.status not in RETRIED_STATUSES:
+            break
+        tries = 1 if arrived.size_bytes > before_bytes else tries + 1
+        if tries >= TRIES_MAX:
+            break
+        yield Wait(backoff_seconds(tries))
+    if answer.unreachable is not None or answer.status in RETRIED_STATUSES:
+        if not arrived.size_bytes:
+            arrived.path.unlink()
+        raise _download_failure(answer)
+    if answer.status >= 300:
+        arrived.path.unlink()
+        raise _download_failure(answer)
 
 
 def _parts_received(upload: dict[str, Any], headers: dict[str, str]) -> Generator[Step, Any, set[int]]:
@@ -145,34 +196,10 @@ def _error(answer: Answer) -> tuple[str, str]:
         return "REFUSED", f"the server answered {answer.status}"
 
 
-def _described(path: str, source: Path) -> LocalFile:
+def described(path: str, source: Path) -> LocalFile:
+    """A file as it is announced: with its size and digest."""
     digest = hashlib.sha256()
     with source.open("rb") as opened:
         while chunk := opened.read(READ_BYTES):
             digest.update(chunk)
     return LocalFile(path, source, source.stat().st_size, digest.hexdigest())
-
-
-def _packed(folder: Path) -> LocalFile:
-    sources = [
-        path for path in sorted(folder.rglob("*")) if not IGNORED_NAMES.intersection(path.relative_to(folder).parts)
-    ]
-    if not any(path.is_file() for path in sources):
-        raise UploadFailed(f"{folder} holds no file to pack")
-    with (
-        tempfile.NamedTemporaryFile(suffix=".tar.gz", delete=False) as target,
-        gzip.GzipFile(fileobj=target, mode="wb", filename="", mtime=0) as zipped,
-        tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar,
-    ):
-        for source in sources:
-            if source.is_file() and not source.is_symlink():
-                _add(tar, source, source.relative_to(folder).as_posix())
-    return _described("package.tar.gz", Path(target.name))
-
-
-def _add(tar: tarfile.TarFile, source: Path, name: str) -> None:
-    data = source.read_bytes()
-    member = tarfile.TarInfo(name)
-    member.size = len(data)
-    member.mode = 0o755 if source.stat().st_mode & 0o100 else 0o644
-    tar.addfile(member, io.BytesIO(data))

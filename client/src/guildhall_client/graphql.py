@@ -1,23 +1,15 @@
 """GraphQL over HTTP as an operation: data, or an error that says what to do."""
 
-import hashlib
 import json
 from collections.abc import Generator
 from typing import Any
 
-from guildhall_client import documents
+from guildhall_client.documents import Document
 from guildhall_client.errors import MutationRefused, Problem, Refused, Unreachable
 from guildhall_client.steps import Answer, Send, Step, send_patiently
 
 ACCEPT = "application/graphql-response+json, application/json;q=0.9"
 UNKNOWN_HASH = frozenset({"PERSISTED_QUERY_NOT_FOUND", "BAD_REQUEST"})
-
-_OWN = {
-    text: "sha256:" + hashlib.sha256(text.encode()).hexdigest()
-    for name, text in vars(documents).items()
-    if name.isupper() and not name.startswith("_")
-}
-"""The documents of this package, with the ids under which servers know them."""
 
 
 def execute(document: str, variables: dict[str, Any] | None) -> Generator[Step, Any, dict[str, Any]]:
@@ -27,8 +19,8 @@ def execute(document: str, variables: dict[str, Any] | None) -> Generator[Step, 
     older server, which does not know it, is sent the text.
     """
     parsed: dict[str, Any] = {}
-    if document in _OWN:
-        parsed = yield from _send({"documentId": _OWN[document], "variables": variables or {}})
+    if isinstance(document, Document):
+        parsed = yield from _send({"documentId": document.trusted_id, "variables": variables or {}})
     if not parsed or _code(parsed) in UNKNOWN_HASH:
         parsed = yield from _send({"query": document, "variables": variables or {}})
     if parsed.get("errors"):

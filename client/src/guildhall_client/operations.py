@@ -7,8 +7,9 @@ from uuid import uuid4
 
 from guildhall_client import documents
 from guildhall_client.errors import Refused, UploadFailed
-from guildhall_client.files import Progress, describe_files, pack_folder, upload_all
+from guildhall_client.files import Progress, describe_files, upload_all
 from guildhall_client.graphql import execute, mutate
+from guildhall_client.packing import Ignore, nothing, pack_folder
 from guildhall_client.steps import LocalFile, Step, Wait
 
 JOB_ENDED_STATES = frozenset({"SUCCEEDED", "FAILED", "CANCELLED", "TIMED_OUT", "EXPIRED"})
@@ -45,9 +46,11 @@ def upload_model_version(
     return version
 
 
-def upload_package(team: str, folder: Path, progress: Progress) -> Generator[Step, Any, dict[str, Any]]:
+def upload_package(
+    team: str, folder: Path, progress: Progress, is_ignored: Ignore = nothing
+) -> Generator[Step, Any, dict[str, Any]]:
     """Pack the folder with the training script and upload it; returns `{id, sha256}`."""
-    packed = yield from pack_folder(folder)
+    packed = yield from pack_folder(folder, is_ignored)
     try:
         inputs = {"team": team, "sizeBytes": str(packed.size_bytes), "sha256": packed.sha256}
         payload = yield from mutate_once(documents.CREATE_PACKAGE, inputs)

@@ -1,0 +1,1 @@
+"""The command `guildhall`: this client in the hands of people, in a terminal or a script."""

@@ -1,0 +1,169 @@
+"""dataset show, register, upload, download."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from guildhall_client.command.connection import connected
+from guildhall_client.command.documents import DATASET_FILES, REGISTER_DATASET, SHOW_DATASET
+from guildhall_client.command.exits import NoSuchThing
+from guildhall_client.command.options import choice, json_option
+from guildhall_client.command.printing import (
+    moment,
+    print_facts,
+    print_heading,
+    print_json,
+    print_line,
+    print_table,
+    size,
+)
+from guildhall_client.command.references import UNVERSIONED, VERSIONED, Reference, find_dataset, find_dataset_version
+from guildhall_client.command.transfers import bar, fetch_all, files_of, folder_state, upload_key
+from guildhall_client.command.yaml_files import load_list
+
+
+@click.command
+@click.argument("dataset", type=UNVERSIONED, metavar="TEAM/NAME")
+@json_option
+def show(dataset: Reference, as_json: bool) -> None:
+    """Show a data set's page: its legal record, its versions, and whether you may read it."""
+    with connected() as client:
+        found = client.execute(SHOW_DATASET, {"team": dataset.team, "name": dataset.name})["dataset"]
+    if found is None:
+        raise NoSuchThing(f"There is no data set {dataset} that you may see.")
+    if as_json:
+        print_json(found)
+        return
+    legal = found["legal"]
+    access = found["viewerAccess"]
+    grant = access["accessGrant"]
+    may = (
+        f"yes, until {moment(grant['validTo']) or 'further notice'}" if grant else "yes" if access["allowed"] else "no"
+    )
+    print_facts(
+        [
+            ("data set", str(dataset)),
+            ("description", found["description"]),
+            ("classification", found["classification"]),
+            ("licence", legal["licence"]),
+            ("legal basis", legal["legalBasis"]),
+            ("consent", legal["consent"]),
+            ("purposes", legal["permittedPurposes"]),
+            ("kept until", legal["retentionEndsOn"]),
+            ("regions", legal["regions"]),
+            ("stewards", [f"{steward['name']} <{steward['email']}>" for steward in found["stewards"]]),
+            ("you may read it", may),
+            ("because", (access["reason"] or {}).get("message")),
+        ]
+    )
+    print_heading(f"Versions ({found['versions']['totalCount']})")
+    rows = [
+        [f"@{each['number']}", each["state"], each["rows"], each["files"]["totalCount"], moment(each["createdAt"])]
+        for each in found["versions"]["nodes"]
+    ]
+    print_table(["VERSION", "STATE", "ROWS", "FILES", "MADE"], rows, empty="No version yet.")
+
+
+@click.command
+@click.argument("dataset", type=UNVERSIONED, metavar="TEAM/NAME")
+@click.option("--description", required=True, help="What is in it.")
+@click.option(
+    "--classification",
+    type=choice("PUBLIC", "INTERNAL", "CONFIDENTIAL", "RESTRICTED"),
+    required=True,
+    help="How its bytes are guarded: the last two by access grant only.",
+)
+@click.option("--licence", required=True, help="As CC-BY-4.0.")
+@click.option("--legal-basis", required=True, help="Why it may be here.")
+@click.option(
+    "--purpose", "purposes", multiple=True, required=True, help="For what it may be used; may be given often."
+)
+@click.option("--region", "regions", multiple=True, required=True, help="Where it may be; may be given often.")
+@click.option("--steward", "stewards", multiple=True, required=True, help="The address of who decides; same.")
+@click.option("--retention-ends", help="The last day, as 2030-12-31.")
+@click.option("--consent", help="How the persons concerned agreed.")
+@click.option("--visibility", type=choice("TEAM", "ORGANISATION"), default="ORGANISATION", show_default=True,
+              help="Who may find it; to find it is not to read it.")  # fmt: skip
+@json_option
+def register(dataset: Reference, as_json: bool, **given: Any) -> None:  # noqa: ANN401 -- click's values
+    """Register a data set with its legal record and its stewards; its files come with `dataset upload`."""
+    legal = {
+        "licence": given["licence"],
+        "legalBasis": given["legal_basis"],
+        "permittedPurposes": list(given["purposes"]),
+        "regions": list(given["regions"]),
+    }
+    if given["retention_ends"]:
+        legal["retentionEndsOn"] = given["retention_ends"]
+    if given["consent"]:
+        legal["consent"] = given["consent"]
+    inputs = {
+        "team": dataset.team,
+        "name": dataset.name,
+        "description": given["description"],
+        "classification": given["classification"],
+        "visibility": given["visibility"],
+        "stewards": list(given["stewards"]),
+        "legal": legal,
+    }
+    with connected() as client:
+        made = client.mutate(REGISTER_DATASET, inputs)["dataset"]
+    if as_json:
+        print_json(made)
+    else:
+        print_line(f"{dataset} is registered, {made['classification']}.")
+
+
+@click.command
+@click.argument("dataset", type=UNVERSIONED, metavar="TEAM/NAME")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--rows", type=click.IntRange(0), help="How many rows it has.")
+@click.option(
+    "--columns",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A YAML list of columns: name, type, unit, personal.",
+)
+@json_option
+def upload(dataset: Reference, folder: Path, rows: int | None, columns: Path | None, as_json: bool) -> None:
+    """Upload a folder as the next version.
+
+    Given again after it was cut off, it goes on with the parts that the server does not have yet.
+    """
+    details: dict[str, Any] = {}
+    if columns is not None:
+        details["columns"] = load_list(columns)
+    if rows is not None:
+        details["rows"] = str(rows)
+    with connected() as client:
+        dataset_id = find_dataset(client, dataset)
+        with (
+            upload_key(client.url, "data set version", [dataset_id, details, folder_state(folder)]) as key,
+            bar(f"Uploading {folder}") as tell,
+        ):
+            version = client.upload_dataset_version(dataset_id, folder, {**details, "idempotencyKey": key}, tell)
+    if as_json:
+        print_json({**version, "state": "READY"})
+    else:
+        print_line(f"{dataset}@{version['number']} is READY.")
+
+
+@click.command
+@click.argument("version", type=VERSIONED, metavar="TEAM/NAME[@N]")
+@click.option("--into", type=click.Path(file_okay=False, path_type=Path), help="The folder; by default NAME-vNUMBER.")
+@json_option
+def download(version: Reference, into: Path | None, as_json: bool) -> None:
+    """Download a version's files: the one named, or the latest that is ready. Each read is recorded.
+
+    Given again after it was cut off, it goes on where it was.
+    """
+    with connected() as client:
+        found = find_dataset_version(client, version)
+        files = files_of(client, DATASET_FILES, found.version_id)
+        folder = into or Path(f"{version.name}-v{found.number}")
+        total_bytes = fetch_all(client, files, folder)
+    if as_json:
+        print_json({"id": found.version_id, "number": found.number, "folder": str(folder), "files": files})
+    else:
+        name = f"{version.team}/{version.name}@{found.number}"
+        print_line(f"{name}: {len(files)} files, {size(total_bytes)} in {folder}.")

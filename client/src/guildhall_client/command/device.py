@@ -1,0 +1,147 @@
+"""Signing in without a browser of our own: the device flow (RFC 8628) with the issuer that the server names."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from guildhall_client.command.exits import CommandFailed, Exit, NotSignedIn
+
+TIMEOUT_SECONDS = 15.0
+INTERVAL_SECONDS = 5
+SLOWER_SECONDS = 5
+WAIT_SECONDS_MAX = 1_800
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+GRANT = "urn:ietf:params:oauth:grant-type:device_code"
+
+
+@dataclass(frozen=True)
+class AuthSettings:
+    """What `GET /auth/settings` says; no issuer means that tokens are the only way in."""
+
+    issuer: str | None
+    client_id: str | None
+    scopes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What the issuer gave; `expires_at` is seconds since the epoch."""
+
+    access: str
+    refresh: str | None
+    expires_at: float | None
+
+
+def settings_of(url: str) -> AuthSettings:
+    """How the server lets people in; an older one that does not say knows tokens only."""
+    answer = _ask("GET", f"{url}/auth/settings")
+    found = _json(answer) if answer.status_code == httpx.codes.OK else {}
+    scopes = found.get("scopes") or ["openid"]
+    return AuthSettings(found.get("issuer"), found.get("clientId"), tuple(map(str, scopes)))
+
+
+def sign_in(settings: AuthSettings, show: Callable[[str, str], None]) -> Tokens:
+    """Ask for a code, `show(address, code)` it to the person, and wait until they have used it."""
+    assert settings.issuer is not None
+    endpoints = _endpoints(settings.issuer)
+    address = endpoints.get("device_authorization_endpoint")
+    if not address:
+        message = f"{settings.issuer} offers no device flow; sign in with a token: `guildhall login --token-stdin`."
+        raise CommandFailed(message)
+    asked = {"client_id": settings.client_id or "", "scope": " ".join(settings.scopes)}
+    answer = _ask("POST", _safe(str(address)), asked)
+    grant = _json(answer)
+    if answer.status_code != httpx.codes.OK or "device_code" not in grant:
+        raise CommandFailed(f"{settings.issuer} gave no code to sign in with: {_reason(grant, answer)}.")
+    show(str(grant.get("verification_uri_complete") or grant["verification_uri"]), str(grant["user_code"]))
+    return _wait_for_token(settings, endpoints, grant)
+
+
+def renew(issuer: str, client_id: str, refresh_token: str) -> Tokens:
+    """Another access token; raises `NotSignedIn` where the issuer gives none."""
+    asked = {"grant_type": "refresh_token", "client_id": client_id, "refresh_token": refresh_token}
+    answer = _ask("POST", _safe(str(_endpoints(issuer)["token_endpoint"])), asked)
+    granted = _json(answer)
+    if answer.status_code != httpx.codes.OK:
+        raise NotSignedIn(f"Your session has ended ({_reason(granted, answer)}).")
+    return _tokens(granted)
+
+
+def _wait_for_token(settings: AuthSettings, endpoints: dict[str, Any], grant: dict[str, Any]) -> Tokens:
+    interval = int(grant.get("interval") or INTERVAL_SECONDS)
+    ends_at = time.monotonic() + min(int(grant.get("expires_in") or WAIT_SECONDS_MAX), WAIT_SECONDS_MAX)
+    asked = {
+        "grant_type": GRANT,
+        "client_id": settings.client_id or "",
+        "device_code": str(grant["device_code"]),
+    }
+    address = _safe(str(endpoints["token_endpoint"]))
+    while time.monotonic() < ends_at:
+        time.sleep(interval)
+        answer = _ask("POST", address, asked)
+        granted = _json(answer)
+        if answer.status_code == httpx.codes.OK:
+            return _tokens(granted)
+        match granted.get("error"):
+            case "authorization_pending":
+                pass
+            case "slow_down":
+                interval += SLOWER_SECONDS
+            case "access_denied":
+                raise CommandFailed("The sign-in was refused at the issuer.", Exit.NOT_ALLOWED)
+            case "expired_token":
+                break
+            case _:
+                raise CommandFailed(f"The issuer gave no token: {_reason(granted, answer)}.", Exit.NOT_ALLOWED)
+    raise CommandFailed("The code has ended before it was used; run `guildhall login` again.", Exit.NOT_ALLOWED)
+
+
+def _endpoints(issuer: str) -> dict[str, Any]:
+    answer = _ask("GET", f"{_safe(issuer).rstrip('/')}/.well-known/openid-configuration")
+    found = _json(answer)
+    if answer.status_code != httpx.codes.OK or "token_endpoint" not in found:
+        raise CommandFailed(f"{issuer} does not answer as an OpenID provider does (status {answer.status_code}).")
+    return found
+
+
+def _safe(address: str) -> str:
+    """The address, if what is sent there cannot be read on the way."""
+    url = httpx.URL(address)
+    if url.scheme == "https" or url.host in LOOPBACK:
+        return address
+    raise CommandFailed(f"{address} is not https, so nothing secret is sent there; tell whoever runs the server.")
+
+
+def _ask(method: str, address: str, form: dict[str, str] | None = None) -> httpx.Response:
+    try:
+        return httpx.request(method, address, data=form, timeout=TIMEOUT_SECONDS)
+    except httpx.TransportError as error:
+        reason = str(error) or type(error).__name__
+        raise CommandFailed(
+            f"{httpx.URL(address).netloc.decode()} does not answer: {reason}.", Exit.UNREACHABLE
+        ) from error
+
+
+def _json(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        found = answer.json()
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _reason(said: dict[str, Any], answer: httpx.Response) -> str:
+    return str(said.get("error_description") or said.get("error") or f"it answered {answer.status_code}").rstrip(".")
+
+
+def _tokens(granted: dict[str, Any]) -> Tokens:
+    lasts = granted.get("expires_in")
+    refresh = granted.get("refresh_token")
+    return Tokens(
+        access=str(granted["access_token"]),
+        refresh=str(refresh) if refresh else None,
+        expires_at=time.time() + float(lasts) if lasts else None,
+    )

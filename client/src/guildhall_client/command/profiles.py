@@ -1,0 +1,202 @@
+"""Which server, as whom: the environment first, else a profile in the platform's folder for configuration.
+
+`profiles.json` names the servers. Tokens lie in the keyring where the extra `keyring` is installed and there is one,
+else in `tokens.json`, readable by its owner alone. A token is kept with the address that it was made for, and sent to
+no other.
+"""
+
+import importlib
+import importlib.util
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from platformdirs import user_config_path
+
+from guildhall_client.command.exits import CommandFailed, Exit, NotSignedIn
+
+DEFAULT_URL = "http://127.0.0.1:8321"
+DEFAULT_PROFILE = "default"
+KEYRING_SERVICE = "guildhall"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """A token for one address. Those of an issuer end soon and come with what gets the next one."""
+
+    url: str
+    token: str
+    refresh_token: str | None = None
+    expires_at: float | None = None
+    issuer: str | None = None
+    client_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A server, and the profile that it stands in, if it stands in one."""
+
+    url: str
+    profile: str | None
+    credentials: Credentials | None
+
+    def signed_in(self) -> Credentials:
+        """The credentials; raises `NotSignedIn`."""
+        if self.credentials is None:
+            raise NotSignedIn(f"You are not signed in at {self.url}.")
+        return self.credentials
+
+
+class Keyring(Protocol):
+    """What is used of the module `keyring`."""
+
+    def get_password(self, service: str, username: str) -> str | None:
+        """The secret, if there is one."""
+        ...
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        """Keep a secret."""
+        ...
+
+    def delete_password(self, service: str, username: str) -> None:
+        """Forget a secret that is there."""
+        ...
+
+
+class Profiles:
+    """The profiles of one person on one machine."""
+
+    def __init__(self, folder: Path | None = None, environment: Mapping[str, str] = os.environ) -> None:
+        self._folder = folder or user_config_path("guildhall")
+        self._environment = environment
+
+    def target(self, name: str | None) -> Target:
+        """The server to talk to: the named profile, else `GUILDHALL_URL` and `GUILDHALL_TOKEN`, else the last login."""
+        stored = self._read("profiles.json")
+        known: dict[str, str] = stored.get("profiles", {})
+        name = name or self._environment.get("GUILDHALL_PROFILE") or None
+        if name is not None and name not in known:
+            names = ", ".join(sorted(known)) or "none yet"
+            message = (
+                f"There is no profile {name} (there is: {names}); make it with `guildhall --profile {name} login`."
+            )
+            raise CommandFailed(message, Exit.USAGE)
+        url = None if name else self._environment.get("GUILDHALL_URL")
+        if name is None and url is None:
+            name = stored.get("current")
+        if name is None or name not in known:
+            name = next((each for each in sorted(known) if url and same_address(known[each], url)), None)
+        url = cleaned(url or (known[name] if name else DEFAULT_URL))
+        token = self._environment.get("GUILDHALL_TOKEN")
+        if token:
+            return Target(url=url, profile=name, credentials=Credentials(url=url, token=token.strip()))
+        return Target(url=url, profile=name, credentials=self._credentials(name, url) if name else None)
+
+    def address_of(self, name: str) -> str | None:
+        """The address of a profile, if there is one of that name."""
+        found: str | None = self._read("profiles.json").get("profiles", {}).get(name)
+        return found
+
+    def sign_in(self, name: str, credentials: Credentials) -> str:
+        """Keep the credentials under a profile, which becomes the current one; returns where they are kept."""
+        stored = self._read("profiles.json")
+        profiles = {**stored.get("profiles", {}), name: credentials.url}
+        where = self.keep(name, credentials)
+        self._write("profiles.json", {"current": name, "profiles": profiles})
+        return where
+
+    def keep(self, name: str, credentials: Credentials) -> str:
+        """Keep new credentials of a profile; returns where."""
+        keyring = usable_keyring()
+        tokens = self._read("tokens.json")
+        tokens.pop(name, None)
+        if keyring is not None:
+            keyring.set_password(KEYRING_SERVICE, name, json.dumps(asdict(credentials)))
+        else:
+            tokens[name] = asdict(credentials)
+        self._write("tokens.json", tokens)
+        return "the keyring" if keyring is not None else str(self._folder / "tokens.json")
+
+    def sign_out(self, name: str) -> bool:
+        """Forget the profile's credentials; whether there were any."""
+        had = self._stored(name) is not None
+        keyring = usable_keyring()
+        if keyring is not None and keyring.get_password(KEYRING_SERVICE, name) is not None:
+            keyring.delete_password(KEYRING_SERVICE, name)
+        tokens = self._read("tokens.json")
+        if tokens.pop(name, None) is not None:
+            self._write("tokens.json", tokens)
+        return had
+
+    def _credentials(self, name: str, url: str) -> Credentials | None:
+        stored = self._stored(name)
+        if stored is None:
+            return None
+        try:
+            found = Credentials(**stored)
+        except TypeError:
+            raise CommandFailed(
+                f"What is kept of profile {name} is damaged; `guildhall login` makes it anew."
+            ) from None
+        return found if same_address(found.url, url) else None
+
+    def _stored(self, name: str) -> dict[str, Any] | None:
+        keyring = usable_keyring()
+        kept = keyring.get_password(KEYRING_SERVICE, name) if keyring is not None else None
+        if kept is not None:
+            from_keyring: dict[str, Any] = json.loads(kept)
+            return from_keyring
+        from_file: dict[str, Any] | None = self._read("tokens.json").get(name)
+        return from_file
+
+    def _read(self, name: str) -> dict[str, Any]:
+        path = self._folder / name
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except ValueError:
+            content = None
+        if not isinstance(content, dict):
+            raise CommandFailed(f"{path} is damaged: mend it, or delete it and sign in with `guildhall login`.")
+        return content
+
+    def _write(self, name: str, content: dict[str, Any]) -> None:
+        """Whole or not at all, and never readable by others, not even for a moment."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, temporary = tempfile.mkstemp(dir=self._folder, prefix=f".{name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as opened:
+                json.dump(content, opened, indent=2)
+            Path(temporary).replace(self._folder / name)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+def usable_keyring() -> Keyring | None:
+    """The platform's keyring, where the extra is installed and a keyring is there to be used."""
+    if importlib.util.find_spec("keyring") is None:
+        return None
+    keyring = importlib.import_module("keyring")
+    # The library's own mark for backends that keep nothing, or only in plain text.
+    return keyring if keyring.get_keyring().priority >= 1 else None
+
+
+def cleaned(url: str) -> str:
+    """An address as it is kept; raises `CommandFailed` for what is none."""
+    text = url.strip().rstrip("/")
+    scheme, _, rest = text.partition("://")
+    if scheme not in {"http", "https"} or not rest.partition("/")[0] or any(mark in text for mark in " ?#@"):
+        message = f"{url!r} is no address of a server; write it as https://guildhall.example.org"
+        raise CommandFailed(f"{message}.", Exit.USAGE)
+    return text
+
+
+def same_address(one: str, other: str) -> bool:
+    """Whether two addresses are the same server's."""
+    return one.strip().rstrip("/").lower() == other.strip().rstrip("/").lower()

@@ -1,0 +1,130 @@
+"""login, logout, whoami."""
+
+import sys
+
+import click
+
+from guildhall_client.client import Client
+from guildhall_client.command import device
+from guildhall_client.command.connection import connected, target
+from guildhall_client.command.documents import WHO_AM_I
+from guildhall_client.command.exits import CommandFailed, Exit, NotSignedIn
+from guildhall_client.command.options import json_option
+from guildhall_client.command.printing import note, print_facts, print_json, print_line
+from guildhall_client.command.profiles import DEFAULT_PROFILE, Credentials, Profiles, Target, cleaned
+
+
+@click.command
+@click.argument("url", required=False)
+@click.option("--token-stdin", is_flag=True, help="Read a token from standard input, for scripts.")
+@click.option("--token", "ask_for_token", is_flag=True, help="Ask for a token, also where the server has an issuer.")
+def login(url: str | None, token_stdin: bool, ask_for_token: bool) -> None:
+    r"""Sign in at a server, and remember it.
+
+    Where the server has an issuer, you are shown an address and a code for your browser; else you are asked for a
+    token. Tokens are never taken from the command line, where others could read them.
+
+    \b
+        guildhall login https://guildhall.example.org
+        guildhall login https://guildhall.example.org --token-stdin < token.txt
+        guildhall --profile trial login http://127.0.0.1:8321
+    """
+    name, address = _place(url)
+    if address.startswith("http://") and address.split("/")[2].rsplit(":", 1)[0] not in {*device.LOOPBACK, "[::1]"}:
+        note(f"Warning: {address} is not https, so your token can be read on the way.")
+    settings = device.AuthSettings(None, None, ()) if token_stdin or ask_for_token else device.settings_of(address)
+    if settings.issuer is not None:
+        tokens = device.sign_in(settings, _show_code)
+        credentials = Credentials(
+            url=address,
+            token=tokens.access,
+            refresh_token=tokens.refresh,
+            expires_at=tokens.expires_at,
+            issuer=settings.issuer,
+            client_id=settings.client_id,
+        )
+    else:
+        credentials = Credentials(url=address, token=_given_token(token_stdin=token_stdin))
+    with Client(address, credentials.token) as client:
+        actor = client.execute(WHO_AM_I)["viewer"]["actor"]
+    if actor is None:
+        raise NotSignedIn("The server does not know whose token that is.")
+    where = Profiles().sign_in(name, credentials)
+    print_line(f"Signed in at {address} as {actor.get('name')}; the token is in {where}.")
+
+
+@click.command
+def logout() -> None:
+    """Forget the token of the current profile, or of `--profile`.
+
+    The token itself stays good until it ends: whoever issued it can end it at once.
+    """
+    found = target()
+    if found.profile is None or not Profiles().sign_out(found.profile):
+        note(f"You were not signed in at {found.url}.")
+        return
+    print_line(f"Signed out of {found.url}.")
+
+
+@click.command
+@json_option
+def whoami(as_json: bool) -> None:
+    """Show who you are at this server, and your roles."""
+    with connected() as client:
+        viewer = client.execute(WHO_AM_I)["viewer"]
+        server = client.url.rstrip("/")
+    if viewer["actor"] is None:
+        raise NotSignedIn(f"You are not signed in at {server}.")
+    if as_json:
+        print_json({"server": server, **viewer})
+        return
+    actor = viewer["actor"]
+    roles = [
+        f"{', '.join(held['roles'])} in {held['team']['name']}"
+        if held["team"]
+        else f"{', '.join(held['roles'])} everywhere"
+        for held in viewer["memberships"]
+    ]
+    print_facts(
+        [
+            ("server", server),
+            ("name", actor.get("name")),
+            ("email", actor.get("email")),
+            ("team", (actor.get("team") or {}).get("name")),
+            ("roles", "; ".join(roles) or "none"),
+        ]
+    )
+
+
+def _place(url: str | None) -> tuple[str, str]:
+    """The profile to sign in to, and the address."""
+    profiles = Profiles()
+    named: str | None = click.get_current_context().find_root().obj
+    if named is not None:
+        address = url or profiles.address_of(named)
+        if address is None:
+            raise click.UsageError(f"Profile {named} is new: name its server, `guildhall --profile {named} login URL`.")
+        return named, cleaned(address)
+    present: Target = profiles.target(None)
+    if url is None:
+        return present.profile or DEFAULT_PROFILE, present.url
+    return DEFAULT_PROFILE, cleaned(url)
+
+
+def _given_token(*, token_stdin: bool) -> str:
+    if token_stdin:
+        token = sys.stdin.read(65_536).strip()
+    elif sys.stdin.isatty():
+        token = str(click.prompt("Token", hide_input=True, err=True)).strip()
+    else:
+        message = "There is no terminal to ask for a token: pipe it in with `guildhall login --token-stdin`."
+        raise CommandFailed(message, Exit.USAGE)
+    if not token:
+        raise CommandFailed("The token is empty.", Exit.USAGE)
+    if any(not 33 <= ord(mark) <= 126 for mark in token):
+        raise CommandFailed("That is no token: a token is one word of plain letters, digits and marks.", Exit.USAGE)
+    return token
+
+
+def _show_code(address: str, code: str) -> None:
+    note(f"Open {address} in a browser and confirm the code {code}.")

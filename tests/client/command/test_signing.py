@@ -1,0 +1,142 @@
+"""login, logout, whoami: tokens from a pipe and from a terminal, where they are kept, and whose they are."""
+
+import json
+from pathlib import Path
+
+from tests.client.command.conftest import Command, Guild
+
+UNKNOWN_TOKEN = "ghu_" + "x" * 38
+
+
+def config(command: Command, name: str) -> Path:
+    return Path(command.environment["XDG_CONFIG_HOME"]) / "guildhall" / name
+
+
+class TestLogin:
+    def test_by_pipe(self, guild: Guild, stranger: Command) -> None:
+        ended = stranger.ok("login", guild.url, "--token-stdin", stdin=f"{guild.tokens['mira']}\n")
+        kept = config(stranger, "tokens.json")
+        assert ended.out == f"Signed in at {guild.url} as Mira Mercer; the token is in {kept}.\n"
+        assert kept.stat().st_mode & 0o777 == 0o600
+        assert kept.parent.stat().st_mode & 0o777 == 0o700
+        told = stranger.ok("whoami", "--json").json
+        assert (told["server"], told["actor"]["name"]) == (guild.url, "Mira Mercer")
+        assert told["memberships"] == [{"team": {"name": "maintenance"}, "roles": ["maintainer"]}]
+
+    def test_at_a_terminal_the_token_is_not_shown(self, guild: Guild, stranger: Command) -> None:
+        with stranger.terminal("login", guild.url) as terminal:
+            terminal.until("Token: ")
+            terminal.press(f"{guild.tokens['milan']}\r")
+            assert terminal.end() == 0
+        assert "Signed in at" in terminal.said
+        assert guild.tokens["milan"] not in terminal.said
+
+    def test_a_token_that_does_not_count_is_not_kept(self, guild: Guild, stranger: Command) -> None:
+        ended = stranger("login", guild.url, "--token-stdin", stdin=UNKNOWN_TOKEN)
+        assert (ended.code, ended.out) == (4, "")
+        assert "Sign in again with `guildhall login`." in ended.err
+        assert not config(stranger, "tokens.json").exists()
+
+    def test_without_terminal_or_pipe_option(self, guild: Guild, stranger: Command) -> None:
+        ended = stranger("login", guild.url)
+        assert ended.code == 2
+        assert "--token-stdin" in ended.err
+
+    def test_an_empty_token(self, guild: Guild, stranger: Command) -> None:
+        assert stranger("login", guild.url, "--token-stdin").err == "guildhall: The token is empty.\n"
+
+    def test_a_token_of_several_words(self, guild: Guild, stranger: Command) -> None:
+        ended = stranger("login", guild.url, "--token-stdin", stdin="two words")
+        assert (ended.code, "one word" in ended.err) == (2, True)
+
+    def test_what_is_no_address(self, stranger: Command) -> None:
+        ended = stranger("login", "guildhall.example.org", "--token-stdin", stdin="x")
+        assert ended.code == 2
+        assert "write it as https://" in ended.err
+
+    def test_a_token_over_plain_http_is_warned_about(self, stranger: Command) -> None:
+        ended = stranger("login", "http://guildhall.invalid", "--token-stdin", stdin="x")
+        assert ended.code == 5
+        assert "Warning: http://guildhall.invalid is not https" in ended.err
+
+
+class TestProfiles:
+    def test_several_servers(self, guild: Guild, stranger: Command) -> None:
+        stranger.ok("--profile", "one", "login", guild.url, "--token-stdin", stdin=guild.tokens["mira"])
+        stranger.ok("--profile", "two", "login", guild.url, "--token-stdin", stdin=guild.tokens["alma"])
+        names = [
+            stranger.ok(*profile, "whoami", "--json").json["actor"]["name"]
+            for profile in ([], ["--profile", "one"], ["--profile", "two"])
+        ]
+        assert names == ["Alma Ames", "Mira Mercer", "Alma Ames"]
+        assert stranger.ok("whoami", "--json", GUILDHALL_PROFILE="one").json["actor"]["name"] == "Mira Mercer"
+
+    def test_signing_in_again_needs_no_address(self, guild: Guild, stranger: Command) -> None:
+        stranger.ok("--profile", "one", "login", guild.url, "--token-stdin", stdin=guild.tokens["mira"])
+        stranger.ok("--profile", "one", "login", "--token-stdin", stdin=guild.tokens["alma"])
+        stranger.ok("login", "--token-stdin", stdin=guild.tokens["milan"])
+        assert stranger.ok("--profile", "one", "whoami", "--json").json["actor"]["name"] == "Milan Messmer"
+
+    def test_a_new_one_needs_an_address(self, stranger: Command) -> None:
+        ended = stranger("--profile", "new", "login", "--token-stdin", stdin="x")
+        assert ended.code == 2
+        assert "guildhall --profile new login URL" in ended.err
+
+    def test_an_unknown_one(self, stranger: Command) -> None:
+        ended = stranger("--profile", "nobody", "whoami")
+        assert ended.code == 2
+        assert ended.err == (
+            "guildhall: There is no profile nobody (there is: none yet); "
+            "make it with `guildhall --profile nobody login`.\n"
+        )
+
+    def test_a_token_is_sent_to_no_other_server(self, guild: Guild, stranger: Command) -> None:
+        stranger.ok("login", guild.url, "--token-stdin", stdin=guild.tokens["mira"])
+        ended = stranger("whoami", GUILDHALL_URL="http://127.0.0.1:1")
+        assert ended.code == 4
+        assert ended.err.startswith("guildhall: You are not signed in at http://127.0.0.1:1.")
+
+    def test_the_environment_comes_first(self, guild: Guild, stranger: Command) -> None:
+        stranger.ok("login", guild.url, "--token-stdin", stdin=guild.tokens["mira"])
+        told = stranger.ok("whoami", "--json", GUILDHALL_TOKEN=guild.tokens["alma"])
+        assert told.json["actor"]["name"] == "Alma Ames"
+
+    def test_damaged_files(self, guild: Guild, stranger: Command) -> None:
+        stranger.ok("login", guild.url, "--token-stdin", stdin=guild.tokens["mira"])
+        kept = config(stranger, "tokens.json")
+        kept.write_text(json.dumps({"default": {"nonsense": 1}}))
+        ended = stranger("whoami")
+        assert (ended.code, ended.err) == (
+            1,
+            "guildhall: What is kept of profile default is damaged; `guildhall login` makes it anew.\n",
+        )
+        for content in ("{", "[]"):
+            kept.write_text(content)
+            ended = stranger("whoami")
+            assert (ended.code, ended.err) == (
+                1,
+                f"guildhall: {kept} is damaged: mend it, or delete it and sign in with `guildhall login`.\n",
+            )
+
+
+class TestLogout:
+    def test_forgets_the_token(self, guild: Guild, stranger: Command) -> None:
+        stranger.ok("login", guild.url, "--token-stdin", stdin=guild.tokens["mira"])
+        assert stranger.ok("logout").out == f"Signed out of {guild.url}.\n"
+        assert guild.tokens["mira"] not in config(stranger, "tokens.json").read_text()
+        assert stranger("whoami").code == 4
+        assert stranger.ok("logout").err == f"You were not signed in at {guild.url}.\n"
+
+
+class TestWhoami:
+    def test_for_people(self, guild: Guild, mira: Command) -> None:
+        assert mira.ok("whoami").out == (
+            f"server  {guild.url}\n"
+            "name    Mira Mercer\n"
+            "email   mira@guildhall.example\n"
+            "roles   maintainer in maintenance\n"
+        )
+
+    def test_a_role_everywhere(self, guild: Guild, mira: Command) -> None:
+        told = mira.ok("whoami", GUILDHALL_TOKEN=guild.tokens["alma"])
+        assert "roles   allocator everywhere\n" in told.out
