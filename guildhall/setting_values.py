@@ -75,7 +75,7 @@ def log_origin(value: str) -> str:
     return value
 
 
-def artifacts_url(value: str) -> str:
+def store_url(value: str) -> str:
     """Where artifacts are kept. Raises ValueError or KeyError for anything else."""
     parts = urlsplit(value)
     if parts.scheme not in {"file", "s3", "gs", "az"} or not (parts.netloc or parts.path):

@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 
 from guildhall.errors import GuildhallError
 from guildhall.setting_values import (
-    artifacts_url,
     folder,
     host_and_port,
     issuer_url,
@@ -23,6 +22,7 @@ from guildhall.setting_values import (
     log_origin,
     networks,
     postgres_url,
+    store_url,
     switch,
     web_url,
     whole,
@@ -93,7 +93,7 @@ class Settings:
     )
     database_statement_seconds: int = _number(30, 1, 3600, "How long one SQL statement may run before it is ended.")
     artifacts_url: str = _variable(
-        "", artifacts_url, right="a URL that begins with file:///, s3://, gs:// or az://",
+        "", store_url, right="a URL that begins with file:///, s3://, gs:// or az://",
         default_text="the folder `artifacts` in the data folder",
         text="Where the bytes of models and data sets are kept.",
     )  # fmt: skip
@@ -194,7 +194,7 @@ class Settings:
         text="The name of the audit record in its signed heads; it must never change.",
     )  # fmt: skip
     audit_heads_url: str = _variable(
-        "", artifacts_url, right="a URL that begins with file:///, s3://, gs:// or az://",
+        "", store_url, right="a URL that begins with file:///, s3://, gs:// or az://",
         default_text="the folder `audit-heads` in the data folder",
         text="Where the sealer publishes signed heads, one object each; keep it where the database's role cannot write.",
     )  # fmt: skip
