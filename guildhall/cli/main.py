@@ -57,7 +57,10 @@ def build_parser() -> argparse.ArgumentParser:
     add("api", _api, "Serve the API.")
     # One program plans and carries out for now; deployments that name the two already keep working when they part.
     add("worker", _worker, "Admit, launch, watch and settle jobs.", also=["scheduler"])
-    add("migrate", run_migrate, "Bring the database to the newest revision, as its owner.")
+    migrate = add("migrate", run_migrate, "Bring the database to the newest revision, as its owner.")
+    migrate.add_argument(
+        "--wait", action="store_true", help="only wait, ten minutes at most, until somebody else has brought it there"
+    )
     add("verify-audit", _verify_audit, "Check that every audit event is as it was written.")
     add("rotate-credentials-key", _rotate, "Put the credentials of clusters under a fresh key.")
     add("settings", None, "List every setting with its default.")
