@@ -110,6 +110,11 @@ class Settings:
         default_text="the value of GUILDHALL_PUBLIC_URL",
         text="The address under which jobs reach the API, where pods do not see it under that of callers.",
     )  # fmt: skip
+    jobs_networks: tuple[IPv4Network | IPv6Network, ...] = _variable(
+        (), networks, right="networks such as 10.0.0.0/16,192.0.2.7/32",
+        default_text="the addresses that the host of GUILDHALL_JOBS_URL has where a worker looks it up",
+        text="The networks in which pods may reach the API, where its host has other addresses within clusters.",
+    )  # fmt: skip
     log_level: str = _variable(
         "INFO", log_level, right="DEBUG, INFO, WARNING or ERROR", text="How much is logged.",
     )  # fmt: skip

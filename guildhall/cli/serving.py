@@ -102,4 +102,5 @@ async def _work(settings: Settings, database: Database, clock: Clock, stop: asyn
         disk_bytes=settings.local_disk_bytes,
         new_id=new_id,
     )
-    await run_worker(database, settings, clock, {"local": executor}, stop, connect=kubernetes_connect(clock))
+    connect = kubernetes_connect(clock, api_networks=[str(network) for network in settings.jobs_networks])
+    await run_worker(database, settings, clock, {"local": executor}, stop, connect=connect)
