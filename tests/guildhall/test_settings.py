@@ -60,6 +60,10 @@ class TestFromEnvironment:
         settings = Settings.from_environment(HOME | seen)
         assert (settings.public_url, settings.jobs_url) == ("https://guild.example", "http://guild.internal:8321")
 
+    def test_pods_may_reach_the_api_in_networks(self) -> None:
+        settings = Settings.from_environment(HOME | {"GUILDHALL_JOBS_NETWORKS": "10.0.0.0/16, 192.0.2.7,fd00::/8"})
+        assert [str(each) for each in settings.jobs_networks] == ["10.0.0.0/16", "192.0.2.7/32", "fd00::/8"]
+
     def test_an_empty_value_counts_as_not_set(self) -> None:
         settings = Settings.from_environment(HOME | {"GUILDHALL_BIND": "", "GUILDHALL_DATABASE_URL": ""})
         assert (settings.bind, settings.database_url) == ("127.0.0.1:8321", None)
@@ -70,6 +74,7 @@ class TestFromEnvironment:
             ("BIND", "8321", "cannot be '8321': it must be host:port, the port from 1 to 65535."),
             ("BIND", "localhost:0", "cannot be 'localhost:0': it must be host:port, the port from 1 to 65535."),
             ("PUBLIC_URL", "guild", "cannot be 'guild': it must be a URL that begins with http:// or https://."),
+            ("JOBS_NETWORKS", "here", "cannot be 'here': it must be networks such as 10.0.0.0/16,192.0.2.7/32."),
             ("LOG_LEVEL", "loud", "cannot be 'loud': it must be DEBUG, INFO, WARNING or ERROR."),
             ("GRAPHQL_INTROSPECTION", "maybe", "cannot be 'maybe': it must be true or false."),
             ("GRAPHQL_PAGE_MAX", "0", "cannot be '0': it must be a whole number from 1 to 1000."),

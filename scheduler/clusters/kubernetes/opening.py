@@ -1,6 +1,7 @@
 """From a registered cluster's address to its executor."""
 
 import time
+from collections.abc import Sequence
 
 from guildhall.clock import Clock
 from scheduler.clusters.connections import ClusterAddress, Connect
@@ -11,8 +12,11 @@ from scheduler.clusters.kubernetes.executor import KubernetesExecutor
 from scheduler.clusters.kubernetes.naming import Installation
 
 
-def kubernetes_connect(clock: Clock) -> Connect:
-    """What makes executors for a worker on that clock; connecting raises CredentialsRefused and sends nothing yet."""
+def kubernetes_connect(clock: Clock, *, api_networks: Sequence[str] = ()) -> Connect:
+    """What makes executors for a worker on that clock; connecting raises CredentialsRefused and sends nothing yet.
+
+    Pods reach our API in ``api_networks``; without them, at the addresses that its name has here.
+    """
 
     def connect(address: ClusterAddress) -> Executor:
         api = KubernetesApi.connect(
@@ -21,6 +25,7 @@ def kubernetes_connect(clock: Clock) -> Connect:
             clock=time.monotonic,
             sharers=address.sharers,
         )
-        return KubernetesExecutor(api, Installation(address.installation_id), clock=clock, woken=address.woken)
+        installation = Installation(address.installation_id)
+        return KubernetesExecutor(api, installation, clock=clock, api_networks=api_networks, woken=address.woken)
 
     return connect
