@@ -201,7 +201,7 @@ class Settings:
     audit_heads_url: str = _variable(
         "", store_url, right="a URL that begins with file:///, s3://, gs:// or az://",
         default_text="the folder `audit-heads` in the data folder",
-        text="Where the sealer publishes signed heads, one object each; keep it where the database's role cannot write.",
+        text="Where the sealer publishes signed heads, one object each; the database's role must not write there.",
     )  # fmt: skip
     audit_witness_url: str = _variable(
         "", web_url, right="a URL that begins with http:// or https://", default_text="none",

@@ -1,6 +1,7 @@
 """What became of data that left: an event of intent before the first byte, one of outcome after the last.
 
-The outcome repeats who, what and why from its intent and points at it; the intent stays as it was written.
+The outcome repeats who, what and why from its intent and points at it; the intent stays as it was written. What it says
+of persons stands beside the intent alone.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,9 @@ SWEEP_MAX = 500
 """How many abandoned intents one sweep concludes."""
 
 # What a conclusion says anew; all else it takes over from its intent.
-_ANEW = frozenset({"id", "occurred_at", "outcome", "rows", "bytes", "concludes_id", "mac", "mac_key"})
+_ANEW = frozenset(
+    {"id", "occurred_at", "outcome", "rows", "bytes", "concludes_id", "commitments", "mac", "mac_key", "xid"}
+)
 _TAKEN_OVER = [column.name for column in AuditEvent.__table__.columns if column.name not in _ANEW]
 
 
@@ -45,7 +48,7 @@ async def conclude(
 ) -> UUID | None:
     """Say how an intent ended: COMPLETED or ABORTED, with what really left. None when that has been said already."""
     assert outcome in {Outcome.COMPLETED, Outcome.ABORTED}, "an intent is completed or aborted"
-    intent = await session.get_one(AuditEvent, event_id)
+    intent = (await session.scalars(select(AuditEvent).where(AuditEvent.id == event_id))).one()
     assert intent.outcome == Outcome.STARTED, "only an intent is concluded"
     values: dict[str, Any] = {name: getattr(intent, name) for name in _TAKEN_OVER}
     values |= {
@@ -54,13 +57,17 @@ async def conclude(
         "outcome": outcome.value,
         "rows": rows,
         "bytes": bytes,
+        "commitments": None,
         "concludes_id": event_id,
         **reason_columns(reason),
     }
     statement = (
         insert(AuditEvent)
         .values(sign_event(session, values))
-        .on_conflict_do_nothing(index_elements=[AuditEvent.concludes_id])
+        .on_conflict_do_nothing(
+            index_elements=[AuditEvent.concludes_id, AuditEvent.act_at],
+            index_where=AuditEvent.concludes_id.is_not(None),
+        )
         .returning(AuditEvent.id)
     )
     return (await session.scalars(statement)).one_or_none()
@@ -73,9 +80,13 @@ async def open_intents(
     conclusion = aliased(AuditEvent)
     statement = (
         select(AuditEvent)
-        .where(AuditEvent.outcome == Outcome.STARTED, AuditEvent.occurred_at < older_than)
-        .where(~select(conclusion.id).where(conclusion.concludes_id == AuditEvent.id).exists())
-        .order_by(AuditEvent.occurred_at, AuditEvent.id)
+        .where(AuditEvent.outcome == Outcome.STARTED, AuditEvent.act_at < older_than)
+        .where(
+            ~select(conclusion.id)
+            .where(conclusion.concludes_id == AuditEvent.id, conclusion.act_at == AuditEvent.act_at)
+            .exists()
+        )
+        .order_by(AuditEvent.act_at, AuditEvent.id)
         .limit(maximum)
     )
     return (await session.scalars(statement)).all()

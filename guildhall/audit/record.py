@@ -12,7 +12,8 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from guildhall.audit.mac import AuditKey, compute_mac
-from guildhall.audit.tables import AuditEvent, Outcome
+from guildhall.audit.personal import Commitment, commit_to
+from guildhall.audit.tables import AuditEvent, AuditPersonal, Outcome
 from guildhall.auth.actor import Actor
 from guildhall.auth.authorize import Refused
 from guildhall.auth.permissions import permission_named
@@ -38,6 +39,11 @@ class Facts(TypedDict, total=False):
     before: Mapping[str, Any] | None
     after: Mapping[str, Any] | None
     reason: GuildhallError | None
+    personal: Mapping[UUID, Mapping[str, Any]]
+
+
+PERSONAL = "personal"
+"""Where a composed event carries the values of persons, which go into a table of their own."""
 
 
 async def record(
@@ -51,9 +57,17 @@ async def record(
 
 
 async def add_events(session: AsyncSession, events: Sequence[Mapping[str, Any]]) -> None:
-    """Add composed events to the caller's transaction, in one INSERT: for acts on many things at once."""
-    if events:
-        await session.execute(insert(AuditEvent), [sign_event(session, event) for event in events])
+    """Add composed events to the caller's transaction, each in one INSERT, or many at once in one."""
+    rows = [sign_event(session, event) for event in events]
+    personal = [row for event in events for row in personal_rows(event)]
+    if len(rows) == 1 and personal:
+        both = insert(AuditPersonal).values(personal).add_cte(insert(AuditEvent).values(rows[0]).cte("event"))
+        await session.execute(both)
+        return
+    if rows:
+        await session.execute(insert(AuditEvent), rows)
+    if personal:
+        await session.execute(insert(AuditPersonal), personal)
 
 
 def compose_event(
@@ -63,14 +77,17 @@ def compose_event(
 
     `action` is the permission that was used. Data that leaves is recorded as STARTED here, and concluded afterwards by
     `guildhall.audit.outcomes.conclude`. `before` and `after` hold what a change changed, as `as_json` can say it. For a
-    version name its whole as well, see `ResourceRef`.
+    version name its whole as well, see `ResourceRef`. `personal` is what the event says of persons (names, addresses),
+    by the person's id; it can be erased, as can the caller's own address and justification.
     """
     outcome = facts.get("outcome", Outcome.ALLOWED)
     assert outcome in {Outcome.ALLOWED, Outcome.REFUSED, Outcome.STARTED}, "an outcome is written by `conclude`"
     resources = facts.get("resources", ())
     before, after = facts.get("before"), facts.get("after")
+    personal = _personal_values(actor, facts)
     return {
         "id": new_id(),
+        "act_at": at,
         "occurred_at": at,
         "actor_kind": actor.kind.value,
         "actor_id": actor.id,
@@ -82,18 +99,29 @@ def compose_event(
         "resource_types": [resource.type for resource in resources],
         "resource_ids": [resource.id for resource in resources],
         "purpose": facts.get("purpose"),
-        "justification": facts.get("justification"),
         "access_grant_id": facts.get("access_grant_id"),
         **reason_columns(facts.get("reason")),
         "request_id": actor.request.request_id,
-        "address": actor.request.address,
         "client": None if actor.request.client is None else actor.request.client[:TEXT_CHARACTERS_MAX],
         "rows": facts.get("rows"),
         "bytes": facts.get("bytes"),
         "before": None if before is None else as_json(before),
         "after": None if after is None else as_json(after),
+        "commitments": {person.hex: kept.digest.hex() for person, kept in personal.items()} or None,
         "concludes_id": None,
+        PERSONAL: personal,
     }
+
+
+def _personal_values(actor: Actor, facts: Facts) -> dict[UUID, Commitment]:
+    """The caller's address and words, and what was said of others, each person under a salt of their own."""
+    own = {"address": actor.request.address, "justification": facts.get("justification")}
+    said = {person: as_json(content) for person, content in facts.get("personal", {}).items()}
+    caller = actor.on_behalf_of or actor.id
+    own = {name: value for name, value in own.items() if value is not None}
+    if own:
+        said[caller] = own | said.get(caller, {})
+    return {person: commit_to(content) for person, content in said.items()}
 
 
 async def record_refusal(database: Database, actor: Actor, error: Refused, *, at: datetime, new_id: IdSource) -> UUID:
@@ -118,8 +146,23 @@ def sign_event(session: AsyncSession, values: Mapping[str, Any]) -> dict[str, An
     secret = session.info.get(AUDIT_KEY)
     assert isinstance(secret, bytes), "this session cannot record: take it from a Database that was given the audit key"
     key = AuditKey(secret)
-    named = {**values, "mac_key": key.name}
+    named = {name: value for name, value in values.items() if name != PERSONAL} | {"mac_key": key.name}
     return {**named, "mac": compute_mac(key, named)}
+
+
+def personal_rows(event: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What goes into the table that can be erased."""
+    kept: Mapping[UUID, Commitment] = event[PERSONAL]
+    return [
+        {
+            "event_id": event["id"],
+            "person_id": person,
+            "act_at": event["act_at"],
+            "salt": commitment.salt,
+            "content": commitment.content,
+        }
+        for person, commitment in kept.items()
+    ]
 
 
 def reason_columns(reason: GuildhallError | None) -> dict[str, str | None]:

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Subquery, func, select, true
 from sqlalchemy.orm import aliased
 
-from guildhall.audit.tables import AuditEvent
+from guildhall.audit.tables import AuditEvent, AuditLeaf, AuditPersonal
 from guildhall.auth.actor import Actor
 from guildhall.auth.authorize import team_rows
 
@@ -17,27 +17,43 @@ PERMISSION = "guildhall:audit:read"
 
 # What a conclusion knows better than its intent.
 _CONCLUDED = ("outcome", "rows", "bytes", "reason_code", "reason_message")
+_NOT_SHOWN = frozenset({*_CONCLUDED, "concludes_id", "occurred_at", "act_at", "commitments", "mac_key", "mac", "xid"})
 
 
 def _acts() -> Subquery:
     event = AuditEvent.__table__
     conclusion = aliased(AuditEvent, name="conclusion")
-    shown = [column for column in event.columns if column.name not in _CONCLUDED and column.name != "concludes_id"]
+    caller = aliased(AuditPersonal, name="caller")
+    leaf = aliased(AuditLeaf, name="leaf")
+    shown = [column for column in event.columns if column.name not in _NOT_SHOWN]
     merged = [func.coalesce(getattr(conclusion, name), event.c[name]).label(name) for name in _CONCLUDED]
+    same_caller = caller.person_id == func.coalesce(event.c.on_behalf_of_id, event.c.actor_id)
     return (
-        select(*shown, *merged, conclusion.occurred_at.label("concluded_at"))
+        select(
+            *shown,
+            *merged,
+            event.c.act_at.label("occurred_at"),
+            conclusion.occurred_at.label("concluded_at"),
+            caller.content["justification"].astext.label("justification"),
+            caller.content["address"].astext.label("address"),
+            caller.erased_at.label("erased_at"),
+            leaf.number.label("leaf_number"),
+        )
         .select_from(event)
-        .outerjoin(conclusion, conclusion.concludes_id == event.c.id)
+        .outerjoin(conclusion, (conclusion.concludes_id == event.c.id) & (conclusion.act_at == event.c.act_at))
+        .outerjoin(caller, (caller.event_id == event.c.id) & same_caller & (caller.act_at == event.c.act_at))
+        .outerjoin(leaf, leaf.event_id == event.c.id)
         .where(event.c.concludes_id.is_(None))
         .subquery("acts")
     )
 
 
 ACTS = _acts()
-"""The columns of `AuditEvent` without `concludes_id`, conclusions merged in, and `concluded_at`.
+"""The columns of `AuditEvent`, its conclusion and the caller's own values merged in, `concluded_at`, `leaf_number`.
 
-PostgreSQL flattens it, so that conditions on it use the indexes of the table: on `resource_ids` (GIN), on `actor_id`
-with `occurred_at`, and on `(occurred_at, id)`, which is the order of pages.
+`occurred_at` is the moment by which the table is partitioned. PostgreSQL flattens this, so that conditions on it use
+the indexes of the table: on `resource_ids` (GIN), on `actor_id` with the moment, and on the moment with `id`, which is
+the order of pages.
 """
 
 

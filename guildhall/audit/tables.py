@@ -1,15 +1,49 @@
-"""The audit record: one append-only table."""
+"""The audit record: append-only events by month, the values of persons beside them, and the tree over both.
+
+`audit_events` and `audit_personal` are partitioned by `act_at`; `audit_make_partitions` makes the months ahead, and
+what no month is there for goes into the default partition. The service may INSERT and SELECT; of personal values it may
+take the content away, once.
+"""
 
 import builtins
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, String, Uuid
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    FetchedValue,
+    Index,
+    LargeBinary,
+    SmallInteger,
+    String,
+    Text,
+    Uuid,
+    func,
+    select,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.dialects.postgresql.base import ischema_names
+from sqlalchemy.orm import Mapped, column_property, mapped_column
+from sqlalchemy.types import UserDefinedType
 
 from guildhall.db.base import Base, Id, Timestamp
+
+
+class Xid8(UserDefinedType[str]):
+    """The number of a transaction, which never comes again; as text on our side."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:  # noqa: ANN401 -- SQLAlchemy's signature
+        """Its name in PostgreSQL."""
+        return "xid8"
+
+
+ischema_names["xid8"] = Xid8  # what SQLAlchemy makes of that column when it reads a database
 
 
 class Outcome(StrEnum):
@@ -25,8 +59,11 @@ class Outcome(StrEnum):
 class AuditEvent(Base):
     """One act of one caller under one permission, about one or more resources.
 
-    `resource_types` and `resource_ids` go in pairs. `concludes_id` points from an outcome to its intent, at most once.
-    `mac` authenticates all other columns under the key named in `mac_key`, which the database does not have.
+    `resource_types` and `resource_ids` go in pairs. `concludes_id` points from an outcome to its intent, at most once;
+    `act_at` is the moment of the act, for an outcome that of its intent, so that both lie in one partition.
+    `commitments` holds a salted hash of each person's values, which are in `audit_personal`, by the person's id. `mac`
+    authenticates all other columns but `xid` under the key named in `mac_key`, which the database does not have. `xid`
+    is the transaction that wrote the row: by it the sealer knows what it has not seen.
     """
 
     __tablename__ = "audit_events"
@@ -38,14 +75,49 @@ class AuditEvent(Base):
         CheckConstraint("outcome IN ('ALLOWED', 'REFUSED', 'STARTED', 'COMPLETED', 'ABORTED')", name="outcome"),
         CheckConstraint("cardinality(resource_types) = cardinality(resource_ids)", name="resources_in_pairs"),
         CheckConstraint("(outcome IN ('COMPLETED', 'ABORTED')) = (concludes_id IS NOT NULL)", name="outcome_concludes"),
+        CheckConstraint("concludes_id IS NOT NULL OR act_at = occurred_at", name="act_at_of_intent"),
         CheckConstraint("rows >= 0 AND bytes >= 0", name="counts_not_negative"),
         CheckConstraint("octet_length(mac) = 32", name="mac_is_whole"),
-        Index("ix_audit_events_occurred_at_id", "occurred_at", "id"),
-        Index("ix_audit_events_actor_id_occurred_at", "actor_id", "occurred_at"),
+        Index("ix_audit_events_act_at_id", "act_at", "id"),
+        Index("ix_audit_events_actor_id_act_at", "actor_id", "act_at"),
+        Index(
+            "ix_audit_events_on_behalf_of_id_act_at",
+            "on_behalf_of_id",
+            "act_at",
+            postgresql_where=text("on_behalf_of_id IS NOT NULL"),
+        ),
+        Index(
+            "ix_audit_events_access_grant_id_act_at",
+            "access_grant_id",
+            "act_at",
+            postgresql_where=text("access_grant_id IS NOT NULL"),
+        ),
+        Index(
+            "ix_audit_events_changes",
+            "action",
+            "act_at",
+            postgresql_where=text("permission_class = 'ADMIN_WRITE'"),
+        ),
+        Index(
+            "ix_audit_events_no_grant",
+            "act_at",
+            "id",
+            postgresql_where=text("permission_class = 'DATA_READ' AND access_grant_id IS NULL"),
+        ),
         Index("ix_audit_events_resource_ids", "resource_ids", postgresql_using="gin"),
+        Index("ix_audit_events_xid_id", "xid", "id"),
+        Index(
+            "uq_audit_events_concludes_id",
+            "concludes_id",
+            "act_at",
+            unique=True,
+            postgresql_where=text("concludes_id IS NOT NULL"),
+        ),
+        {"postgresql_partition_by": "RANGE (act_at)"},
     )
 
     id: Mapped[Id]
+    act_at: Mapped[Timestamp] = mapped_column(primary_key=True)
     occurred_at: Mapped[Timestamp]
     actor_kind: Mapped[str]
     actor_id: Mapped[UUID]
@@ -57,17 +129,133 @@ class AuditEvent(Base):
     resource_types: Mapped[list[str]] = mapped_column(ARRAY(String))
     resource_ids: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid(as_uuid=True)))
     purpose: Mapped[str | None]
-    justification: Mapped[str | None]
     access_grant_id: Mapped[UUID | None]
     reason_code: Mapped[str | None]
     reason_message: Mapped[str | None]
     request_id: Mapped[str | None]
-    address: Mapped[str | None]
     client: Mapped[str | None]
     rows: Mapped[int | None] = mapped_column(BigInteger)
     bytes: Mapped[int | None] = mapped_column(BigInteger)
     before: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     after: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
-    concludes_id: Mapped[UUID | None] = mapped_column(ForeignKey("audit_events.id"), unique=True)
+    commitments: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    concludes_id: Mapped[UUID | None]
     mac_key: Mapped[str]
     mac: Mapped[builtins.bytes] = mapped_column(LargeBinary)
+    xid: Mapped[str] = mapped_column(Xid8, server_default=FetchedValue(), deferred=True)
+
+
+class AuditPersonal(Base):
+    """What an event says of one person: their address, their words, their name. Its salted hash is in the event.
+
+    Erased means that `salt` and `content` are gone and `erased_at` says since when; the event and the proof stay.
+    """
+
+    __tablename__ = "audit_personal"
+    __table_args__ = (
+        CheckConstraint("(content IS NULL) = (salt IS NULL)", name="salt_goes_with_content"),
+        CheckConstraint("(content IS NULL) = (erased_at IS NOT NULL)", name="erased_or_there"),
+        Index("ix_audit_personal_person_id", "person_id", postgresql_where=text("content IS NOT NULL")),
+        {"postgresql_partition_by": "RANGE (act_at)"},
+    )
+
+    event_id: Mapped[UUID] = mapped_column(primary_key=True)
+    person_id: Mapped[UUID] = mapped_column(primary_key=True)
+    act_at: Mapped[Timestamp] = mapped_column(primary_key=True)
+    salt: Mapped[builtins.bytes | None] = mapped_column(LargeBinary)
+    content: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    erased_at: Mapped[datetime | None]
+
+
+AuditEvent.justification = column_property(
+    select(AuditPersonal.content["justification"].astext)
+    .where(
+        AuditPersonal.event_id == func.coalesce(AuditEvent.concludes_id, AuditEvent.id),
+        AuditPersonal.act_at == AuditEvent.act_at,
+        AuditPersonal.person_id == func.coalesce(AuditEvent.on_behalf_of_id, AuditEvent.actor_id),
+    )
+    .correlate_except(AuditPersonal)
+    .scalar_subquery()
+)
+
+
+class AuditLeaf(Base):
+    """One leaf of the tree, numbered from zero: `entry` is the SHA-256 of the event's line, see `mac.entry_of`."""
+
+    __tablename__ = "audit_leaves"
+    __table_args__ = (CheckConstraint("octet_length(entry) = 32", name="entry_is_whole"),)
+
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    event_id: Mapped[UUID] = mapped_column(unique=True)
+    act_at: Mapped[Timestamp]
+    entry: Mapped[builtins.bytes] = mapped_column(LargeBinary)
+
+
+class AuditTile(Base):
+    """Up to 256 hashes of one level of the tree, as C2SP tlog-tiles has them; the last one of a level still grows."""
+
+    __tablename__ = "audit_tiles"
+
+    level: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    hashes: Mapped[builtins.bytes] = mapped_column(LargeBinary)
+
+
+class AuditSeal(Base):
+    """How far the record is sealed; one row, whose lock makes one sealer of many.
+
+    All that `sealed_snapshot` sees is sealed. While `pending_snapshot` is set, what it sees is being sealed in the
+    order of (xid, id), up to `pending_xid` and `pending_id`; `anew` asks for every event that has no leaf, whatever its
+    xid. `note` is the signed head of the `size` leaves.
+    """
+
+    __tablename__ = "audit_seal"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    size: Mapped[int] = mapped_column(BigInteger)
+    sealed_snapshot: Mapped[str] = mapped_column(Text)
+    pending_snapshot: Mapped[str | None] = mapped_column(Text)
+    pending_xid: Mapped[str | None] = mapped_column(Text)
+    pending_id: Mapped[UUID | None]
+    anew: Mapped[bool]
+    note: Mapped[str | None] = mapped_column(Text)
+    sealed_at: Mapped[datetime | None]
+
+
+class AuditTreeHead(Base):
+    """A head that was published outside of the database, with the witnesses' signatures that came back."""
+
+    __tablename__ = "audit_tree_heads"
+
+    size: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    note: Mapped[str] = mapped_column(Text)
+    published_at: Mapped[Timestamp]
+
+
+class AuditArchive(Base):
+    """A month that has left for the archive: its events lie in a file of that SHA-256, their leaves stay here.
+
+    `mac` is over all other columns under an audit key, so that nobody passes a deletion off as an archive.
+    """
+
+    __tablename__ = "audit_archives"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    begins_at: Mapped[Timestamp]
+    ends_at: Mapped[Timestamp]
+    events: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str]
+    archived_at: Mapped[Timestamp]
+    mac_key: Mapped[str]
+    mac: Mapped[builtins.bytes] = mapped_column(LargeBinary)
+
+
+class AuditStream(Base):
+    """How far a stream to somebody else's system has come: `next_leaf` is the first that was not delivered."""
+
+    __tablename__ = "audit_streams"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    next_leaf: Mapped[int] = mapped_column(BigInteger)
+    delivered_at: Mapped[Timestamp]

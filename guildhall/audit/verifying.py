@@ -1,51 +1,201 @@
-"""Checking the record against the key: every row as the database has it now must be the one that was written."""
+"""Checking the record: every event against its code and its leaf, the tree against every head that was ever published.
 
+What a check trusts is the audit keys, the seal's keys, and the heads that lie where the database cannot write. All else
+may have been changed by whoever owns the database, and is recomputed.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import RowMapping, Text, func, literal, literal_column, select, tuple_
 
-from guildhall.audit.mac import AuditKey, verify_row
-from guildhall.audit.tables import AuditEvent
+from guildhall.audit.checkpoints import Head, NotACheckpoint, Verifier, open_head
+from guildhall.audit.mac import AuditKeys, entry_of
+from guildhall.audit.merkle import Edge, leaf_hash
+from guildhall.audit.personal import Commitment, agrees
+from guildhall.audit.sealing import COLUMNS, NAMES
+from guildhall.audit.tables import AuditArchive, AuditEvent, AuditLeaf, AuditPersonal, AuditSeal, AuditTreeHead
 from guildhall.db.transaction import Database
 
-PAGE_ROWS = 1_000
-ALTERED_MAX = 100
-"""How many altered events a report names; it counts them all."""
+PAGE_ROWS = 2_000
+NAMED_MAX = 100
+"""How many findings a report names; it counts them all."""
 
 
 @dataclass
 class Verification:
-    """What a check of the whole record found."""
+    """What a check found: how many events there are, and what is wrong, the first findings in words."""
 
-    checked: int = 0
-    altered: int = 0
-    other_key: int = 0
-    named: list[UUID] = field(default_factory=list)
+    sealed: int = 0
+    unsealed: int = 0
+    archived: int = 0
+    heads: int = 0
+    wrong: int = 0
+    named: list[str] = field(default_factory=list)
+
+    def find(self, sentence: str) -> None:
+        """Count a finding, and keep its words while there is room."""
+        self.wrong += 1
+        self.named += [sentence] if len(self.named) < NAMED_MAX else []
 
 
-async def verify_record(database: Database, key: AuditKey) -> Verification:
-    """Check every event, in pages that each take a transaction of their own, so that nothing waits for it.
+async def verify_record(
+    database: Database, keys: AuditKeys, verifiers: Sequence[Verifier], published: Sequence[str]
+) -> Verification:
+    """Check all events, in pages that each take a transaction of their own, so that nothing waits for it.
 
-    An event under another key cannot be checked with this one, and is counted apart. That events are missing is not
-    found: that takes the seal.
+    `published` are the heads from outside of the database: without them a record that was cut, or put back together
+    with its heads, cannot be told from a younger one.
     """
     found = Verification()
-    table = AuditEvent.__table__
-    last: UUID | None = None
-    while True:  # ends at the first page that is not full
-        page = select(*table.columns).order_by(table.c.id).limit(PAGE_ROWS)
-        if last is not None:
-            page = page.where(table.c.id > last)
+    async with database.read() as session:
+        state = await session.get_one(AuditSeal, 1)
+        own = [] if state.note is None else [state.note]
+        own += (await session.scalars(select(AuditTreeHead.note))).all()
+        archives = (await session.execute(select(*AuditArchive.__table__.columns))).mappings().all()
+    archived = {(row["begins_at"], row["ends_at"]) for row in archives if keys.verify(dict(row))}
+    for row in archives:
+        if not keys.verify(dict(row)):
+            found.find(f"The archive {row['name']} was made up: its code does not fit.")
+    heads = _Heads(found, verifiers, [*own, *published])
+    heads.pass_size(Edge())
+    edge = Edge()
+    async for page in _leaves(database, state.size):
+        personal = await _personal_of(database, [row["event_id"] for row in page])
+        for row in page:
+            _check_leaf(found, keys, row, edge.size, personal.get(row["event_id"], {}), archived)
+            edge.append(leaf_hash(row["entry"]))
+            heads.pass_size(edge)
+    heads.end(edge)
+    if edge.size != state.size:
+        found.find(f"There are {edge.size} leaves, and the seal says {state.size}.")
+    found.sealed = edge.size
+    await _check_unsealed(database, keys, state, found)
+    return found
+
+
+class _Heads:
+    """The heads that the tree must lead to, each at its size."""
+
+    def __init__(self, found: Verification, verifiers: Sequence[Verifier], notes: Sequence[str]) -> None:
+        self._found = found
+        self._roots: dict[int, set[bytes]] = {}
+        for note in dict.fromkeys(notes):
+            head = self._opened(note, verifiers)
+            if head is not None:
+                self._roots.setdefault(head.size, set()).add(head.root)
+        found.heads = len(self._roots)
+
+    def _opened(self, note: str, verifiers: Sequence[Verifier]) -> Head | None:
+        try:
+            return open_head(note, verifiers)
+        except NotACheckpoint as error:
+            self._found.find(error.message)
+            return None
+
+    def pass_size(self, edge: Edge) -> None:
+        """Compare, where a head is of the size that the tree has reached."""
+        roots = self._roots.pop(edge.size, None)
+        if roots is not None and roots != {edge.root()}:
+            self._found.find(f"The first {edge.size} leaves do not lead to the head that was signed of them.")
+
+    def end(self, edge: Edge) -> None:
+        """What is left is of more leaves than there are."""
+        if self._roots:
+            self._found.find(
+                f"A head of {max(self._roots)} leaves was signed, and there are {edge.size}: the record was cut, or an "
+                "earlier one was put back."
+            )
+
+
+async def _leaves(database: Database, size: int) -> AsyncIterator[Sequence[RowMapping]]:
+    """Leaves in their order, each with its event where that is still where it was."""
+    event = AuditEvent.__table__
+    joined = (event.c.id == AuditLeaf.event_id) & (event.c.act_at == AuditLeaf.act_at)
+    statement = (
+        select(AuditLeaf.number, AuditLeaf.event_id, AuditLeaf.entry, AuditLeaf.act_at.label("leaf_act_at"), *COLUMNS)
+        .outerjoin(event, joined)
+        .order_by(AuditLeaf.number)
+    )
+    for first in range(0, size, PAGE_ROWS):
+        numbers = AuditLeaf.number.between(first, min(first + PAGE_ROWS, size) - 1)
         async with database.read() as session:
-            rows = [row._asdict() for row in await session.execute(page)]
+            yield (await session.execute(statement.where(numbers))).mappings().all()
+
+
+async def _personal_of(database: Database, event_ids: Sequence[UUID]) -> Mapping[UUID, dict[UUID, AuditPersonal]]:
+    held: dict[UUID, dict[UUID, AuditPersonal]] = {}
+    async with database.read() as session:
+        for row in await session.scalars(select(AuditPersonal).where(AuditPersonal.event_id.in_(event_ids))):
+            held.setdefault(row.event_id, {})[row.person_id] = row
+    return held
+
+
+def _check_leaf(
+    found: Verification,
+    keys: AuditKeys,
+    row: RowMapping,
+    number: int,
+    personal: Mapping[UUID, AuditPersonal],
+    archived: set[tuple[Any, Any]],
+) -> None:
+    if row["number"] != number:
+        found.find(f"Leaf {number} is missing; the next is {row['number']}.")
+    if row["id"] is None:
+        if any(begins <= row["leaf_act_at"] < ends for begins, ends in archived):
+            found.archived += 1
+        else:
+            found.find(f"Event {row['event_id']} (leaf {row['number']}) was deleted.")
+        return
+    event = {name: row[name] for name in NAMES}
+    if entry_of(event) != row["entry"]:
+        found.find(f"Event {row['event_id']} (leaf {row['number']}) is not the one that was sealed.")
+    check_event(found, keys, event, personal)
+
+
+def check_event(
+    found: Verification, keys: AuditKeys, event: Mapping[str, Any], personal: Mapping[UUID, AuditPersonal]
+) -> None:
+    """The event's own code, and the values of persons that it has hashes of."""
+    if not keys.knows(event):
+        found.find(
+            f"Event {event['id']} is under the key {event['mac_key']}, which is not in GUILDHALL_AUDIT_KEY_FILE."
+        )
+    elif not keys.verify(event):
+        found.find(f"Event {event['id']} was altered or made up: its code does not fit.")
+    commitments = event["commitments"] or {}
+    if {person.hex for person in personal} != set(commitments):
+        found.find(f"Event {event['id']} speaks of other persons than the values that are kept for it.")
+    for person, values in personal.items():
+        erased = values.content is None or values.salt is None
+        if not erased and not agrees(commitments, person, Commitment(values.content or {}, values.salt or b"")):
+            found.find(f"Event {event['id']} has other values of the person {person} than were written.")
+
+
+async def _check_unsealed(database: Database, keys: AuditKeys, state: AuditSeal, found: Verification) -> None:
+    """Events without a leaf: those that the seal has not come to yet, and those that it should have had."""
+    event = AuditEvent.__table__
+    without_leaf = ~select(AuditLeaf.number).where(AuditLeaf.event_id == event.c.id).exists()
+    sealed = literal(state.sealed_snapshot, Text).op("::")(literal_column("pg_snapshot"))
+    statement = (
+        select(*COLUMNS, func.pg_visible_in_snapshot(event.c.xid, sealed).label("passed"))
+        .where(without_leaf)
+        .order_by(event.c.id, event.c.act_at)
+        .limit(PAGE_ROWS)
+    )
+    last: tuple[Any, Any] | None = None
+    while True:  # ends at the first page that is not full
+        page = statement if last is None else statement.where(tuple_(event.c.id, event.c.act_at) > tuple_(*last))
+        async with database.read() as session:
+            rows = (await session.execute(page)).mappings().all()
+        personal = await _personal_of(database, [row["id"] for row in rows])
         for row in rows:
-            found.checked += 1
-            if row["mac_key"] != key.name:
-                found.other_key += 1
-            elif not verify_row(key, row):
-                found.altered += 1
-                found.named += [row["id"]] if len(found.named) < ALTERED_MAX else []
+            found.unsealed += 1
+            check_event(found, keys, {name: row[name] for name in NAMES}, personal.get(row["id"], {}))
+            if row["passed"] and not state.anew and state.pending_snapshot is None:
+                found.find(f"Event {row['id']} has no leaf, though the seal has passed it: it was put in afterwards.")
         if len(rows) < PAGE_ROWS:
-            return found
-        last = rows[-1]["id"]
+            return
+        last = rows[-1]["id"], rows[-1]["act_at"]

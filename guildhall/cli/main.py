@@ -61,7 +61,10 @@ def build_parser() -> argparse.ArgumentParser:
     migrate.add_argument(
         "--wait", action="store_true", help="only wait, ten minutes at most, until somebody else has brought it there"
     )
-    add("verify-audit", _verify_audit, "Check that every audit event is as it was written.")
+    sealer = add("sealer", _sealer, "Seal the audit record and publish its signed heads.")
+    sealer.add_argument("--show-key", action="store_true", help="print the verifier keys of the heads, and end")
+    sealer.add_argument("--new-key", action="store_true", help="put a fresh key first, print all of them, and end")
+    add("verify-audit", _verify_audit, "Check that every audit event is as it was written, and that none is missing.")
     add("rotate-credentials-key", _rotate, "Put the credentials of clusters under a fresh key.")
     add("settings", None, "List every setting with its default.")
     bootstrap = add("bootstrap", _bootstrap, "Make the first administrator and a token.")
@@ -96,6 +99,12 @@ async def _api(settings: Settings, options: argparse.Namespace) -> None:
     from guildhall.cli.serving import run_api  # noqa: PLC0415 -- see above
 
     await run_api(settings, options)
+
+
+async def _sealer(settings: Settings, options: argparse.Namespace) -> None:
+    from guildhall.cli.sealing import run_sealer  # noqa: PLC0415 -- see above
+
+    await run_sealer(settings, options)
 
 
 async def _verify_audit(settings: Settings, options: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from guildhall.db.embedded import EmbeddedServer
 from guildhall.db.migrating import current_revision, load_tables, migrate, newest_revision
 from guildhall.db.transaction import Database, DatabaseUnavailable, connect_database
-from guildhall.keys import load_key
+from guildhall.keys import load_keys
 from guildhall.settings import Settings, require_data_dir
 
 
@@ -48,7 +48,7 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
             addresses.service,
             pool_size=settings.database_pool_size,
             statement_seconds=settings.database_statement_seconds,
-            audit_key=load_key(settings.audit_key_file),
+            audit_key=load_keys(settings.audit_key_file)[0],
         )
         try:
             await require_newest_revision(database)

@@ -42,7 +42,7 @@ class TestConclude:
         event_id = await intent(
             session, clock.now(), resources=[resource], access_grant_id=grant, team_id=team, purpose="quality"
         )
-        before = await session.get_one(AuditEvent, event_id)
+        before = (await session.scalars(select(AuditEvent).where(AuditEvent.id == event_id))).one()
         clock.advance(seconds=3)
         outcome_id = await conclude(
             session, event_id, outcome=Outcome.COMPLETED, rows=10, bytes=2_000, at=clock.now(), new_id=new_id

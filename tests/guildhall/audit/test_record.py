@@ -16,8 +16,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from guildhall.audit.mac import AuditKey, verify_row
+from guildhall.audit.personal import Commitment
 from guildhall.audit.record import TEXT_CHARACTERS_MAX, as_json, record, record_refusal
-from guildhall.audit.tables import AuditEvent, Outcome
+from guildhall.audit.tables import AuditEvent, AuditPersonal, Outcome
 from guildhall.auth.actor import Actor, RequestContext, system_actor
 from guildhall.auth.authorize import PermissionRefused, Refused
 from guildhall.auth.resources import ResourceRef
@@ -80,17 +81,24 @@ class TestRecord:
         )  # fmt: skip
         row = await row_of(session, event_id)
         assert verify_row(KEY, row)
-        del row["mac"]
+        commitments = row.pop("commitments")
+        del row["mac"], row["xid"]
         assert row == {
-            "id": event_id, "occurred_at": clock.now(), "actor_kind": "JOB", "actor_id": actor.id,
-            "on_behalf_of_id": ada, "team_id": team, "action": READ, "permission_class": "DATA_READ",
+            "id": event_id, "act_at": clock.now(), "occurred_at": clock.now(), "actor_kind": "JOB",
+            "actor_id": actor.id, "on_behalf_of_id": ada, "team_id": team, "action": READ,
+            "permission_class": "DATA_READ",
             "outcome": "STARTED", "resource_types": ["DatasetVersion", "Dataset"],
-            "resource_ids": [version.id, dataset.id], "purpose": "quality", "justification": "why not",
+            "resource_ids": [version.id, dataset.id], "purpose": "quality",
             "access_grant_id": grant, "reason_code": "CONFLICT",
             "reason_message": shortened("because " + "y" * 3_000), "request_id": "r-1",
-            "address": "192.0.2.7", "client": "x" * TEXT_CHARACTERS_MAX, "rows": 3, "bytes": 4,
+            "client": "x" * TEXT_CHARACTERS_MAX, "rows": 3, "bytes": 4,
             "before": {"a": 1}, "after": {"b": ["2026-01-01"]}, "concludes_id": None, "mac_key": KEY.name,
         }  # fmt: skip
+        (said,) = (await session.scalars(select(AuditPersonal).where(AuditPersonal.event_id == event_id))).all()
+        assert (said.person_id, said.content) == (ada, {"address": "192.0.2.7", "justification": "why not"})
+        assert said.content is not None
+        assert said.salt is not None
+        assert commitments == {ada.hex: Commitment(said.content, said.salt).digest.hex()}
 
     async def test_little_is_enough(self, session: WriteSession, clock: SimulatedClock) -> None:
         event_id = await record(session, WORKER, action=READ, at=clock.now(), new_id=new_id)
@@ -157,7 +165,7 @@ class TestNoRecordNoAct:
                 await record(session, WORKER, action=READ, at=clock.now(), new_id=lambda: twice)
                 await apply_teams(session, WORKER, [TeamSetting(name="quality")], at=clock.now(), new_id=lambda: twice)
 
-        with pytest.raises(DBAPIError, match="pk_audit_events"):
+        with pytest.raises(DBAPIError, match="duplicate key value violates"):
             await act()
         async with fresh_database.read() as session:
             assert (await session.scalars(select(Team))).all() == []
@@ -171,7 +179,7 @@ class TestAppendOnly:
             "UPDATE audit_events SET purpose = 'another'",
             "DELETE FROM audit_events",
             "TRUNCATE audit_events",
-            "INSERT INTO audit_events SELECT * FROM audit_events ON CONFLICT (id) DO UPDATE SET purpose = 'another'",
+            "INSERT INTO audit_events TABLE audit_events ON CONFLICT (id, act_at) DO UPDATE SET purpose = 'another'",
             "ALTER TABLE audit_events DISABLE TRIGGER ALL",
             "DROP TABLE audit_events",
             "SELECT * FROM audit_events FOR UPDATE",

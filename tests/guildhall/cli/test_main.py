@@ -47,7 +47,7 @@ class TestUsage:
         assert run.returncode == 0
         for command in ("all", "api", "worker", "migrate", "bootstrap", "settings"):
             assert re.search(rf"^    {command}\s", run.stdout, re.MULTILINE)
-        assert "sealer" not in run.stdout
+        assert "frobnicate" not in run.stdout
 
     @pytest.mark.parametrize("arguments", [[], ["dance"], ["bootstrap"], ["migrate", "--more"]])
     def test_a_wrong_call_is_told(self, arguments: list[str]) -> None:
