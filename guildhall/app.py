@@ -5,14 +5,16 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+import httpx
 from litestar import Litestar
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from guildhall.auth.attempts import Attempts
 from guildhall.auth.policies import Policies
 from guildhall.auth.standing import Recognised
-from guildhall.clock import Clock, IdSource
+from guildhall.clock import Clock, IdSource, SteadyClock
 from guildhall.clock import new_id as fresh_id
 from guildhall.db.kept_statements import KeptStatements
 from guildhall.db.transaction import Database
@@ -24,13 +26,15 @@ from guildhall.graphql.subscriptions.feed import Feed
 from guildhall.graphql.subscriptions.places import Places
 from guildhall.graphql.subscriptions.stream import Streams
 from guildhall.graphql.trusted import load_trusted_documents
-from guildhall.http import failures, graphql, health
+from guildhall.http import failures, graphql, health, login, tlog
 from guildhall.http.door import Door
 from guildhall.http.graphiql_page import asset_route
 from guildhall.http.hot_path import HotPath
 from guildhall.http.identity import Identity
 from guildhall.http.landing import landing_route
+from guildhall.http.proxies import BehindProxies
 from guildhall.http.requests import RequestReader
+from guildhall.http.signing_in import SignInDesk
 from guildhall.http.watching import Metrics, Watch
 from guildhall.http.websocket import GraphQLSockets
 from guildhall.keys import load_key
@@ -39,6 +43,7 @@ from guildhall.settings import Settings
 from registry.artifacts.tickets import UploadTickets
 from registry.http import desk as artifact_desk
 from registry.http.routes import ROUTES as ARTIFACT_ROUTES
+from registry.minimisation.filtering import Minimiser
 from registry.storage import ArtifactStore
 from scheduler.clusters.kubernetes.probing import KubernetesProber
 from scheduler.clusters.probing import ClusterProber
@@ -76,11 +81,18 @@ def create_app(
     *,
     new_id: IdSource = fresh_id,
     prober: ClusterProber | None = None,
+    issuer_transport: httpx.AsyncBaseTransport | None = None,
 ) -> Application:
     """An application on an open database, which the caller closes after it. Holds no state that another could miss."""
     key = load_key(settings.secret_key_file)
     policies = Policies(database)
-    identity = Identity(database, policies, clock)
+    clock = SteadyClock(clock)
+    attempts = Attempts(settings.failed_sign_ins_per_minute)
+    signing_in = SignInDesk.from_settings(settings, database, clock, new_id, key=key, transport=issuer_transport)
+    identity = Identity(
+        database=database, policies=policies, clock=clock, attempts=attempts, signing_in=signing_in,
+        public_url=settings.public_url,
+    )  # fmt: skip
     store = ArtifactStore.open(settings.artifacts_url)
     tickets = UploadTickets(key)
     services = Services().add(ArtifactStore, store).add(UploadTickets, tickets)
@@ -111,7 +123,7 @@ def create_app(
     )  # fmt: skip
 
     others = Litestar(
-        route_handlers=[*OWN_ROUTES, *ARTIFACT_ROUTES, *RUNNER_ROUTES],
+        route_handlers=[*OWN_ROUTES, *login.ROUTES, *tlog.ROUTES, *ARTIFACT_ROUTES, *RUNNER_ROUTES],
         exception_handlers={HTTPException: failures.refuse, Exception: failures.mask},
         lifespan=[_watching(policies, streams)],
         state=_state(
@@ -121,7 +133,7 @@ def create_app(
         logging_config=None,  # the program sets up logging; Litestar would replace its handlers
     )
     hot_path = HotPath(graphql.GraphQLEndpoint(desk), sockets, others)
-    return Application(Watch(hot_path, metrics, new_id), streams)
+    return Application(BehindProxies(Watch(hot_path, metrics, new_id), settings.trusted_proxies), streams)
 
 
 def _executor(settings: Settings, database: Database) -> Executor:
@@ -174,13 +186,19 @@ def _state(
     metrics: Metrics,
 ) -> State:
     """What the routes behind Litestar need, under the keys that they look for."""
+    minimiser = Minimiser(database, store, clock)
+    database.close_with(minimiser.close)
     return State(
         {
             health.DATABASE_KEY: database,
             health.METRICS_KEY: metrics,
+            login.STATE_KEY: login.LoginDesk(
+                identity=identity, signing_in=identity.signing_in, attempts=identity.attempts, settings=settings
+            ),
             artifact_desk.STATE_KEY: artifact_desk.ArtifactDesk(
                 database=database,
                 store=store,
+                minimiser=minimiser,
                 tickets=tickets,
                 job_inputs=JOB_INPUTS,
                 clock=clock,
@@ -191,6 +209,7 @@ def _state(
             runner_desk.STATE_KEY: runner_desk.RunnerDesk(
                 database=database,
                 store=store,
+                minimiser=minimiser,
                 tickets=tickets,
                 settings=settings,
                 clock=clock,

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from guildhall.audit.outcomes import abort_stale_intents
 from registry.artifacts.sweeping import delete_stored_parts, sweep_uploads
+from registry.minimisation.filtering import sweep_filtered
 from registry.storage import ArtifactStore
 from scheduler.context import SchedulerContext
 
@@ -25,5 +26,9 @@ async def sweep(context: SchedulerContext, store: ArtifactStore) -> None:
     async with context.database.transaction() as session:
         aborted = await abort_stale_intents(session, older_than=at - INTENT_STALE_AFTER, at=at, new_id=context.new_id)
     swept = await sweep_uploads(context.database, store, at=at)
-    if aborted or swept.parts or swept.orphans or swept.staged:
-        logger.info("Swept %s stale intents, %s parts, %s orphans.", aborted, swept.parts, swept.orphans)
+    narrowed = await sweep_filtered(context.database, store, at=at)
+    if aborted or narrowed or swept.parts or swept.orphans or swept.staged:
+        logger.info(
+            "Swept %s stale intents, %s parts, %s orphans, %s narrowed files.",
+            aborted, swept.parts, swept.orphans, narrowed,
+        )  # fmt: skip

@@ -72,6 +72,7 @@ _STEWARD = (
     "registry:access:read",
     "registry:access:decide",
     "registry:access:withdraw",
+    "registry:alert:read",
 )
 _ALLOCATOR = (
     "marketplace:programme:read",
@@ -89,6 +90,7 @@ _AUDITOR = (
     "registry:model:discover",
     "registry:dataset:discover",
     "registry:access:read",
+    "registry:alert:read",
     "marketplace:wallet:read",
     "marketplace:report:read",
     "marketplace:quote:read",
@@ -100,6 +102,7 @@ _ADMINISTRATOR = (
     "registry:model:discover",
     "registry:dataset:discover",
     "registry:access:read",
+    "registry:reviewer:name",
     "registry:purpose:read",
     "registry:purpose:change",
     "marketplace:programme:read",

@@ -1,6 +1,9 @@
-"""Deciding a request, once: a steward of everything concerned, never the requester, approves, narrows or refuses it."""
+"""Deciding a request, once: a steward of everything concerned, never the requester, approves, narrows or refuses it.
 
-from collections.abc import Collection, Sequence
+RESTRICTED data needs two stewards, and a model of a risk tier with named reviewers one of each kind of them as well.
+"""
+
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -15,21 +18,30 @@ from guildhall.auth.resources import ResourceRef
 from guildhall.clock import IdSource
 from guildhall.db.locks import lock_rows
 from guildhall.db.transaction import ReadSession, WriteSession
-from guildhall.errors import Conflict, Invalid, NotFound
+from guildhall.errors import Conflict, NotFound
+from registry.access.approvals import (
+    Approver,
+    add_approval,
+    approved_extent,
+    load_approvals,
+    still_missing,
+)
 from registry.access.facts import Guarded, load_guarded
 from registry.access.naming import KIND_OF, TYPE_OF
+from registry.access.narrowing import Extent, Narrowing, NothingLeft, narrow_extent
 from registry.access.needs import ends_at
-from registry.access.requests import require_duration
+from registry.access.reviewers import reviews_needed
 from registry.access.tables import (
     AccessGrant,
     AccessGrantResource,
     AccessRequest,
     AccessRequestResource,
     AccessRequestState,
+    Capacity,
+    ReviewSubject,
 )
 from registry.access.visibility import visible_access_requests
-from registry.datasets.stewards import require_steward
-from registry.datasets.tables import DatasetVersion
+from registry.datasets.stewards import require_steward, stewarded
 from registry.texts import require_text
 
 DECIDE = "registry:access:decide"
@@ -48,18 +60,6 @@ class RequesterCannotDecide(Refused):
     code = "REQUESTER_CANNOT_DECIDE"
 
 
-class InvalidNarrowing(Invalid):
-    """A narrowing that is wider than what was asked for."""
-
-    code = "INVALID_NARROWING"
-
-
-class NothingLeft(Invalid):
-    """An approval that would open nothing."""
-
-    code = "NOTHING_TO_APPROVE"
-
-
 class DecisionKind(StrEnum):
     """What a steward can say."""
 
@@ -67,18 +67,9 @@ class DecisionKind(StrEnum):
     REFUSE = "REFUSE"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Narrowing:
-    """What of a request is approved: less time, only some of its resources (or versions of them), only some columns."""
-
-    duration_seconds: int | None = None
-    resources: Sequence[ResourceRef] | None = None
-    columns: Sequence[str] | None = None
-
-
 @dataclass(frozen=True)
 class Decided:
-    """The request, and the grant where it was approved."""
+    """The request, and the grant where everybody who has to has approved it."""
 
     access_request_id: UUID
     access_grant_id: UUID | None
@@ -97,25 +88,36 @@ async def decide_access(
 ) -> Decided:
     """Approve or refuse; a refusal has to give its reason. A grant counts from now, and ends by itself.
 
+    Where more than one person has to approve, the grant comes with the last of them; any of them refuses for all.
     Raises NotFound, RequesterCannotDecide, StewardRequired, AlreadyDecided, InvalidNarrowing, NothingLeft.
     """
     request = await _lock(session, actor, access_request_id)
     named = await _named(session, request.id)
     guarded = await load_guarded(session, named)
-    await _require_decider(session, actor, request, guarded.values())
+    reviewed = await reviews_needed(session, named)
+    capacity = await _require_decider(session, actor, request, guarded.values(), reviewed)
     if request.state != AccessRequestState.PENDING:
         raise AlreadyDecided(f"This request was {request.state.lower()} already.", field="accessRequestId")
     refused = decision is DecisionKind.REFUSE
     text = require_text(reason, "reason", characters_max=REASON_CHARACTERS_MAX, empty_allowed=not refused)
-    grant = None if refused else await _grant(session, actor, request, named, narrow, at=at, new_id=new_id)
-    request.state = AccessRequestState.REFUSED if refused else AccessRequestState.APPROVED
-    request.decided_at = at
-    request.decided_by = actor.id
-    request.decision_reason = text or None
+    before = await load_approvals(session, request.id)
+    if not refused and any(approval.user_id == actor.id for approval in before):
+        message = "You have approved this request already; it waits for somebody else."
+        raise AlreadyDecided(message, field="accessRequestId")
+    after: dict[str, object] = {"accessRequestId": request.id, "reason": text or None}
+    grant: AccessGrant | None = None
+    if refused:
+        _close(request, actor, AccessRequestState.REFUSED, text, at)
+    else:
+        extent = await narrow_extent(session, approved_extent(request, named, before), narrow)
+        await add_approval(session, request.id, actor.id, capacity, extent, reason=text or None, at=at)
+        missing = still_missing(request, guarded.values(), reviewed, [*before, Approver(actor.id, capacity)])
+        after |= {"approvals": len(before) + 1, "missing": missing, **_as_json(extent)}
+        if not missing:
+            grant = await _grant(session, actor, request, extent, at=at, new_id=new_id)
+            _close(request, actor, AccessRequestState.APPROVED, text, at)
+            after |= {"validTo": grant.valid_to}
     await session.flush()
-    after: dict[str, object] = {"accessRequestId": request.id, "state": request.state, "reason": text or None}
-    if grant is not None:
-        after |= {"validTo": grant.valid_to, "columns": grant.columns}
     await record(
         session,
         actor,
@@ -126,11 +128,28 @@ async def decide_access(
         justification=request.justification,
         access_grant_id=None if grant is None else grant.id,
         before={"state": AccessRequestState.PENDING},
-        after=after,
+        after={**after, "state": request.state},
         at=at,
         new_id=new_id,
     )
     return Decided(request.id, None if grant is None else grant.id)
+
+
+def _close(request: AccessRequest, actor: Actor, state: AccessRequestState, text: str, at: datetime) -> None:
+    request.state = state
+    request.decided_at = at
+    request.decided_by = actor.id
+    request.decision_reason = text or None
+
+
+def _as_json(extent: Extent) -> dict[str, object]:
+    limits = extent.sample
+    return {
+        "durationSeconds": extent.duration_seconds,
+        "columns": extent.columns,
+        "firstRows": None if limits is None else limits.first_rows,
+        "sampleMillionths": None if limits is None else limits.millionths,
+    }
 
 
 async def _lock(session: WriteSession, actor: Actor, request_id: UUID) -> AccessRequest:
@@ -152,11 +171,19 @@ async def _named(session: ReadSession, request_id: UUID) -> list[ResourceRef]:
 
 
 async def _require_decider(
-    session: ReadSession, actor: Actor, request: AccessRequest, guarded: Collection[Guarded]
-) -> None:
-    """A steward of every data set that the resources come from now, which may be more than when it was asked."""
+    session: ReadSession,
+    actor: Actor,
+    request: AccessRequest,
+    guarded: Collection[Guarded],
+    reviewed: Mapping[ReviewSubject, Collection[UUID]],
+) -> Capacity:
+    """A steward of every data set that the resources come from now, or a reviewer whom the risk of a model asks for."""
     dataset_ids = frozenset[UUID]().union(*(facts.deciding_datasets for facts in guarded))
-    await require_steward(session, actor, sorted(dataset_ids), permission=DECIDE, team_id=request.beneficiary_team_id)
+    reviews = any(actor.id in people for people in reviewed.values())
+    if not reviews or await stewarded(session, actor, dataset_ids) >= dataset_ids:
+        team_id = request.beneficiary_team_id
+        await require_steward(session, actor, sorted(dataset_ids), permission=DECIDE, team_id=team_id)
+        reviews = False
     if actor.id in {request.requester_id, request.beneficiary_user_id}:
         raise RequesterCannotDecide(
             "Nobody decides about their own request for access: another steward has to.",
@@ -165,29 +192,14 @@ async def _require_decider(
             team_id=request.beneficiary_team_id,
             purpose=request.purpose,
         )
+    return Capacity.REVIEWER if reviews else Capacity.STEWARD
 
 
 async def _grant(
-    session: WriteSession,
-    actor: Actor,
-    request: AccessRequest,
-    named: Sequence[ResourceRef],
-    narrow: Narrowing | None,
-    *,
-    at: datetime,
-    new_id: IdSource,
+    session: WriteSession, actor: Actor, request: AccessRequest, extent: Extent, *, at: datetime, new_id: IdSource
 ) -> AccessGrant:
-    narrow = narrow or Narrowing()
-    seconds = request.duration_seconds
-    if narrow.duration_seconds is not None:
-        require_duration(narrow.duration_seconds, field="narrow.durationSeconds")
-        if narrow.duration_seconds > seconds:
-            raise InvalidNarrowing(f"Only {seconds} seconds were asked for.", field="narrow.durationSeconds")
-        seconds = narrow.duration_seconds
-    granted = await _narrowed(session, named, narrow.resources)
-    facts = await load_guarded(session, granted)
-    columns = await _narrowed_columns(session, granted, narrow.columns)
-    valid_to = ends_at(facts.values(), at, seconds)
+    facts = await load_guarded(session, extent.resources)
+    valid_to = ends_at(facts.values(), at, extent.duration_seconds)
     _require_something_left(request, facts.values(), valid_to, at)
     grant = AccessGrant(
         id=new_id(),
@@ -197,7 +209,9 @@ async def _grant(
         beneficiary_user_id=request.beneficiary_user_id,
         purpose=request.purpose,
         justification=request.justification,
-        columns=columns,
+        columns=None if extent.columns is None else list(extent.columns),
+        first_rows=None if extent.sample is None else extent.sample.first_rows,
+        sample_millionths=None if extent.sample is None else extent.sample.millionths,
         valid_from=at,
         valid_to=valid_to,
         approved_by=actor.id,
@@ -207,50 +221,10 @@ async def _grant(
     await session.flush()
     rows = [
         {"grant_id": grant.id, "resource_kind": KIND_OF[resource.type], "resource_id": resource.id}
-        for resource in granted
+        for resource in extent.resources
     ]
     await session.execute(insert(AccessGrantResource), rows)
     return grant
-
-
-async def _narrowed(
-    session: ReadSession, named: Sequence[ResourceRef], narrowed: Sequence[ResourceRef] | None
-) -> list[ResourceRef]:
-    """The resources to grant: those asked for, or fewer, or versions of a data set that was asked for as a whole."""
-    if narrowed is None:
-        return list(named)
-    chosen = list(dict.fromkeys(narrowed))
-    wholes = [resource.id for resource in named if resource.type == "Dataset"]
-    others = [resource.id for resource in chosen if resource.type == "DatasetVersion"]
-    statement = select(DatasetVersion.id).where(DatasetVersion.id.in_(others), DatasetVersion.dataset_id.in_(wholes))
-    versions = set((await session.scalars(statement)).all())
-    for number, resource in enumerate(chosen):
-        if resource not in named and resource.id not in versions:
-            raise InvalidNarrowing("This was not asked for.", field=f"narrow.resourceIds[{number}]")
-    if not chosen:
-        raise NothingLeft(
-            "An approval opens at least one resource. Refuse the request instead.", field="narrow.resourceIds"
-        )
-    return chosen
-
-
-async def _narrowed_columns(
-    session: ReadSession, granted: Sequence[ResourceRef], columns: Sequence[str] | None
-) -> list[str] | None:
-    """The columns to grant, all of which must be in the data; a model's bytes cannot be told apart by column."""
-    if columns is None:
-        return None
-    if any(resource.type == "ModelVersion" for resource in granted):
-        raise InvalidNarrowing("A model version cannot be narrowed to columns.", field="narrow.columns")
-    ids = [resource.id for resource in granted]
-    statement = select(DatasetVersion.columns).where(DatasetVersion.id.in_(ids) | DatasetVersion.dataset_id.in_(ids))
-    known = {column["name"] for version in await session.scalars(statement) for column in version}
-    for number, name in enumerate(columns):
-        if name not in known:
-            raise InvalidNarrowing(f"There is no column {name!r} in this data.", field=f"narrow.columns[{number}]")
-    if not columns:
-        raise NothingLeft("An approval opens at least one column. Refuse the request instead.", field="narrow.columns")
-    return sorted(set(columns))
 
 
 def _require_something_left(

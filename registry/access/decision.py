@@ -3,6 +3,7 @@
 The rule is `decide`, pure over what `facts.py` loaded. PUBLIC goes to everybody who is signed in, INTERNAL to whoever
 belongs to a team, both within the visibility. CONFIDENTIAL and RESTRICTED go by access grant alone, whoever owns them.
 A model version is guarded by what it was made from: a grant to itself opens it, or grants to all of its sources do.
+A grant that was narrowed to columns or rows opens files with a filter, which whoever lets bytes out applies.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -15,6 +16,7 @@ from guildhall.auth.resources import ResourceRef
 from guildhall.db.transaction import ReadSession
 from registry.access.facts import Grant, Guarded, GuardedSource, load_grants, load_guarded
 from registry.datasets.tables import Classification, Visibility
+from registry.minimisation.filters import DataFilter
 
 BY_ROLE = frozenset({Classification.PUBLIC, Classification.INTERNAL})
 READ_PERMISSIONS = {
@@ -37,7 +39,7 @@ class Reason:
 class AccessDecision:
     """Whether, and under which grant and for which purpose; `ends_at` is when that grant ends at the latest.
 
-    `team_id` is the team that the grant is for.
+    `team_id` is the team that the grant is for. With `limits` only what they leave of the files may leave.
     """
 
     allowed: bool
@@ -46,6 +48,7 @@ class AccessDecision:
     purpose: str | None = None
     justification: str | None = None
     ends_at: datetime | None = None
+    limits: DataFilter | None = None
     reason: Reason | None = None
 
 
@@ -143,25 +146,31 @@ def _by_grant(facts: Guarded, grants: Sequence[Grant], purpose: str | None, at: 
                 purpose=wanted,
                 justification=opened_by.justification,
                 ends_at=opened_by.valid_to,
+                limits=opened_by.limits if opened_by.opens(facts.own_keys) else None,
             )
     return AccessDecision(allowed=False, reason=_why_not(facts, permitted, live, purpose, at))
 
 
 def _opening(facts: Guarded, fitting: Sequence[Grant]) -> Grant | None:
-    """The grant that opens the resource: of those for itself the last to end, of those for its sources the first."""
-    own = [grant for grant in fitting if grant.opens(facts.own_keys, facts.columns)]
+    """The grant that opens the resource: of those for itself the most generous, of those for its sources the first."""
+    own = [grant for grant in fitting if grant.opens(facts.own_keys)]
     if own:
-        return max(own, key=lambda grant: grant.valid_to)
+        return max(own, key=lambda grant: (grant.generosity, grant.valid_to))
     if not facts.sources:
         return None
-    found = [_for_source(source, fitting) for source in facts.sources]
+    found = [_for_source(facts, source, fitting) for source in facts.sources]
     opened = [grant for grant in found if grant is not None]
     return min(opened, key=lambda grant: grant.valid_to) if len(opened) == len(found) else None
 
 
-def _for_source(source: GuardedSource, fitting: Sequence[Grant]) -> Grant | None:
+def _for_source(facts: Guarded, source: GuardedSource, fitting: Iterable[Grant]) -> Grant | None:
+    """A narrowed grant opens what a team made itself, from what it was given; it opens no model of the whole data."""
     keys = frozenset({source.dataset_id, source.version_id})
-    opening = [grant for grant in fitting if grant.opens(keys, source.columns)]
+    opening = [
+        grant
+        for grant in fitting
+        if grant.opens(keys) and (grant.covers(source.columns) or grant.team_id == facts.team_id)
+    ]
     return max(opening, key=lambda grant: grant.valid_to) if opening else None
 
 
@@ -182,8 +191,8 @@ def _why_not(
     """The nearest miss, then how to ask."""
     ask = how_to_ask(facts)
     relevant = [grant for grant in live if grant.resource_ids & facts.grant_keys]
-    if any(grant.columns is not None and grant.purpose in {None, purpose or grant.purpose} for grant in relevant):
-        message = f"Your access grant is for some columns only, and these files hold others. {ask}"
+    if any(grant.limits is not None and grant.purpose in {None, purpose or grant.purpose} for grant in relevant):
+        message = f"Your access grant is for some columns or rows only, and this was made from more of them. {ask}"
         return Reason("COLUMNS_NOT_GRANTED", message)
     other = sorted({grant.purpose for grant in relevant if grant.purpose not in {None, purpose}} - {None}, key=str)
     if purpose is not None and other:

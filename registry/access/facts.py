@@ -14,6 +14,7 @@ from registry.access.sources import SourceRow, restricting_sources
 from registry.access.tables import AccessGrant, AccessGrantResource
 from registry.datasets.stewards import steward_emails
 from registry.datasets.tables import Dataset, DatasetVersion, DatasetVersionState
+from registry.minimisation.filters import DataFilter, data_filter
 from registry.models.tables import Model, ModelVersion
 
 
@@ -26,7 +27,7 @@ class Grant:
     resource_ids: frozenset[UUID]
     purpose: str | None
     justification: str
-    columns: frozenset[str] | None
+    limits: DataFilter | None
     valid_from: datetime
     valid_to: datetime
     withdrawn_at: datetime | None
@@ -40,9 +41,26 @@ class Grant:
         """Whether it counts at that moment."""
         return self.valid_from <= at < self.ends_at
 
-    def opens(self, keys: frozenset[UUID], columns: frozenset[str]) -> bool:
-        """Whether it is for one of these, and for all the columns that are in the files."""
-        return bool(self.resource_ids & keys) and (self.columns is None or columns <= self.columns)
+    def opens(self, keys: frozenset[UUID]) -> bool:
+        """Whether it is for one of these; where `limits` are set, for no more of it than those let through."""
+        return bool(self.resource_ids & keys)
+
+    def covers(self, columns: frozenset[str]) -> bool:
+        """Whether the limits, if any, leave all of a version with these columns. Of unknown columns they leave less."""
+        limits = self.limits
+        if limits is None:
+            return True
+        return limits.sample is None and bool(columns) and limits.columns is not None and columns <= limits.columns
+
+    @property
+    def generosity(self) -> tuple[bool, bool, int, bool, int]:
+        """Orders grants by how much they let through: everything, then all columns, then more columns, then rows."""
+        limits = self.limits
+        if limits is None:
+            return (True, True, 0, True, 0)
+        rows = limits.sample
+        size = 0 if rows is None else rows.first_rows or rows.millionths or 0
+        return (False, limits.columns is None, len(limits.columns or ()), rows is None, size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +74,7 @@ class GuardedSource:
 
 @dataclass(frozen=True, kw_only=True)
 class Guarded:
-    """One resource as the rule sees it. `permitted_purposes` None: no limits. `columns`: those that its files hold."""
+    """One resource as the rule sees it. `permitted_purposes` None: no limits."""
 
     resource: ResourceRef
     team_id: UUID
@@ -67,7 +85,6 @@ class Guarded:
     ready: bool
     own_keys: frozenset[UUID]
     dataset_id: UUID | None = None
-    columns: frozenset[str] = frozenset()
     sources: tuple[GuardedSource, ...] = ()
     stewards: tuple[str, ...] = ()
 
@@ -128,7 +145,7 @@ async def load_grants(
             resource_ids=frozenset(named[grant.id]),
             purpose=grant.purpose,
             justification=grant.justification,
-            columns=None if grant.columns is None else frozenset(grant.columns),
+            limits=data_filter(grant.columns, grant.first_rows, grant.sample_millionths),
             valid_from=grant.valid_from,
             valid_to=grant.valid_to,
             withdrawn_at=grant.withdrawn_at,
@@ -205,7 +222,6 @@ def _of_dataset(
         ready=version is None or version.state == DatasetVersionState.READY,
         own_keys=frozenset({dataset.id} if version is None else {dataset.id, version.id}),
         dataset_id=dataset.id,
-        columns=frozenset() if version is None else column_names(version.columns),
         stewards=tuple(stewards.get(dataset.id, ())),
     )
 

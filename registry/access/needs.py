@@ -13,8 +13,8 @@ from guildhall.db.transaction import ReadSession
 from guildhall.errors import Conflict, Invalid, InvalidInput, Problem
 from registry.access.decision import BY_ROLE, decide
 from registry.access.facts import Guarded, load_grants
-from registry.access.tables import AccessRequest, AccessRequestResource, AccessRequestState
-from registry.datasets.tables import DatasetSteward
+from registry.access.tables import AccessBasis, AccessRequest, AccessRequestResource, AccessRequestState
+from registry.datasets.tables import Classification, DatasetSteward
 
 
 class AlreadyGranted(Conflict):
@@ -76,11 +76,15 @@ async def require_not_granted(
     at: datetime,
     until: datetime,
 ) -> None:
-    """Raises AlreadyGranted where grants cover everything for the purpose until then; for longer it is a renewal."""
+    """Raises AlreadyGranted where grants cover everything for the purpose until then; for longer it is a renewal.
+
+    A grant that was narrowed to columns or rows covers less than what is asked for.
+    """
     keys = {key for facts in guarded for key in facts.grant_keys}
     grants = await load_grants(session, actor_user_id=reader.user_id, team_ids=reader.team_ids, resource_ids=keys)
     decisions = [decide(facts, grants, team_ids=reader.team_ids, purpose=purpose, at=at) for facts in guarded]
-    ends = [decision.ends_at for decision in decisions if decision.allowed and decision.ends_at is not None]
+    whole = [decision for decision in decisions if decision.allowed and decision.limits is None]
+    ends = [decision.ends_at for decision in whole if decision.ends_at is not None]
     if len(ends) < len(decisions) or min(ends) < until:
         return
     raise AlreadyGranted(
@@ -111,23 +115,35 @@ async def require_not_asked(
             raise AlreadyRequested("The same request waits for the stewards' decision already.", field="resourceIds")
 
 
-async def require_somebody_decides(session: ReadSession, requester_id: UUID, dataset_ids: Collection[UUID]) -> None:
-    """Raises NobodyCanDecide unless one person other than the requester is a steward of all the data sets."""
+async def require_somebody_decides(
+    session: ReadSession, concerned: Collection[UUID], dataset_ids: Collection[UUID], *, people: int
+) -> None:
+    """Raises NobodyCanDecide unless so many people, none of those concerned, are stewards of all the data sets."""
     statement = (
         select(DatasetSteward.user_id)
         .join(User, User.id == DatasetSteward.user_id)
         .where(DatasetSteward.dataset_id.in_(sorted(dataset_ids)))
-        .where(User.deactivated_at.is_(None), User.id != requester_id)
+        .where(User.deactivated_at.is_(None), User.id.not_in(sorted(concerned)))
         .group_by(DatasetSteward.user_id)
         .having(func.count() == len(dataset_ids))
-        .limit(1)
+        .limit(people)
     )
-    if not dataset_ids or await session.scalar(statement) is None:
+    found = (await session.scalars(statement)).all() if dataset_ids else ()
+    if len(found) < people:
+        who = (
+            "No one person but you is a steward" if people == 1 else "Restricted data needs two people who are stewards"
+        )
         raise NobodyCanDecide(
-            "No one person but you is a steward of everything named here. Ask for each data set by itself, "
+            f"{who} of everything named here. Ask for each data set by itself, "
             "or ask an administrator to name a further steward.",
             field="resourceIds",
         )
+
+
+def stewards_needed(basis: str, guarded: Collection[Guarded]) -> int:
+    """Two for RESTRICTED data; for the owning team's own request the registrar is the first person already."""
+    restricted = any(facts.classification == Classification.RESTRICTED for facts in guarded)
+    return 2 if restricted and basis == AccessBasis.REQUEST else 1
 
 
 def ends_at(guarded: Collection[Guarded], at: datetime, duration_seconds: int) -> datetime:

@@ -1,6 +1,7 @@
 """Opening one file for reading: is it there for the caller, may they read it, and what the audit record says of it."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -14,15 +15,19 @@ from guildhall.auth.resources import ResourceRef
 from guildhall.auth.subjects import ActorKind
 from guildhall.clock import IdSource
 from guildhall.db.transaction import ReadSession, WriteSession
-from guildhall.errors import NotFound
+from guildhall.errors import Conflict, NotFound
 from registry.access.decision import READ_PERMISSIONS, AccessDecision, Reason, decide_read, reading_teams
 from registry.access.jobs import JobInputs
 from registry.access.tables import AccessGrant
+from registry.artifacts.completing import blob_key
 from registry.artifacts.owners import OwnerRef
 from registry.artifacts.packages import READ as READ_PACKAGE
 from registry.artifacts.tables import Artifact, ArtifactState, OwnerKind, Package
 from registry.datasets.lookup import visible_datasets
 from registry.datasets.tables import Dataset, DatasetVersion
+from registry.minimisation.cutting import Uncuttable
+from registry.minimisation.filtering import Filtered, Minimiser, WholeFile
+from registry.minimisation.filters import DataFilter
 from registry.models.lookup import visible_models
 from registry.models.tables import Model, ModelVersion
 
@@ -37,9 +42,14 @@ class AccessRefused(Refused):
 
 @dataclass(frozen=True, kw_only=True)
 class OpenedFile:
-    """A file that may be read, and why. `action`, `resources` and the rest are what the audit events about it name."""
+    """A file that may be read, and why. `action`, `resources` and the rest are what the audit events about it name.
+
+    Where `limits` are set, only what they leave may leave; once that is made, `key`, size, digest and rows are its own,
+    and `whole_sha256` names what it was cut out of.
+    """
 
     artifact_id: UUID
+    key: str
     path: str
     size_bytes: int
     sha256: str
@@ -51,6 +61,14 @@ class OpenedFile:
     purpose: str | None
     justification: str | None
     grant_id: UUID | None
+    limits: DataFilter | None = None
+    whole_sha256: str | None = None
+
+
+class AccessChanged(Conflict):
+    """Between preparing the file and sending it, access became another one."""
+
+    code = "ACCESS_CHANGED"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +107,7 @@ async def open_file(
         raise _refusal(actor, owner, row.path, decision.reason, purpose)
     return OpenedFile(
         artifact_id=row.id,
+        key=blob_key(row.sha256),
         path=row.path,
         size_bytes=row.size_bytes,
         sha256=row.sha256,
@@ -100,6 +119,58 @@ async def open_file(
         purpose=decision.purpose,
         justification=decision.justification,
         grant_id=decision.grant_id,
+        limits=decision.limits,
+    )
+
+
+async def minimised(minimiser: Minimiser, file: OpenedFile) -> OpenedFile:
+    """The file as it may leave: itself, or what its limits leave of it. Raises AccessRefused where it cannot be cut."""
+    if file.limits is None:
+        return file
+    whole = WholeFile(artifact_id=file.artifact_id, path=file.path, size_bytes=file.size_bytes, sha256=file.sha256)
+    try:
+        part = await minimiser.filtered(whole, file.limits)
+    except Uncuttable as error:
+        raise not_cut(
+            error,
+            file.path,
+            permission=file.action,
+            resources=file.resources,
+            team_id=file.team_id,
+            purpose=file.purpose,
+        ) from error
+    return _part_of(file, part)
+
+
+def not_cut(
+    error: Uncuttable,
+    path: str,
+    *,
+    permission: str,
+    resources: Sequence[ResourceRef],
+    team_id: UUID | None,
+    purpose: str | None,
+) -> AccessRefused:
+    """The refusal of a file that a narrowed grant opens and that cannot be narrowed: never sent whole instead."""
+    return AccessRefused(
+        f"Your access grant is for some columns or rows only, and {path} cannot be cut to them. {error.message} "
+        "Ask the stewards for access to the whole of it with requestAccess.",
+        permission=permission,
+        resources=resources,
+        team_id=team_id,
+        purpose=purpose,
+        details={"reason": error.code},
+    )
+
+
+def _part_of(file: OpenedFile, part: Filtered) -> OpenedFile:
+    return replace(
+        file,
+        key=part.key,
+        size_bytes=part.size_bytes,
+        sha256=part.sha256,
+        rows=part.rows,
+        whole_sha256=file.sha256,
     )
 
 
@@ -108,11 +179,24 @@ async def open_again(
 ) -> OpenedFile:
     """Decide again in the transaction that announces the read; raises as `open_file` does.
 
-    The grant that it goes by is held until the commit, so a withdrawal is either seen here or comes after the intent.
+    What was cut meanwhile stays as it is. The grant that it goes by is held until the commit, so a withdrawal is either
+    seen here or comes after the intent.
     """
     if file.grant_id is not None:
         await session.execute(select(AccessGrant.id).where(AccessGrant.id == file.grant_id).with_for_update(read=True))
-    return await open_file(session, actor, file.artifact_id, job_inputs=job_inputs, at=at)
+    again = await open_file(session, actor, file.artifact_id, job_inputs=job_inputs, at=at)
+    if again.limits != file.limits:
+        raise AccessChanged("What you may read of this file has just changed. Ask for it again.")
+    if file.whole_sha256 is None:
+        return again
+    return replace(
+        again,
+        key=file.key,
+        size_bytes=file.size_bytes,
+        sha256=file.sha256,
+        rows=file.rows,
+        whole_sha256=file.whole_sha256,
+    )
 
 
 async def record_intent(
@@ -131,6 +215,7 @@ async def record_intent(
         access_grant_id=file.grant_id,
         rows=file.rows if size_bytes == file.size_bytes else None,
         bytes=size_bytes,
+        after=None if file.limits is None else {"limits": file.limits.as_json(), "sha256": file.sha256},
         at=at,
         new_id=new_id,
     )

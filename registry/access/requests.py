@@ -24,6 +24,7 @@ from registry.access.needs import (
     require_not_asked,
     require_not_granted,
     require_somebody_decides,
+    stewards_needed,
 )
 from registry.access.tables import (
     AccessBasis,
@@ -102,7 +103,9 @@ async def request_access(
     await require_not_granted(session, reader, guarded.values(), purpose=purpose, at=at, until=until)
     await require_not_asked(session, reader, named, purpose=purpose)
     dataset_ids = frozenset[UUID]().union(*(facts.deciding_datasets for facts in guarded.values()))
-    await require_somebody_decides(session, actor.id, dataset_ids)
+    concerned = {actor.id} if reader.user_id is None else {actor.id, reader.user_id}
+    people = stewards_needed(AccessBasis.REQUEST, guarded.values())
+    await require_somebody_decides(session, concerned, dataset_ids, people=people)
     request = AccessRequest(
         id=new_id(),
         basis=AccessBasis.REQUEST,

@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, CheckConstraint, ForeignKey, Index, String
+from sqlalchemy import ARRAY, BigInteger, CheckConstraint, ForeignKey, Index, String, Uuid
 from sqlalchemy.orm import Mapped, mapped_column
 
 from guildhall.db.base import Base, Id, Timestamp
@@ -93,11 +93,61 @@ class AccessRequestSource(Base):
     dataset_id: Mapped[UUID] = mapped_column(ForeignKey("datasets.id"), primary_key=True, index=True)
 
 
+class Capacity(StrEnum):
+    """As what somebody approves: as a steward of the data, or as a reviewer whom a model's risk tier asks for."""
+
+    STEWARD = "STEWARD"
+    REVIEWER = "REVIEWER"
+
+
+class ReviewSubject(StrEnum):
+    """What a named reviewer looks at."""
+
+    ETHICS = "ETHICS"
+    DOMAIN = "DOMAIN"
+
+
+class RiskReviewer(Base):
+    """A person whose approval, or that of another of the same subject, access to models of this risk tier needs."""
+
+    __tablename__ = "risk_reviewers"
+    __table_args__ = (
+        CheckConstraint("risk_tier IN ('LOW', 'LIMITED', 'HIGH')", name="risk_tier"),
+        CheckConstraint("subject IN ('ETHICS', 'DOMAIN')", name="subject"),
+    )
+
+    risk_tier: Mapped[str] = mapped_column(primary_key=True)
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"), primary_key=True, index=True)
+    added_by: Mapped[UUID]
+    added_at: Mapped[Timestamp]
+
+
+class AccessApproval(Base):
+    """One person's approval of a request: with the extent to which all who approved so far agree."""
+
+    __tablename__ = "access_approvals"
+    __table_args__ = (CheckConstraint("capacity IN ('STEWARD', 'REVIEWER')", name="capacity"),)
+
+    request_id: Mapped[UUID] = mapped_column(ForeignKey("access_requests.id"), primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"), primary_key=True, index=True)
+    capacity: Mapped[str]
+    approved_at: Mapped[Timestamp]
+    reason: Mapped[str | None]
+    duration_seconds: Mapped[int] = mapped_column(BigInteger)
+    resource_kinds: Mapped[list[str]] = mapped_column(ARRAY(String))
+    resource_ids: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid(as_uuid=True)))
+    columns: Mapped[list[str] | None] = mapped_column(ARRAY(String))
+    first_rows: Mapped[int | None] = mapped_column(BigInteger)
+    sample_millionths: Mapped[int | None]
+
+
 class AccessGrant(Base):
     """A team or a person may read from `valid_from` until `valid_to` (exclusive), or until it is withdrawn.
 
     `purpose` is empty only for the owning team (basis OWNERSHIP): every purpose that the data set permits. `columns`
-    limits the grant to those columns; empty means all. Only an owning team's grant without a request has no approver.
+    limits the grant to those columns, `first_rows` or `sample_millionths` to a sample of each file's rows; empty means
+    all. Only an owning team's grant without a request has no approver.
     """
 
     __tablename__ = "access_grants"
@@ -110,6 +160,10 @@ class AccessGrant(Base):
         CheckConstraint("valid_from < valid_to", name="ends_after_start"),
         CheckConstraint("(withdrawn_at IS NULL) = (withdrawn_by IS NULL)", name="withdrawn_by_somebody"),
         CheckConstraint("columns IS NULL OR cardinality(columns) > 0", name="some_column"),
+        CheckConstraint("num_nonnulls(first_rows, sample_millionths) <= 1", name="one_sample"),
+        CheckConstraint("first_rows > 0", name="some_rows"),
+        CheckConstraint("sample_millionths BETWEEN 1 AND 999999", name="a_fraction"),
+        Index("ix_access_grants_valid_to", "valid_to"),
     )
 
     id: Mapped[Id]
@@ -120,6 +174,8 @@ class AccessGrant(Base):
     purpose: Mapped[str | None] = mapped_column(ForeignKey("purposes.name"))
     justification: Mapped[str]
     columns: Mapped[list[str] | None] = mapped_column(ARRAY(String))
+    first_rows: Mapped[int | None] = mapped_column(BigInteger)
+    sample_millionths: Mapped[int | None]
     valid_from: Mapped[Timestamp]
     valid_to: Mapped[Timestamp]
     approved_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))

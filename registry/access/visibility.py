@@ -9,13 +9,17 @@ from guildhall.auth.actor import Actor
 from guildhall.auth.authorize import team_rows
 from guildhall.auth.subjects import ActorKind
 from registry.access.tables import (
+    AccessApproval,
     AccessGrant,
     AccessGrantResource,
     AccessRequest,
+    AccessRequestResource,
     AccessRequestSource,
     AccessRequestState,
+    RiskReviewer,
 )
 from registry.datasets.tables import Dataset, DatasetSteward
+from registry.models.tables import Model, ModelVersion
 
 READ = "registry:access:read"
 
@@ -31,7 +35,8 @@ def visible_access_requests(actor: Actor) -> ColumnElement[bool]:
     )
     if actor.kind is not ActorKind.USER:
         return rows
-    return or_(rows, AccessRequest.requester_id == actor.id, AccessRequest.beneficiary_user_id == actor.id)
+    mine = or_(AccessRequest.requester_id == actor.id, AccessRequest.beneficiary_user_id == actor.id)
+    return or_(rows, mine, _reviewed_by(actor))
 
 
 def visible_access_grants(actor: Actor) -> ColumnElement[bool]:
@@ -53,16 +58,29 @@ def visible_access_grants(actor: Actor) -> ColumnElement[bool]:
 
 
 def requests_to_decide(actor: Actor) -> ColumnElement[bool]:
-    """Pending rows of `access_requests` that this person may decide: steward of all its data sets, not concerned."""
+    """Pending rows of `access_requests` that this person may decide and has not: as steward of all, or as reviewer."""
     source = aliased(AccessRequestSource)
     stewarded = exists().where(DatasetSteward.dataset_id == source.dataset_id, DatasetSteward.user_id == actor.user_id)
     about_data = exists().where(source.request_id == AccessRequest.id)
+    approved = exists().where(AccessApproval.request_id == AccessRequest.id, AccessApproval.user_id == actor.user_id)
     return and_(
         AccessRequest.state == AccessRequestState.PENDING,
         AccessRequest.requester_id != actor.id,
         AccessRequest.beneficiary_user_id.is_distinct_from(actor.id),
-        about_data,
-        ~about_data.where(~stewarded),
+        ~approved,
+        or_(_reviewed_by(actor), and_(about_data, ~about_data.where(~stewarded))),
+    )
+
+
+def _reviewed_by(actor: Actor) -> ColumnElement[bool]:
+    """Whether a model version that the request names is of a risk tier that this person reviews."""
+    version, model = aliased(ModelVersion), aliased(Model)
+    return exists().where(
+        AccessRequestResource.request_id == AccessRequest.id,
+        version.id == AccessRequestResource.resource_id,
+        model.id == version.model_id,
+        RiskReviewer.risk_tier == model.risk_tier,
+        RiskReviewer.user_id == actor.user_id,
     )
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func
+from sqlalchemy import Float, cast, func
 from strawberry import UNSET
 
 from guildhall.auth.resources import ResourceRef
@@ -17,6 +17,7 @@ from guildhall.graphql.declare import (
     connection,
     extend,
     json_object,
+    many,
     node,
     object_type,
     one,
@@ -27,23 +28,29 @@ from guildhall.graphql.filters import filters, matches
 from guildhall.graphql.ids import decode_id, decode_reference
 from guildhall.graphql.inputs import MutationInput, input_type, one_of_input
 from guildhall.graphql.mutations import mutation
-from guildhall.graphql.scalars import ID
+from guildhall.graphql.scalars import ID, BigInt
 from guildhall.graphql.sources import Operand
-from registry.access.deciding import DECIDE, DecisionKind, Narrowing, decide_access
+from registry.access.deciding import DECIDE, DecisionKind, decide_access
 from registry.access.decision import READ_PERMISSIONS, decide_reads, reading_teams
 from registry.access.naming import KIND_OF, TYPE_OF
+from registry.access.narrowing import Narrowing, SampleSpec
 from registry.access.requests import REQUEST, Beneficiary, request_access
 from registry.access.tables import (
+    AccessApproval,
     AccessBasis,
     AccessGrant,
     AccessGrantResource,
     AccessRequest,
     AccessRequestResource,
     AccessRequestState,
+    Capacity,
 )
 from registry.access.visibility import requests_to_decide, visible_access_grants, visible_access_requests
 from registry.access.withdrawal import WITHDRAW, withdraw_access
+from registry.minimisation.filters import MILLIONTHS
 from registry.models.tables import ModelVersion
+
+APPROVALS_MAX = 20
 
 
 @filters("AccessRequestFilter")
@@ -78,10 +85,28 @@ class AccessRequestType:
         remote=AccessRequestResource.request_id,
         order_by=[AccessRequestResource.resource_kind, AccessRequestResource.resource_id],
     )
+    approvals = many(
+        "AccessApproval",
+        local=AccessRequest.id,
+        remote=AccessApproval.request_id,
+        order_by=[AccessApproval.approved_at, AccessApproval.user_id],
+        maximum=APPROVALS_MAX,
+        description="Who has approved so far; restricted data and risky models need more than one.",
+    )
     decided_at: datetime | None = column(AccessRequest.decided_at)
     decided_by = one("User", local=AccessRequest.decided_by)
     decision_reason: str | None = column(AccessRequest.decision_reason)
     access_grant = one("AccessGrant", local=AccessRequest.id, remote=AccessGrant.request_id)
+
+
+@object_type("AccessApproval", table=AccessApproval, key=AccessApproval.user_id, permission=REQUEST)
+class AccessApprovalType:
+    """One person's approval of a request."""
+
+    person = one("User", local=AccessApproval.user_id, nullable=False)
+    capacity: Capacity = column(AccessApproval.capacity)
+    approved_at: datetime = column(AccessApproval.approved_at)
+    reason: str | None = column(AccessApproval.reason)
 
 
 @node("AccessGrant", table=AccessGrant, visible=visible_access_grants, permission=REQUEST)
@@ -94,6 +119,11 @@ class AccessGrantType:
     purpose: str | None = column(AccessGrant.purpose, description="Null: every purpose that the data set permits.")
     justification: str = column(AccessGrant.justification)
     columns: list[str] | None = column(AccessGrant.columns, description="Null: all of them.")
+    first_rows: BigInt | None = column(AccessGrant.first_rows, description="Only so many first rows of each file.")
+    sample_fraction: float | None = column(
+        cast(AccessGrant.sample_millionths, Float) / MILLIONTHS,
+        description="Only this fraction of each file's rows; the same rows at each reading.",
+    )
     valid_from: datetime = column(AccessGrant.valid_from)
     valid_to: datetime = column(
         func.least(AccessGrant.valid_to, AccessGrant.withdrawn_at, type_=AccessGrant.valid_to.type),
@@ -181,13 +211,37 @@ class RequestAccessPayload:
     access_request = one("AccessRequest", local="access_request")
 
 
+@one_of_input
+class SampleInput:
+    """Which rows of each file: the first ones, or a fraction between 0 and 1."""
+
+    first_rows: int | None = UNSET
+    fraction: float | None = UNSET
+
+
 @input_type
 class NarrowInput:
-    """What of the request is approved, where that is not all of it."""
+    """What of the request is approved, where that is not all. `columns` and `sample` are of CSV and Parquet files."""
 
     duration_seconds: int | None = None
     resource_ids: list[ID] | None = None
     columns: list[str] | None = None
+    sample: SampleInput | None = None
+
+    def as_narrowing(self) -> Narrowing:
+        """As the domain names it."""
+        ids, sample = self.resource_ids, self.sample
+        return Narrowing(
+            duration_seconds=self.duration_seconds,
+            resources=None if ids is None else _resources(ids, "narrow.resourceIds"),
+            columns=self.columns,
+            sample=None
+            if sample is None
+            else SampleSpec(
+                first_rows=None if sample.first_rows is UNSET else sample.first_rows,
+                fraction=None if sample.fraction is UNSET else sample.fraction,
+            ),
+        )
 
 
 @input_type
@@ -289,21 +343,13 @@ class AccessMutations:
     @mutation(permission=DECIDE, payload=DecideAccessPayload)
     async def decide_access(call: Call, given: DecideAccessInput) -> Mapping[str, Any]:
         """Approve, in whole or narrowed, or refuse; for stewards of everything concerned, never for the requester."""
-        narrow = None
-        if given.narrow is not None:
-            ids = given.narrow.resource_ids
-            narrow = Narrowing(
-                duration_seconds=given.narrow.duration_seconds,
-                resources=None if ids is None else _resources(ids, "narrow.resourceIds"),
-                columns=given.narrow.columns,
-            )
         decided = await decide_access(
             call.session,
             call.actor,
             access_request_id=decode_id(given.access_request_id, "AccessRequest", field="accessRequestId"),
             decision=given.decision,
             reason=given.reason,
-            narrow=narrow,
+            narrow=None if given.narrow is None else given.narrow.as_narrowing(),
             at=call.at,
             new_id=call.new_id,
         )
@@ -325,6 +371,7 @@ class AccessMutations:
 
 TYPES = [
     AccessRequestType,
+    AccessApprovalType,
     AccessGrantType,
     ViewerAccessType,
     RequestAccessPayload,

@@ -12,6 +12,7 @@ from registry.graphql import (
     packages,
     publishing,
     purposes,
+    reviewers,
     search,
 )
 
@@ -20,6 +21,7 @@ TYPES = [
     *packages.TYPES,
     *purposes.TYPES,
     *access.TYPES,
+    *reviewers.TYPES,
     *datasets.TYPES,
     *models.TYPES,
     *cards.TYPES,

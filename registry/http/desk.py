@@ -10,6 +10,7 @@ from guildhall.clock import Clock, IdSource
 from guildhall.db.transaction import Database
 from registry.access.jobs import JobInputs
 from registry.artifacts.tickets import UploadTickets
+from registry.minimisation.filtering import Minimiser
 from registry.storage import ArtifactStore
 
 STATE_KEY = "artifact_desk"
@@ -21,6 +22,7 @@ class ArtifactDesk:
 
     database: Database
     store: ArtifactStore
+    minimiser: Minimiser
     tickets: UploadTickets
     job_inputs: JobInputs
     clock: Clock

@@ -19,8 +19,7 @@ from guildhall.audit.tables import Outcome
 from guildhall.auth.actor import Actor
 from guildhall.auth.authorize import Refused
 from guildhall.errors import GuildhallError, Unavailable
-from registry.access.reading import OpenedFile, open_again, open_file, record_intent
-from registry.artifacts.completing import blob_key
+from registry.access.reading import OpenedFile, minimised, open_again, open_file, record_intent
 from registry.http.answers import send_empty, send_refusal, send_start
 from registry.http.desk import ArtifactDesk, desk_of
 from registry.http.ranges import Span, entity_tag, is_unchanged, wanted_span
@@ -50,6 +49,7 @@ async def download_route(scope: HTTPScope, receive: Receive, send: Send) -> None
 async def _answer(desk: ArtifactDesk, scope: HTTPScope, receive: Receive, send: Send) -> None:
     actor = await desk.identify(scope)
     file = await _open(desk, actor, UUID(str(scope["path_params"]["artifact_id"])))
+    file = await _minimised(desk, actor, file)
     headers = {name.lower(): value for name, value in Headers.from_scope(scope).items()}
     tag = entity_tag(file.sha256)
     if is_unchanged(headers, tag):
@@ -69,6 +69,15 @@ async def _open(desk: ArtifactDesk, actor: Actor, artifact_id: UUID) -> OpenedFi
     try:
         async with desk.database.read() as session:
             return await open_file(session, actor, artifact_id, job_inputs=desk.job_inputs, at=desk.clock.now())
+    except Refused as refusal:
+        await record_refusal(desk.database, actor, refusal, at=desk.clock.now(), new_id=desk.new_id)
+        raise
+
+
+async def _minimised(desk: ArtifactDesk, actor: Actor, file: OpenedFile) -> OpenedFile:
+    """What may leave of it; sizes, ranges and tags are those of the part from here on."""
+    try:
+        return await minimised(desk.minimiser, file)
     except Refused as refusal:
         await record_refusal(desk.database, actor, refusal, at=desk.clock.now(), new_id=desk.new_id)
         raise
@@ -129,7 +138,7 @@ async def _send_until_gone(
 
 
 async def _send_bytes(desk: ArtifactDesk, file: OpenedFile, span: Span, sending: _Sending, send: Send) -> None:
-    async with aclosing(desk.store.read(blob_key(file.sha256), start=span.start, end=span.end)) as chunks:
+    async with aclosing(desk.store.read(file.key, start=span.start, end=span.end)) as chunks:
         first = await _first(chunks)
         await send_start(send, 206 if span.partial else 200, _headers(file, span))
         sending.started = True

@@ -10,6 +10,7 @@ from guildhall.clock import Clock, IdSource
 from guildhall.db.transaction import Database
 from guildhall.settings import Settings
 from registry.artifacts.tickets import UploadTickets
+from registry.minimisation.filtering import Minimiser
 from registry.storage import ArtifactStore
 
 STATE_KEY = "runner_desk"
@@ -21,6 +22,7 @@ class RunnerDesk:
 
     database: Database
     store: ArtifactStore
+    minimiser: Minimiser
     tickets: UploadTickets
     settings: Settings
     clock: Clock

@@ -27,7 +27,7 @@ from scheduler.jobs.spec import InputSpec
 from scheduler.runs.live import read_live
 from scheduler.runs.outputs import Announced, announce_output, complete_output
 from scheduler.runs.reporting import Report, take_report, take_result, take_started
-from scheduler.runs.staging import Assignment, open_input, read_assignment
+from scheduler.runs.staging import Assignment, open_input, read_assignment, staged_files
 
 Answer = Callable[[RunnerDesk, Actor, HTTPScope, Receive], Awaitable[dict[str, Any]]]
 
@@ -102,7 +102,7 @@ async def assignment_route(desk: RunnerDesk, actor: Actor, _scope: HTTPScope, _r
 async def open_route(desk: RunnerDesk, actor: Actor, scope: HTTPScope, _receive: Receive) -> dict[str, Any]:
     """The files of one input."""
     async with desk.database.transaction() as session:
-        files = await open_input(
+        opened = await open_input(
             session,
             actor,
             index=int(scope["path_params"]["index"]),
@@ -110,6 +110,7 @@ async def open_route(desk: RunnerDesk, actor: Actor, scope: HTTPScope, _receive:
             at=desk.clock.now(),
             new_id=desk.new_id,
         )
+    files = await staged_files(desk.minimiser, opened)
     return {
         "files": [
             {"path": file.path, "sizeBytes": file.size_bytes, "sha256": file.sha256, "url": file.url} for file in files

@@ -1,7 +1,7 @@
 """The assignment of an attempt, and the opening of its inputs: access is decided anew at each."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -14,12 +14,17 @@ from guildhall.auth.resources import ResourceRef
 from guildhall.clock import IdSource
 from guildhall.db.transaction import ReadSession, WriteSession
 from guildhall.errors import NotFound
+from registry.access.decision import READ_PERMISSIONS
 from registry.access.jobs import JobInput as ReadableInput
 from registry.access.jobs import JobInputs
+from registry.access.reading import not_cut
 from registry.artifacts.listing import StoredFile, stored_files
 from registry.artifacts.owners import OwnerRef
 from registry.artifacts.tables import OwnerKind
-from scheduler.job_access import input_resources, judge_input
+from registry.minimisation.cutting import Uncuttable
+from registry.minimisation.filtering import Minimiser, WholeFile
+from registry.minimisation.filters import DataFilter
+from scheduler.job_access import RESOURCE_TYPES, input_resources, judge_input
 from scheduler.jobs.spec import InputKind, JobSpec
 from scheduler.jobs.tables import InputOpening, Job, JobInput
 from scheduler.runs.live import REPORT, AttemptEnded, read_live
@@ -46,6 +51,18 @@ class Assignment:
     hold_ends_at: datetime
 
 
+@dataclass(frozen=True, kw_only=True)
+class OpenedInput:
+    """The files of an input, and what may be staged of them; the rest is what a refusal names."""
+
+    files: Sequence[StoredFile]
+    limits: DataFilter | None
+    permission: str
+    resources: tuple[ResourceRef, ...]
+    team_id: UUID
+    purpose: str
+
+
 async def read_assignment(
     session: ReadSession, actor: Actor, *, public_url: str, grace_seconds: int, at: datetime
 ) -> Assignment:
@@ -69,7 +86,7 @@ async def read_assignment(
 
 async def open_input(
     session: WriteSession, actor: Actor, *, index: int, public_url: str, at: datetime, new_id: IdSource
-) -> Sequence[StoredFile]:
+) -> OpenedInput:
     """The files of an input, if the job's team may still read it for its purpose; else AccessRefused, UnknownInput."""
     live = await read_live(session, actor)
     found = await session.scalar(select(JobInput).where(JobInput.job_id == live.job.id, JobInput.index == index))
@@ -88,19 +105,50 @@ async def open_input(
     await session.execute(
         insert(InputOpening).values(opening).on_conflict_do_nothing(index_elements=["attempt_id", "index"])
     )
+    resources = await input_resources(session, kind, found.source_id)
     await record(
         session,
         actor,
         action=REPORT,
-        resources=[ResourceRef("Job", live.job.id), *await input_resources(session, kind, found.source_id)],
+        resources=[ResourceRef("Job", live.job.id), *resources],
         team_id=live.job.team_id,
         purpose=found.purpose,
+        justification=decision.justification,
         access_grant_id=decision.grant_id,
         after={"openedInput": index},
         at=at,
         new_id=new_id,
     )
-    return await stored_files(session, OwnerRef(OWNER_KINDS[kind], found.source_id), public_url=public_url)
+    return OpenedInput(
+        files=await stored_files(session, OwnerRef(OWNER_KINDS[kind], found.source_id), public_url=public_url),
+        limits=decision.limits,
+        permission=READ_PERMISSIONS[RESOURCE_TYPES[kind]],
+        resources=resources,
+        team_id=live.job.team_id,
+        purpose=found.purpose,
+    )
+
+
+async def staged_files(minimiser: Minimiser, opened: OpenedInput) -> Sequence[StoredFile]:
+    """The files with the sizes and digests that will arrive, which a narrowed grant makes smaller; or AccessRefused."""
+    if opened.limits is None:
+        return opened.files
+    staged = []
+    for file in opened.files:
+        whole = WholeFile(artifact_id=file.artifact_id, path=file.path, size_bytes=file.size_bytes, sha256=file.sha256)
+        try:
+            part = await minimiser.filtered(whole, opened.limits)
+        except Uncuttable as error:
+            raise not_cut(
+                error,
+                file.path,
+                permission=opened.permission,
+                resources=opened.resources,
+                team_id=opened.team_id,
+                purpose=opened.purpose,
+            ) from error
+        staged.append(replace(file, size_bytes=part.size_bytes, sha256=part.sha256))
+    return staged
 
 
 async def find_job_input(session: ReadSession, actor: Actor, owner: OwnerRef, /) -> ReadableInput | None:

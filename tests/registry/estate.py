@@ -16,7 +16,8 @@ from guildhall.auth.actor import Actor, system_actor
 from guildhall.auth.resources import ResourceRef
 from guildhall.clock import SimulatedClock, new_id
 from guildhall.db.transaction import Database, WriteSession
-from registry.access.deciding import DecisionKind, Narrowing, decide_access
+from registry.access.deciding import DecisionKind, decide_access
+from registry.access.narrowing import Narrowing
 from registry.access.requests import Beneficiary, request_access
 from registry.artifacts.completing import Completion, complete_uploads, verify_uploads
 from registry.artifacts.files import FileSpec

@@ -9,6 +9,7 @@ import pytest
 from guildhall.auth.resources import ResourceRef
 from registry.access.decision import AccessDecision, decide
 from registry.access.facts import Grant, Guarded, GuardedSource
+from registry.minimisation.filters import DataFilter, data_filter
 
 AT = datetime(2026, 3, 2, 8, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -28,7 +29,6 @@ OPEN = Guarded(
     ready=True,
     own_keys=frozenset({DATASET, VERSION}),
     dataset_id=DATASET,
-    columns=frozenset({"image", "digit"}),
     stewards=("mia@example.org", "omar@example.org"),
 )
 CLOSED = replace(OPEN, classification="CONFIDENTIAL")
@@ -37,7 +37,6 @@ MADE_OF_TWO = replace(
     resource=ResourceRef("ModelVersion", MODEL),
     own_keys=frozenset({MODEL}),
     dataset_id=None,
-    columns=frozenset(),
     sources=(
         GuardedSource(dataset_id=DATASET, version_id=VERSION, columns=frozenset({"image", "digit"})),
         GuardedSource(dataset_id=OTHER_DATASET, version_id=OTHER_VERSION, columns=frozenset({"text"})),
@@ -51,13 +50,19 @@ def grant(number: int = 100, *names: UUID, **given: object) -> Grant:
         "resource_ids": frozenset(names or {DATASET}),
         "purpose": "quality",
         "justification": "We compare gauges.",
-        "columns": None,
+        "limits": None,
         "valid_from": AT - HOUR,
         "valid_to": AT + HOUR,
         "withdrawn_at": None,
         **given,
     }
     return Grant(id=UUID(int=number), **values)  # type: ignore[arg-type]
+
+
+def only(*columns: str, first_rows: int | None = None) -> DataFilter:
+    limits = data_filter(columns or None, first_rows, None)
+    assert limits is not None
+    return limits
 
 
 def ask(
@@ -131,10 +136,10 @@ class TestByGrant:
             ({"valid_from": AT}, None, None),
             ({"withdrawn_at": AT}, None, "ACCESS_GRANT_ENDED"),
             ({"withdrawn_at": AT + timedelta(microseconds=1)}, None, None),
-            ({"columns": frozenset({"image", "digit", "more"})}, None, None),
-            ({"columns": frozenset({"image"})}, None, "COLUMNS_NOT_GRANTED"),
-            ({"columns": frozenset({"image"})}, "quality", "COLUMNS_NOT_GRANTED"),
-            ({"columns": frozenset({"image"})}, "research", "PURPOSE_NOT_GRANTED"),
+            ({"limits": only("image", "digit", "more")}, None, None),
+            ({"limits": only("image")}, None, None),
+            ({"limits": only("image")}, "quality", None),
+            ({"limits": only("image")}, "research", "PURPOSE_NOT_GRANTED"),
         ],
     )
     def test_table(self, given: dict[str, object], purpose: str | None, want: str | None) -> None:
@@ -166,11 +171,6 @@ class TestByGrant:
             ([grant(valid_to=AT)], None, f"Your access grant ended at 2026-03-02 08:00 UTC. {ASK}"),
             ([grant(withdrawn_at=AT - HOUR)], None, f"Your access grant was withdrawn at 2026-03-02 07:00 UTC. {ASK}"),
             ([grant()], "research", f"Your access grant is for quality, not for research. {ASK}"),
-            (
-                [grant(columns=frozenset({"image"}))],
-                None,
-                f"Your access grant is for some columns only, and these files hold others. {ASK}",
-            ),
         ],
     )
     def test_each_refusal_says_how_to_ask(self, grants: list[Grant], purpose: str | None, want: str) -> None:
@@ -205,7 +205,7 @@ class TestMadeOfData:
             ([grant(1, VERSION, OTHER_DATASET)], None, None, 1),
             ([grant(1, DATASET), grant(2, OTHER_DATASET, purpose="research")], None, "SOURCES_NOT_GRANTED", None),
             ([grant(1, DATASET, purpose=None), grant(2, OTHER_DATASET)], None, None, 1),
-            ([grant(1, DATASET, OTHER_DATASET, columns=frozenset({"text"}))], None, "COLUMNS_NOT_GRANTED", None),
+            ([grant(1, DATASET, OTHER_DATASET, limits=only("text"))], None, "COLUMNS_NOT_GRANTED", None),
             ([grant(1, DATASET), grant(2, OTHER_DATASET, valid_to=AT)], None, "SOURCES_NOT_GRANTED", None),
             ([grant(1, MODEL, valid_to=AT)], None, "ACCESS_GRANT_ENDED", None),
         ],

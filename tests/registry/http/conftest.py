@@ -24,6 +24,7 @@ from registry.artifacts.owners import OwnerRef
 from registry.artifacts.tickets import UploadTickets
 from registry.http.desk import STATE_KEY, ArtifactDesk
 from registry.http.routes import ROUTES
+from registry.minimisation.filtering import Minimiser
 from tests.registry.estate import PART_BYTES, Estate
 
 START_SECONDS_MAX = 10
@@ -67,6 +68,7 @@ async def site(estate: Estate) -> AsyncIterator[Site]:
     desk = ArtifactDesk(
         database=estate.database,
         store=estate.store,
+        minimiser=Minimiser(estate.database, estate.store, estate.clock),
         tickets=site.tickets,
         job_inputs=JobInputs(site.find_input),
         clock=estate.clock,
