@@ -48,6 +48,10 @@ async def team_named(session: AsyncSession, name: str, *, field: str | None = "t
 
 async def wallet_name(session: AsyncSession, *, team_id: UUID, programme_id: UUID) -> str:
     """How a sentence names what a team may spend for a programme."""
-    team = await session.scalar(select(Team.name).where(Team.id == team_id))
-    programme = await session.scalar(select(Programme.name).where(Programme.id == programme_id))
+    names = select(Team.name, Programme.name).join(Programme, Programme.id == programme_id).where(Team.id == team_id)
+    return wallet_of(*(await session.execute(names)).one())
+
+
+def wallet_of(team: str, programme: str) -> str:
+    """As `wallet_name`, of their names."""
     return f"the wallet of team {team} for programme {programme}"

@@ -14,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from guildhall.auth.actor import Actor
 from guildhall.auth.authorize import team_rows
-from guildhall.db.locks import lock_rows
 from guildhall.errors import Conflict, NotFound
 from marketplace.pricing import Segment
 from marketplace.tables import Quote
@@ -94,10 +93,14 @@ async def load_quote_for_acceptance(session: AsyncSession, actor: Actor, *, quot
     Raises UnknownQuote (also for a quote that the caller may not see), QuoteAlreadyAccepted or QuoteExpired. A rival
     who accepts the same quote waits here and then meets QuoteAlreadyAccepted.
     """
-    visible = await session.scalar(select(Quote.id).where(Quote.id == quote_id).where(visible_quotes(actor)))
-    if visible is None:
+    quote = await session.scalar(
+        select(Quote)
+        .where(Quote.id == quote_id, visible_quotes(actor))
+        .with_for_update(of=Quote, key_share=True)
+        .execution_options(populate_existing=True)
+    )
+    if quote is None:
         raise UnknownQuote("There is no such quote.", field="quoteId")
-    (quote,) = await lock_rows(session, Quote, [quote_id])
     if quote.accepted_at is not None:
         raise QuoteAlreadyAccepted("This quote was accepted before; a quote leads to one job.", field="quoteId")
     if at >= quote.expires_at:

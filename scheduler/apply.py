@@ -15,6 +15,7 @@ from guildhall.audit.record import add_events, compose_event, record
 from guildhall.audit.tables import Outcome
 from guildhall.auth.actor import system_actor
 from guildhall.auth.resources import ResourceRef
+from guildhall.db.among import among
 from guildhall.db.locks import lock_rows
 from guildhall.db.transaction import WriteSession
 from guildhall.outbox.tables import OutboxRow
@@ -66,7 +67,7 @@ async def _admit(context: SchedulerContext, decisions: Sequence[Decision]) -> No
     async with context.database.transaction() as session:
         room = await _lock_room(session, context, decisions, at=at)
         jobs = {job.id: job for job in await lock_rows(session, Job, wanted)}
-        reading = set(await session.scalars(select(JobInput.job_id).where(JobInput.job_id.in_(wanted)).distinct()))
+        reading = set(await session.scalars(select(JobInput.job_id).where(among(JobInput.job_id, wanted)).distinct()))
         admissions = []
         for job_id, decision in wanted.items():
             job = jobs[job_id]
@@ -90,7 +91,7 @@ async def _admit(context: SchedulerContext, decisions: Sequence[Decision]) -> No
         await add_job_events(session, events)
         # The rows that were written with the holds; until now they had to wait.
         rows = [each.job.launch_outbox_id for each in admissions]
-        await session.execute(update(OutboxRow).where(OutboxRow.id.in_(rows)).values(available_at=at))
+        await session.execute(update(OutboxRow).where(among(OutboxRow.id, rows)).values(available_at=at))
         await add_events(session, [_audited(context, each, at=at) for each in admissions])
 
 
@@ -126,7 +127,7 @@ async def _add_attempts(
         (
             await session.execute(
                 select(Attempt.job_id, func.count())
-                .where(Attempt.job_id.in_([each.job.id for each in admissions]))
+                .where(among(Attempt.job_id, [each.job.id for each in admissions]))
                 .group_by(Attempt.job_id)
             )
         ).all()
@@ -199,7 +200,7 @@ async def _write_waiting(context: SchedulerContext, waiting: Sequence[Decision])
     at = context.clock.now()
     wanted = {decision.job_id: decision for decision in waiting}
     async with context.database.read() as session:
-        rows = await session.scalars(select(Job).where(Job.id.in_(wanted)))
+        rows = await session.scalars(select(Job).where(among(Job.id, wanted)))
         changed = [job.id for job in rows if _differs(job, wanted[job.id])]
     if not changed:
         return

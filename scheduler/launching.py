@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from guildhall.auth.actor import JobClaims
 from guildhall.auth.tables import Team
+from guildhall.db.among import among
 from guildhall.db.locks import lock_rows
 from guildhall.organisation.tokens import JobTokenRequest, issue_job_tokens
 from guildhall.outbox.outbox import Claim, claim, complete, complete_all, fail
@@ -97,7 +98,7 @@ async def retire_launches(session: AsyncSession, jobs: Sequence[Job], *, at: dat
     ids = [job.launch_outbox_id for job in jobs]
     await session.execute(
         update(OutboxRow)
-        .where(OutboxRow.id.in_(ids), OutboxRow.done_at.is_(None), OutboxRow.given_up_at.is_(None))
+        .where(among(OutboxRow.id, ids), OutboxRow.done_at.is_(None), OutboxRow.given_up_at.is_(None))
         .values(done_at=at, lease_owner=None, lease_token=None, lease_expires_at=None)
     )
 
@@ -367,7 +368,7 @@ async def _find(context: SchedulerContext, claims: Sequence[Claim]) -> dict[UUID
         .join(Pool, Pool.id == Attempt.pool_id)
         .join(Cluster, Cluster.id == Pool.cluster_id)
         .join(Team, Team.id == Job.team_id)
-        .where(Job.id.in_(by_job))
+        .where(among(Job.id, by_job))
         .ext(distinct_on(Job.id))
         .order_by(Job.id, Attempt.number.desc())
     )

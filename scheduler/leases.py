@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from guildhall.db.among import among
 from scheduler.clusters.tables import Cluster
 from scheduler.context import SchedulerContext
 from scheduler.jobs.tables import Attempt
@@ -28,7 +29,7 @@ async def take_leases(
     at = context.clock.now()
     free = table.lease_expires_at.is_(None) | (table.lease_expires_at <= at)
     # Locked in the order of their ids: two workers that want the same rows never wait in a circle.
-    wanted = select(table.id).where(table.id.in_(row_ids), free).order_by(table.id).with_for_update(key_share=True)
+    wanted = select(table.id).where(among(table.id, row_ids), free).order_by(table.id).with_for_update(key_share=True)
     async with context.database.transaction() as session:
         taken = await session.scalars(
             update(table)
@@ -57,7 +58,7 @@ async def return_leases(
     """As `return_lease`, for many rows under one token: those that it still matched."""
     returned = await session.scalars(
         update(table)
-        .where(table.id.in_(row_ids), table.lease_token == token)
+        .where(among(table.id, row_ids), table.lease_token == token)
         .values(lease_owner=None, lease_token=None, lease_expires_at=None, **values)
         .returning(table.id)
         .execution_options(synchronize_session=False)

@@ -8,6 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from guildhall.clock import IdSource
+from guildhall.db.among import among
 from marketplace.pricing import Run, charge_runs
 from marketplace.quotes import tariffs_of
 from marketplace.tables import Quote
@@ -31,14 +32,15 @@ async def record_intervals(
     ]
     if not rows:
         return
-    statement = insert(RunInterval).values(rows)
+    statement = insert(RunInterval)
     told = statement.excluded.ended_at
     await session.execute(
         statement.on_conflict_do_update(
             index_elements=["source_uid"],
             set_={"ended_at": told},
             where=RunInterval.ended_at.is_(None) & (RunInterval.started_at <= told),
-        )
+        ),
+        rows,
     )
 
 
@@ -49,7 +51,7 @@ async def close_intervals(session: AsyncSession, attempts: Sequence[Attempt]) ->
     """
     ended = {attempt.id: attempt.ended_at for attempt in attempts}
     found: dict[UUID, list[RunInterval]] = {attempt_id: [] for attempt_id in ended}
-    statement = select(RunInterval).where(RunInterval.attempt_id.in_(ended)).order_by(RunInterval.started_at)
+    statement = select(RunInterval).where(among(RunInterval.attempt_id, ended)).order_by(RunInterval.started_at)
     for interval in await session.scalars(statement):
         ended_at = ended[interval.attempt_id]
         assert ended_at is not None, "the attempt has ended"

@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
-from sqlalchemy import delete, select
+from sqlalchemy import ARRAY, String, any_, delete, literal, select
 
+from guildhall.db.among import among
 from guildhall.db.locks import lock_rows
 from scheduler.clusters.executor import ClusterAway, ClusterRefuses, ContainerRun, Executor, Observation, Phase, Reason
 from scheduler.clusters.tables import Cluster, ClusterState, Pool, SlotUse
@@ -163,7 +164,8 @@ async def _clear_revenants(
 
     Its token counts no more, so it could neither read nor report; it is not billed. Names that are not ours stay.
     """
-    statement = select(Attempt.name).where(Attempt.name.in_(found), Attempt.removed_at <= asked_at - FORGOTTEN_AFTER)
+    forgotten = Attempt.removed_at <= asked_at - FORGOTTEN_AFTER
+    statement = select(Attempt.name).where(Attempt.name == any_(literal(list(found), ARRAY(String))), forgotten)
     async with context.database.read() as session:
         names = (await session.scalars(statement)).all() if found else ()
     for name in names:
@@ -251,7 +253,7 @@ async def _apply(
         ended = [attempt.id for attempt in attempts.values() if attempt.state not in LIVE_ATTEMPT_STATES]
         if ended:
             # Their processes are gone: their accelerators are free. Money and the job's end come with settlement.
-            await session.execute(delete(SlotUse).where(SlotUse.attempt_id.in_(ended)))
+            await session.execute(delete(SlotUse).where(among(SlotUse.attempt_id, ended)))
     return True
 
 

@@ -19,6 +19,7 @@ from guildhall.auth.resources import ResourceRef
 from guildhall.auth.subjects import ActorKind
 from guildhall.clock import IdSource
 from guildhall.credits import format_credits
+from guildhall.db.among import among
 from guildhall.db.locks import lock_rows
 from guildhall.db.transaction import WriteSession
 from guildhall.organisation.tokens import revoke_tokens_of
@@ -97,7 +98,7 @@ async def _settle(context: SchedulerContext, ids: Sequence[UUID]) -> None:
         if not attempts:
             return
         intervals = await close_intervals(session, attempts)
-        await session.execute(delete(SlotUse).where(SlotUse.attempt_id.in_(intervals)))
+        await session.execute(delete(SlotUse).where(among(SlotUse.attempt_id, intervals)))
         ready = await _outputs_ready(session, intervals)
         endings = [_conclude(jobs[each.job_id], each, output_ready=each.id in ready) for each in attempts]
         ended = [ending.job for ending in endings]
@@ -121,7 +122,7 @@ async def _settle(context: SchedulerContext, ids: Sequence[UUID]) -> None:
 async def _latest(session: WriteSession, job_ids: Iterable[UUID]) -> Sequence[Attempt]:
     statement = (
         select(Attempt)
-        .where(Attempt.job_id.in_(job_ids))
+        .where(among(Attempt.job_id, job_ids))
         .ext(distinct_on(Attempt.job_id))
         .order_by(Attempt.job_id, Attempt.number.desc())
     )
@@ -147,7 +148,7 @@ async def _charge(
 
     Nor is anything charged for what ran too late, or was taken away for others before it had published anything.
     """
-    wanted = select(Quote).where(Quote.id.in_([ending.job.quote_id for ending in endings]))
+    wanted = select(Quote).where(among(Quote.id, [ending.job.quote_id for ending in endings]))
     quotes = {quote.id: quote for quote in await session.scalars(wanted)}
     ends = []
     for ending in endings:
@@ -189,7 +190,7 @@ async def _outputs_ready(session: WriteSession, attempt_ids: Iterable[UUID]) -> 
     statement = (
         select(JobOutput.attempt_id)
         .join(ModelVersion, JobOutput.model_version_id == ModelVersion.id)
-        .where(JobOutput.attempt_id.in_(attempt_ids), ModelVersion.status != ModelVersionStatus.DRAFT)
+        .where(among(JobOutput.attempt_id, attempt_ids), ModelVersion.status != ModelVersionStatus.DRAFT)
     )
     return set(await session.scalars(statement))
 
@@ -201,7 +202,7 @@ async def _abandon_drafts(
 
     What came of its files goes, also of versions that earlier attempts left.
     """
-    theirs = ModelVersion.produced_by_job_id.in_([job.id for job in jobs])
+    theirs = among(ModelVersion.produced_by_job_id, [job.id for job in jobs])
     await session.execute(
         update(ModelVersion)
         .where(theirs, ModelVersion.status == ModelVersionStatus.DRAFT)

@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from guildhall.db.among import among
 from guildhall.db.base import Base
 
 Row = TypeVar("Row", bound=Base)
@@ -27,7 +28,7 @@ async def lock_rows(session: AsyncSession, table: type[Row], ids: Iterable[UUID]
     key = table.__table__.c.id
     statement = (
         select(table)
-        .where(key.in_(wanted))
+        .where(among(key, wanted))
         .order_by(key)
         .with_for_update(key_share=True)
         .execution_options(populate_existing=True)

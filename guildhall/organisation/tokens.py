@@ -17,6 +17,7 @@ from guildhall.auth.subjects import ActorKind
 from guildhall.auth.tables import ServiceAccount, Token, User
 from guildhall.auth.tokens import SHOWN_CHARACTERS, hash_token, make_token
 from guildhall.clock import IdSource
+from guildhall.db.among import among
 from guildhall.db.announcing import announce_change
 from guildhall.errors import Invalid, NotFound
 
@@ -142,7 +143,7 @@ async def revoke_tokens_of(
         update(Token)
         .where(
             Token.subject_kind == subject_kind.value,
-            Token.subject_id.in_(subject_ids),
+            among(Token.subject_id, subject_ids),
             Token.revoked_at.is_(None),
             counting,
         )

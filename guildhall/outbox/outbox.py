@@ -6,11 +6,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Update, insert, select, tuple_, update
+from sqlalchemy import Update, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from guildhall.clock import Clock, IdSource
 from guildhall.clock import new_id as new_uuid
+from guildhall.db.among import among
 from guildhall.db.transaction import Database
 from guildhall.outbox.tables import OutboxRow
 
@@ -107,9 +108,13 @@ async def complete_all(session: AsyncSession, claims: Sequence[Claim], *, at: da
 
     Of the others nothing may be written. Locks the rows in id order.
     """
+    # No two rows ever have the same token, so that both lists together say what their pairs would.
     held = (
         select(OutboxRow)
-        .where(tuple_(OutboxRow.id, OutboxRow.lease_token).in_([(claimed.id, claimed.token) for claimed in claims]))
+        .where(
+            among(OutboxRow.id, [each.id for each in claims]),
+            among(OutboxRow.lease_token, [each.token for each in claims]),
+        )
         .order_by(OutboxRow.id)
         .with_for_update(key_share=True)
         .execution_options(populate_existing=True)

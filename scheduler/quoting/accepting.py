@@ -9,13 +9,14 @@ from guildhall.audit.record import record
 from guildhall.auth.actor import Actor
 from guildhall.auth.authorize import require
 from guildhall.auth.resources import ResourceRef
+from guildhall.auth.tables import Team
 from guildhall.clock import IdSource
 from guildhall.credits import format_credits
 from guildhall.db.transaction import WriteSession
 from guildhall.outbox.outbox import enqueue
 from marketplace import ledger
 from marketplace.following import wallet_changed
-from marketplace.programmes import wallet_name
+from marketplace.programmes import wallet_of
 from marketplace.quotes import QuoteAlreadyAccepted, load_quote_for_acceptance, mark_accepted
 from marketplace.tables import Programme, Quote
 from scheduler.clusters.executor import Reason
@@ -28,6 +29,7 @@ from scheduler.waking import wake_workers
 
 SUBMIT = "scheduler:job:submit"
 SPEND = "marketplace:credits:spend"
+QUEUED = Reason("QUEUED", "waits for the scheduler's next look at the queue")
 HOLD_MARGIN = timedelta(days=1)
 """How long a hold outlives the latest possible end. Nothing ends it by time: the scheduler resolves it, or nobody."""
 
@@ -45,6 +47,9 @@ async def accept_quote(session: WriteSession, actor: Actor, *, quote_id: UUID, a
     require(actor, SUBMIT, team_id=quote.team_id, resource=resource)
     require(actor, SPEND, team_id=quote.team_id, resource=resource)
     spec = JobSpec.from_json({name: value for name, value in quote.job.items() if name != "sensitive"})
+    about = select(Team.name, Programme.name, Programme.strategic_class)
+    about = about.join(Programme, Programme.id == quote.programme_id).where(Team.id == quote.team_id)
+    team, programme, strategic_class = (await session.execute(about)).one()
     job_id, hold_id = new_id(), new_id()
     # After the latest start nobody will admit it; an admission sets the moment at which the launch may begin.
     launch_id = await enqueue(
@@ -79,11 +84,11 @@ async def accept_quote(session: WriteSession, actor: Actor, *, quote_id: UUID, a
         expires_at=spec.start_by + timedelta(seconds=spec.walltime_seconds) + HOLD_MARGIN,
         key=f"hold {quote.id}",
         reason=f"Held for job {spec.name}.",
-        wallet=await wallet_name(session, team_id=quote.team_id, programme_id=quote.programme_id),
+        wallet=wallet_of(team, programme),
     )
-    await _add_job(
-        session, actor, quote, spec, job_id=job_id, hold_id=hold_id, launch_id=launch_id, at=at, new_id=new_id
-    )
+    job = _job_of(quote, spec, actor, at=at)
+    job.id, job.hold_id, job.launch_outbox_id, job.strategic_class = job_id, hold_id, launch_id, strategic_class
+    await _add_job(session, job, spec, at=at, new_id=new_id)
     return job_id
 
 
@@ -94,37 +99,20 @@ async def _accepted_before(session: WriteSession, actor: Actor, quote_id: UUID) 
     return quote.job_id
 
 
-async def _add_job(
-    session: WriteSession,
-    actor: Actor,
-    quote: Quote,
-    spec: JobSpec,
-    *,
-    job_id: UUID,
-    hold_id: UUID,
-    launch_id: UUID,
-    at: datetime,
-    new_id: IdSource,
-) -> None:
-    strategic_class = await session.scalar(select(Programme.strategic_class).where(Programme.id == quote.programme_id))
-    assert strategic_class is not None, "a quote's programme is there"
-    reason = Reason("QUEUED", "waits for the scheduler's next look at the queue")
-    job = Job(
-        id=job_id,
+def _job_of(quote: Quote, spec: JobSpec, actor: Actor, *, at: datetime) -> Job:
+    """What the quote says of its job."""
+    return Job(
         team_id=quote.team_id,
         programme_id=quote.programme_id,
         quote_id=quote.id,
-        hold_id=hold_id,
-        launch_outbox_id=launch_id,
         name=spec.name,
         spec=spec.to_json(),
         spec_hash=spec.digest(),
         state=JobState.QUEUED.value,
-        state_code=reason.code,
-        state_message=reason.message,
+        state_code=QUEUED.code,
+        state_message=QUEUED.message,
         predicted_start=quote.predicted_start,
         tier=spec.tier.value,
-        strategic_class=strategic_class,
         slots=spec.slots,
         walltime_seconds=spec.walltime_seconds,
         start_by=spec.start_by,
@@ -136,11 +124,14 @@ async def _add_job(
         created_by=actor.id,
         created_at=at,
     )
+
+
+async def _add_job(session: WriteSession, job: Job, spec: JobSpec, *, at: datetime, new_id: IdSource) -> None:
     session.add(job)
     await session.flush()
     inputs = [
         {
-            "job_id": job_id,
+            "job_id": job.id,
             "index": index,
             "kind": each.kind.value,
             "source_id": each.source_id,
@@ -151,4 +142,4 @@ async def _add_job(
     ]
     if inputs:
         await session.execute(insert(JobInput).values(inputs))
-    await tell(session, job, reason, at=at, new_id=new_id)
+    await tell(session, job, QUEUED, at=at, new_id=new_id)
