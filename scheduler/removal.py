@@ -4,12 +4,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 
 from scheduler.clusters.executor import Executor
@@ -18,7 +18,7 @@ from scheduler.context import SchedulerContext
 from scheduler.jobs.following import job_changed
 from scheduler.jobs.states import AttemptState
 from scheduler.jobs.tables import Attempt, AttemptReport, Job
-from scheduler.lanes import Visit, one_by_one
+from scheduler.lanes import Visit
 from scheduler.leases import return_leases, take_leases
 from scheduler.reconcile import REVENANT
 from scheduler.runs.logs import mask_tokens
@@ -26,6 +26,11 @@ from scheduler.runs.logs import mask_tokens
 PLATFORM_LINES_MAX = 1_000
 PLATFORM_REPORT = 0
 REMOVED_TOGETHER_MAX = 50
+"""Attempts of one cluster and one cycle: nothing else is asked of the cluster meanwhile."""
+STARTING_MANY = 5
+"""While so many are being started at a cluster, clearing away waits: it costs the cluster as much as they do."""
+KEPT_MAX = timedelta(minutes=2)
+"""And no longer than this."""
 
 Answer = TypeVar("Answer")
 
@@ -43,14 +48,28 @@ class _Settled:
 
 
 async def remove_settled(context: SchedulerContext) -> None:
-    """Let the clusters forget what is settled, after what the runner itself printed was kept."""
+    """Let the clusters forget what is settled, after what the runner itself printed was kept.
+
+    One that could not be removed is tried again when its lease is over, so that it stands before no other.
+    """
+    at = context.clock.now()
+    starting = (
+        select(Pool.cluster_id)
+        .join(Attempt, Attempt.pool_id == Pool.id)
+        .where(Attempt.removed_at.is_(None), Attempt.state.in_([AttemptState.ADMITTED, AttemptState.STARTING]))
+        .group_by(Pool.cluster_id)
+        .having(func.count() >= STARTING_MANY)
+    )
+    may_wait = (Attempt.state != AttemptState.LOST) & (Job.settled_at > at - KEPT_MAX)
     statement = (
         select(Attempt.id, Attempt.job_id, Attempt.name, Attempt.state, Cluster)
         .join(Job, Job.id == Attempt.job_id)
         .join(Pool, Pool.id == Attempt.pool_id)
         .join(Cluster, Cluster.id == Pool.cluster_id)
         .where(Attempt.removed_at.is_(None), Attempt.ended_at.is_not(None), Job.settled_at.is_not(None))
+        .where(or_(Attempt.lease_expires_at.is_(None), Attempt.lease_expires_at <= at))
         .where(Cluster.state == ClusterState.READY)
+        .where(or_(~may_wait, Cluster.id.not_in(starting)))
         .order_by(Attempt.id)
     )
     async with context.database.read() as session:
@@ -63,12 +82,10 @@ async def remove_settled(context: SchedulerContext) -> None:
             executors[cluster.id] = executor
             each = _Settled(id=attempt_id, job_id=job_id, name=name, lost=state == AttemptState.LOST)
             settled.setdefault(cluster.id, []).append(each)
-    visits: dict[Hashable, Visit] = {}
-    for cluster_id, of_cluster in settled.items():
-        parts = [of_cluster[at : at + REMOVED_TOGETHER_MAX] for at in range(0, len(of_cluster), REMOVED_TOGETHER_MAX)]
-        visits[cluster_id] = partial(
-            one_by_one, [partial(_remove, context, part, executors[cluster_id]) for part in parts]
-        )
+    visits: dict[Hashable, Visit] = {
+        cluster_id: partial(_remove, context, of_cluster[:REMOVED_TOGETHER_MAX], executors[cluster_id])
+        for cluster_id, of_cluster in settled.items()
+    }
     await context.visit(visits)
 
 
@@ -92,7 +109,6 @@ async def _remove(context: SchedulerContext, many: Sequence[_Settled], executor:
     done = [each.id for each in removed]
     async with context.database.transaction() as session:
         await return_leases(session, Attempt, done, token, removed_at=context.clock.now())
-        await return_leases(session, Attempt, sorted({each.id for each in ours} - set(done)), token)
         for each in ours:
             job_changed(session, each.job_id)
     context.reach("remove.recorded")

@@ -26,8 +26,9 @@ from scheduler.waking import WAKE_CHANNEL
 
 SWEEP_EVERY = timedelta(minutes=10)
 FAILURE_PAUSE_SECONDS_MAX = 30.0
-BREATH_SECONDS_MAX = 0.5
-"""A worker that is wanted all the time rests after each cycle for as long as it took, and no longer than this."""
+BREATHS = 2
+BREATH_SECONDS_MAX = 1.0
+"""A worker that is wanted all the time rests after each cycle twice as long as it took, and no longer than this."""
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ async def run_worker(
                 pause_seconds = min(pause_seconds * 2, FAILURE_PAUSE_SECONDS_MAX)
             with contextlib.suppress(TimeoutError):
                 # What happens meanwhile is taken together: a cycle costs much the same for one job as for many.
-                await asyncio.wait_for(stop.wait(), min(loop.time() - began_at, BREATH_SECONDS_MAX))
+                await asyncio.wait_for(stop.wait(), min(BREATHS * (loop.time() - began_at), BREATH_SECONDS_MAX))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(woken.wait(), pause_seconds)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from scheduler.clusters.kubernetes import naming
 from scheduler.clusters.kubernetes.connection import EventKind, KubernetesApi
@@ -23,6 +23,7 @@ class Copies:
         self._woken = woken
         self._jobs: dict[str, KubernetesObject] = {}
         self._pods: dict[str, dict[str, KubernetesObject]] = {}
+        self._seen: dict[str, Seen] = {}
         self._reflectors = [
             self._reflector(JOBS, installation, self._take_job),
             self._reflector(PODS, installation, self._take_pod),
@@ -55,15 +56,23 @@ class Copies:
             raise ClusterUnreachable(f"{self._api.server} did not list what is ours within {LISTED_SECONDS_MAX:g} s.")
 
     def launches(self) -> list[Seen]:
-        """Every launch that there is a Job or a pod of."""
-        return [self._seen(name) for name in sorted({*self._jobs, *self._pods})]
+        """Every launch that there is a Job or a pod of; the same object as before where nothing has changed."""
+        return [self._put_together(name) for name in sorted({*self._jobs, *self._pods})]
 
     def launch(self, name: str) -> Seen | None:
         """One of them."""
-        return self._seen(name) if name in self._jobs or name in self._pods else None
+        return self._put_together(name) if name in self._jobs or name in self._pods else None
 
-    def _seen(self, name: str) -> Seen:
-        return Seen(job=self._jobs.get(name), pods=tuple(self._pods.get(name, {}).values()))
+    def pods(self) -> Iterable[KubernetesObject]:
+        """All pods of ours."""
+        return self._reflectors[1].objects.values()
+
+    def _put_together(self, name: str) -> Seen:
+        known = self._seen.get(name)
+        if known is None:
+            known = Seen(job=self._jobs.get(name), pods=tuple(self._pods.get(name, {}).values()))
+            self._seen[name] = known
+        return known
 
     def _reflector(
         self, resource: Resource, installation: Installation, take: Callable[[Change, str], None]
@@ -71,6 +80,7 @@ class Copies:
         def changed(change: Change) -> None:
             name = naming.launch_of(change.object)
             if name is not None:
+                self._seen.pop(name, None)
                 take(change, name)
                 self._woken()
 

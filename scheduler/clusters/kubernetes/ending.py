@@ -38,12 +38,19 @@ async def stop_objects(api: KubernetesApi, seen: Seen, *, grace_seconds: int, re
 
 
 async def forget_objects(api: KubernetesApi, seen: Seen) -> None:
-    """Delete the Job, with all that it owns, and let go of its pods; of lost ones without waiting for their nodes."""
+    """Delete the Job, with all that it owns, and let go of its pods; of lost ones without waiting for their nodes.
+
+    The pods of a finished Job are let go of first, because then they go in one step.
+    """
+    finished = seen.job is not None and is_finished(seen.job)
+    first = [pod for pod in seen.pods if finished and not _runs(pod)]
+    for pod in first:
+        await _release(api, pod)
     if seen.job is not None:
         name, namespace = naming.key_of(seen.job)
         with contextlib.suppress(ObjectMissing):
             await api.delete(JOBS, name, namespace=namespace)
-    for pod in seen.pods:
+    for pod in [pod for pod in seen.pods if pod not in first]:
         if _runs(pod):
             await _delete_pod(api, pod, grace_seconds=0)
         await _release(api, pod)

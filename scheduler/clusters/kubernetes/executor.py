@@ -66,10 +66,12 @@ class KubernetesExecutor:
         self._limits = limits or StartLimits()
         self._namespaces = TeamNamespaces(api, installation, api_networks=api_networks, clock=clock)
         self._copies = Copies(api, installation, woken=woken)
+        self._ended: dict[str | None, tuple[Seen, Observation]] = {}
 
     async def machines(self) -> Sequence[Machine] | None:
         """Every node, with what the pods on it have of its accelerators."""
-        return await read_machines(self._api, self._installation)
+        await self._copies.require()
+        return await read_machines(self._api, self._installation, self._copies.pods())
 
     async def version(self) -> str | None:
         """What the API server calls itself."""
@@ -102,7 +104,9 @@ class KubernetesExecutor:
     async def observe(self) -> Sequence[Observation]:
         """Every launch of ours, ended ones until `remove`; what waits in vain is told to stop on the way."""
         await self._copies.require()
-        return [await self._observe(seen) for seen in self._copies.launches()]
+        found = [(seen, await self._observe(seen)) for seen in self._copies.launches()]
+        self._ended = {told.name: (seen, told) for seen, told in found if told.phase is Phase.ENDED}
+        return [told for _, told in found]
 
     async def knows(self, name: str) -> bool:
         """Whether the API server has it, whatever our copy says."""
@@ -149,6 +153,9 @@ class KubernetesExecutor:
             return
 
     async def _observe(self, seen: Seen) -> Observation:
+        known, told = self._ended.get(naming.launch_of(seen.job or seen.pods[0]), (None, None))
+        if told is not None and known is seen:
+            return told  # what has ended stays as it ended
         at = self._clock.now()
         silent = silent_nodes(seen.pods, at=at)
         if silent:

@@ -46,6 +46,11 @@ class Installation:
         """What finds it again."""
         return ",".join(f"{key}={value}" for key, value in self.labels.items())
 
+    @property
+    def others(self) -> str:
+        """What finds all that is not ours."""
+        return f"{INSTALLATION}!={self.id}"
+
     def namespace(self, team: str) -> str:
         """The namespace of a team's jobs. A name that would be too long ends in a digest, so that no two meet."""
         prefix = f"guildhall-{self.id.replace('-', '')[-INSTALLATION_CHARACTERS:]}"

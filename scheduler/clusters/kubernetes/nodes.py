@@ -11,6 +11,7 @@ from scheduler.clusters.kubernetes.resources import NODES, PODS, KubernetesObjec
 
 ALIVE = "status.phase!=Succeeded,status.phase!=Failed,spec.nodeName!="
 """Pods that have a node and are not over: they have what they asked for, also while they are being deleted."""
+OVER = frozenset({"Succeeded", "Failed"})
 NOBODYS = ("kubernetes.io/", "hugepages-", "attachable-volumes-")
 OF_THE_NODE = "node.kubernetes.io/"
 """Taints that Kubernetes itself sets while a node is unwell: they say how it is now, not what it is for."""
@@ -24,15 +25,21 @@ _SUFFIXES = {
 }  # fmt: skip
 
 
-async def read_machines(api: KubernetesApi, installation: Installation) -> list[Machine]:
-    """Every node, and what the pods on it have. Nodes are read first: a pod on a node of later is left out."""
+async def read_machines(
+    api: KubernetesApi, installation: Installation, our_pods: Iterable[KubernetesObject]
+) -> list[Machine]:
+    """Every node, and what the pods on it have. Nodes are read first: a pod on a node of later is left out.
+
+    Our own pods are those that we have a copy of; only those of others are asked for.
+    """
     nodes = [node async for page in api.list_pages(NODES) for node in page.items]
+    others = api.list_pages(PODS, field_selector=ALIVE, label_selector=installation.others)
+    pods = [pod async for page in others for pod in page.items]
     uses: dict[str, list[MachineUse]] = {}
-    async for page in api.list_pages(PODS, field_selector=ALIVE):
-        for pod in page.items:
-            use = _use(pod, installation)
-            if use is not None:
-                uses.setdefault(pod["spec"]["nodeName"], []).append(use)
+    for pod in [*pods, *filter(_is_alive, our_pods)]:
+        use = _use(pod, installation)
+        if use is not None:
+            uses.setdefault(pod["spec"]["nodeName"], []).append(use)
     return [machine_of(node, uses.get(node["metadata"]["name"], ())) for node in nodes]
 
 
@@ -83,6 +90,10 @@ def _unschedulable(spec: KubernetesObject, status: KubernetesObject, taints: Ite
         return "is not ready"
     keeping = [taint.key for taint in taints if taint.key.startswith(OF_THE_NODE) and taint.effect in KEEPS_OFF]
     return f"has the taint {keeping[0]}" if keeping else None
+
+
+def _is_alive(pod: KubernetesObject) -> bool:
+    return "nodeName" in pod["spec"] and pod["status"].get("phase") not in OVER
 
 
 def _use(pod: KubernetesObject, installation: Installation) -> MachineUse | None:

@@ -41,7 +41,10 @@ async def names(plane: RealCluster, api: KubernetesApi) -> AsyncIterator[list[st
 
 
 async def machines_of(api: KubernetesApi, names: list[str]) -> list[Machine]:
-    found = {machine.name: machine for machine in await read_machines(api, INSTALLATION)}
+    """As they are for somebody who has a true copy of our pods."""
+    pages = api.list_pages(PODS, label_selector=INSTALLATION.selector)
+    ours = [pod async for page in pages for pod in page.items]
+    found = {machine.name: machine for machine in await read_machines(api, INSTALLATION, ours)}
     return [found[name] for name in names]
 
 
