@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -73,20 +74,22 @@ class Bench:
     async def creation(self, launches: int, rounds: int) -> Figure:
         """Launches a second: ours and the peer's take turns, and each waits until the other's Jobs are complete."""
         ours, peers = [], []
-        for _ in range(rounds):
+        for number in range(rounds):
             peers.append(launches / await self._create_bare(launches))
             ours.append(launches / await self._create_ours(launches))
+            say(f"launches, round {number + 1} of {rounds}: {ours[-1]:.0f} a second, bare {peers[-1]:.0f}")
         rate, peer = statistics.median(ours), statistics.median(peers)
         return at_least(f"{launches} launches at once, a second", rate, peer, 0.65)
 
     async def completion(self, jobs: int, rounds: int, workers: int) -> list[Figure]:
         """Jobs a second from the first acceptance to the last settlement, against bare Jobs from POST to Complete."""
-        ours, peers, waited = [], [], []
+        ours, peers, waited, forgotten = [], [], [], []
         cpu: dict[str, list[float]] = {"worker": [], "API": [], "database": []}
         with working(self.house.site, workers) as hired:
             processes = [psutil.Process(pid) for pid in (hired.program.pid, self.api_pid, self.database_pid)]
-            for _ in range(rounds):
+            for number in range(rounds):
                 peers.append(jobs / await self._complete_bare(jobs))
+                say(f"jobs, round {number + 1} of {rounds}: bare {peers[-1]:.1f} a second; now quotes, then ours")
                 quote_ids = await quotes(self.house, [fleet_job(number, gpus=1) for number in range(jobs)])
                 began = time.perf_counter()
                 spent = [cpu_seconds(process) for process in processes]
@@ -96,11 +99,14 @@ class Bench:
                 ours.append(jobs / (time.perf_counter() - began))
                 for name, process, before in zip(cpu, processes, spent, strict=True):
                     cpu[name].append(1000 * (cpu_seconds(process) - before) / jobs)
+                say(f"jobs, round {number + 1} of {rounds}: ours {ours[-1]:.1f} a second")
                 await self._until_none("SELECT 1 FROM attempts WHERE removed_at IS NULL")
+                forgotten.append(jobs / (time.perf_counter() - began))
         rate, peer = statistics.median(ours), statistics.median(peers)
         return [
             at_least(f"{jobs} jobs accepted to settled, a second", rate, peer, 0.7),
             plain("  of which accepted, a second", statistics.median(waited)),
+            plain("  accepted to forgotten by the cluster, a second", statistics.median(forgotten)),
             *(plain(f"  CPU ms a job, {name}", statistics.median(spent)) for name, spent in cpu.items()),
         ]
 
@@ -153,6 +159,11 @@ class Bench:
         while await asyncio.to_thread(self.house.book.rows, f"{left} LIMIT 1"):
             assert time.monotonic() < ends_at, f"not within {SETTLED_SECONDS_MAX} seconds: nothing in {left}"
             await asyncio.sleep(POLL_SECONDS)
+
+
+def say(sentence: str) -> None:
+    """A sign of life on stderr: the whole takes some eight minutes."""
+    print(f"{time.strftime('%H:%M:%S')} {sentence}", file=sys.stderr, flush=True)
 
 
 def _noted(proxy: FaultyProxy) -> list[float]:
@@ -236,7 +247,7 @@ async def main() -> None:
     """A cluster and an installation of their own, compared and reported."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=1_000)
-    parser.add_argument("--launches", type=int, default=400)
+    parser.add_argument("--launches", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--workers", type=int, default=1)
     given = parser.parse_args()
@@ -260,7 +271,7 @@ async def main() -> None:
             assert server.pid is not None, "the database runs"
             bench = Bench(cluster, house, bare, api.pid, server.pid)
             figures = [
-                await bench.creation(given.launches, given.rounds * 2 + 1),
+                await bench.creation(given.launches, given.rounds + 1),
                 *await bench.completion(given.jobs, given.rounds, given.workers),
                 await bench.pace(),
             ]
