@@ -1,5 +1,7 @@
 """Time and ids as parameters, so that months of load can be run in simulated time by the same code."""
 
+import logging
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -13,6 +15,8 @@ MOMENT_MAX = datetime(9000, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
 
 IdSource = Callable[[], UUID]
 """Where new ids come from; `new_id` outside tests."""
+
+logger = logging.getLogger(__name__)
 
 
 class Clock(Protocol):
@@ -28,6 +32,32 @@ class SystemClock:
     def now(self) -> datetime:
         """The machine's present moment in UTC."""
         return datetime.now(UTC)
+
+
+class SteadyClock:
+    """Another clock that never goes back: when that is set back, time goes on from where it was.
+
+    Otherwise what had ended would count again: tokens, sessions, access to data. A restart takes the new time.
+    """
+
+    def __init__(self, clock: Clock, *, elapsed: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._elapsed = elapsed
+        self._last = clock.now()
+        self._last_elapsed = elapsed()
+        self._behind = False
+
+    def now(self) -> datetime:
+        """What the other clock says, or where it was set back, its last moment and the time since then."""
+        said, elapsed = self._clock.now(), self._elapsed()
+        behind = said < self._last
+        if behind and not self._behind:
+            logger.warning("The clock was set back from %s to %s; time goes on from the first.", self._last, said)
+        self._behind = behind
+        if behind:
+            said = self._last + timedelta(seconds=max(0.0, elapsed - self._last_elapsed))
+        self._last, self._last_elapsed = said, elapsed
+        return said
 
 
 class SimulatedClock:

@@ -89,8 +89,7 @@ class BrowserClient:
             "code_challenge": challenge,
             "code_challenge_method": "S256",
         }
-        separator = "&" if "?" in metadata.authorization_endpoint else "?"
-        return f"{metadata.authorization_endpoint}{separator}{urlencode(asked)}", self._seal(sign_in)
+        return _with_query(metadata.authorization_endpoint, asked), self._seal(sign_in)
 
     def resumed(self, sealed: str | None, answer: Mapping[str, str], *, at: datetime) -> SignIn:
         """The sign-in that this browser began and the issuer answers; raises SignInFailed."""
@@ -128,6 +127,14 @@ class BrowserClient:
             raise GrantEnded(f"The issuer ended this sign-in: {_error(given)}. Sign in again.")
         return await self._grant({"refresh_token": refresh_token, **given}, nonce=None, at=at)
 
+    async def farewell(self, public_url: str, *, at: datetime) -> str:
+        """Where the issuer ends its own session and sends the browser back from; `/` where it has no such place."""
+        metadata = await self.issuer.metadata(at=at)
+        if not metadata.end_session_endpoint:
+            return "/"
+        asked = {"client_id": self.client_id, "post_logout_redirect_uri": f"{public_url}/"}
+        return _with_query(metadata.end_session_endpoint, asked)
+
     async def _ask(self, form: dict[str, str], at: datetime) -> tuple[int, Any]:
         metadata = await self.issuer.metadata(at=at)
         secret = self.client_secret
@@ -163,6 +170,10 @@ class BrowserClient:
     def _seal_key(self) -> bytes:
         """A key of its own, so that nothing else that the secret key signs can be taken for a sign-in."""
         return hashlib.sha256(b"guildhall sign-in " + self.key).digest()
+
+
+def _with_query(address: str, asked: Mapping[str, str]) -> str:
+    return f"{address}{'&' if '?' in address else '?'}{urlencode(asked)}"
 
 
 def _own_path(path: str) -> str:

@@ -29,6 +29,7 @@ from guildhall.auth.claims import (
     take_apart,
 )
 from guildhall.errors import Unavailable
+from guildhall.settings import Settings
 
 REFRESH_EVERY = timedelta(minutes=10)
 RETRY_EVERY = timedelta(seconds=10)
@@ -86,6 +87,21 @@ class Issuer:
         self._known_at: datetime | None = None
         self._asked_at: datetime | None = None
         self._trouble: IssuerUnavailable | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Settings, *, transport: httpx.AsyncBaseTransport | None = None) -> "Issuer | None":
+        """The issuer that people sign in with, None where there is none."""
+        if settings.oidc_issuer is None:
+            return None
+        rules = Rules(
+            issuer=settings.oidc_issuer,
+            audience=settings.oidc_audience,
+            client_id=settings.oidc_client_id,
+            groups_claim=settings.oidc_groups_claim,
+            emails_verified=settings.oidc_emails_verified,
+            skew=timedelta(seconds=settings.oidc_clock_skew_seconds),
+        )
+        return cls(rules, keys_kept=timedelta(seconds=settings.oidc_keys_seconds), transport=transport)
 
     async def access(self, text: str, *, at: datetime) -> Claims:
         """What an access token says; raises NotOfIssuer and IssuerUnavailable."""

@@ -55,6 +55,10 @@ class TokenRefused(Unauthenticated):
     code = "TOKEN_REFUSED"
 
 
+class TokenMalformed(TokenRefused):
+    """A text of no shape that a token has."""
+
+
 class TokenUnknown(TokenRefused):
     """No token of this text was made or verified here."""
 
@@ -81,21 +85,12 @@ class _Found:
     policy_version: int
 
 
-async def identify(
-    database: Database, policies: Policies, text: str, *, at: datetime, request: RequestContext
-) -> Actor:
-    """The caller whose token this is, for the edges of the API; raises TokenRefused. Notes that the token was used."""
-    actor = await authenticate(database, policies, text, at=at, request=request)
-    await note_use(database, actor, at=at)
-    return actor
-
-
 async def authenticate(
     database: Database, policies: Policies, text: str, *, at: datetime, request: RequestContext
 ) -> Actor:
     """The caller whose token this is, under the policy in force now; raises TokenRefused. One statement, no write."""
     if not is_well_formed(text):
-        raise TokenRefused("This is not a token of Guildhall, or a part of it is missing: copy it whole.")
+        raise TokenMalformed("This is not a token of Guildhall, or a part of it is missing: copy it whole.")
     return await authenticate_by_hash(database, policies, hash_token(text), at=at, request=request)
 
 

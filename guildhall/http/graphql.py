@@ -3,7 +3,8 @@
 POST takes a JSON body, GET runs no mutations. The answer's media type decides what the status means, as the
 specification of GraphQL over HTTP says: under `application/graphql-response+json` a request that was not executed is
 a 4xx; under `application/json`, which intermediaries may answer too, it is 200 wherever the request was well formed.
-A page elsewhere can make a browser send neither our bearer token nor a JSON body, so it can ask nothing.
+A page elsewhere can make a browser send neither our bearer token nor a JSON body, and a session's cookie counts only
+from our own pages (`credentials.py`), so it can ask nothing.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ from guildhall.auth.actor import Actor
 from guildhall.auth.standing import Recognised
 from guildhall.clock import Clock, IdSource
 from guildhall.db.transaction import Database
-from guildhall.errors import GuildhallError, Unauthenticated, Unavailable
+from guildhall.errors import GuildhallError, RateLimited, Unauthenticated, Unavailable
 from guildhall.graphql.answers import refusal_extensions
 from guildhall.graphql.context import Context, Services
 from guildhall.graphql.cursors import CursorSigner
@@ -32,9 +33,9 @@ from guildhall.graphql.subscriptions.stream import Streams
 from guildhall.graphql.trusted import UnknownDocument, UntrustedDocument
 from guildhall.http.compression import BYTES_MIN, compressed, takes_gzip
 from guildhall.http.door import Door
-from guildhall.http.exchange import BodyTooLarge, BodyTooSlow, ClientGone, read_body, send_bytes
+from guildhall.http.exchange import BodyTooLarge, BodyTooSlow, ClientGone, Headers, read_body, send_bytes
 from guildhall.http.graphiql_page import graphiql_page
-from guildhall.http.identity import Identity, bearer, request_context, request_id
+from guildhall.http.identity import Identity, request_context, request_id
 from guildhall.http.leaving import while_connected
 from guildhall.http.negotiation import GRAPHQL_JSON, HTML, PLAIN_JSON, accepted
 from guildhall.http.requests import MalformedRequest, RequestReader
@@ -151,6 +152,8 @@ class GraphQLEndpoint:
             await _refuse(call, refused.error, refused.status)
         except Unauthenticated as error:
             await _refuse(call, error, 401)
+        except RateLimited as error:
+            await _refuse(call, error, 429)
         except Unavailable as error:
             await _refuse(call, error, 503)
 
@@ -199,11 +202,11 @@ class GraphQLEndpoint:
 
     async def _answer(self, call: _Call, asked: Request) -> Answer:
         desk, key = self._desk, request_id(call.scope)
-        header = call.header(b"authorization")
-        if not header:
+        shown = desk.identity.shown(call.scope)
+        if shown is None:
             return await desk.executor.run(asked, desk.context(None, key), may_change=call.may_change)
-        token, at = bearer(header), desk.clock.now()
-        standing = desk.recognised.standing(token, at, request_context(call.scope))
+        at = desk.clock.now()
+        standing = desk.recognised.standing(shown.text, at, request_context(call.scope))
         refused: RequestRefused | None = None
         if standing is not None:
             try:
@@ -212,8 +215,8 @@ class GraphQLEndpoint:
                 answer, refused = None, refusal
             if answer is not None:
                 return answer
-        actor = await desk.identity.of_token(token, call.scope)
-        desk.recognised.keep(token, actor, at)
+        actor = await desk.identity.of(shown, call.scope)
+        desk.recognised.keep(shown.text, actor, at)
         if refused is not None:
             return refusal_of(refused, desk.context(actor, key))
         return await desk.executor.run(asked, desk.context(actor, key), may_change=call.may_change)
@@ -264,17 +267,19 @@ def _is_utf8(parameters: str) -> bool:
 
 
 async def _refuse(call: _Call, error: GuildhallError, status: int) -> None:
-    await _send(call, status, {"errors": [{"message": error.message, "extensions": refusal_extensions(error)}]})
+    told = {"errors": [{"message": error.message, "extensions": refusal_extensions(error)}]}
+    about = [("retry-after", str(error.retry_after_seconds))] if isinstance(error, RateLimited) else []
+    await _send(call, status, told, about)
 
 
-async def _send(call: _Call, status: int, answer: Mapping[str, Any]) -> None:
+async def _send(call: _Call, status: int, answer: Mapping[str, Any], about: Headers = ()) -> None:
     """The answer as bytes, smaller or left out where the client has said that it can do with that."""
     body = msgspec.json.encode(answer)
-    headers = list(_ABOUT.get(status, ()))
+    headers = [*_ABOUT.get(status, ()), *about]
     if status == 405:
         headers.append(("allow", "POST" if call.scope["method"] == "GET" else "GET, POST"))
     if call.scope["method"] == "GET":
-        headers.append(("vary", "accept, accept-encoding, authorization"))
+        headers.append(("vary", "accept, accept-encoding, authorization, cookie"))
     if call.scope["method"] == "GET" and status == 200 and "errors" not in answer:
         tag = f'W/"{hashlib.sha256(body).hexdigest()[:32]}"'
         headers += [("etag", tag), ("cache-control", "private, no-cache")]

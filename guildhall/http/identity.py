@@ -1,61 +1,98 @@
-"""Who is calling: the bearer token of the Authorization header, and where the call came from."""
+"""Who is calling, by what the request shows, and where the call came from."""
 
 from dataclasses import dataclass
 
-from litestar.datastructures import Headers
 from litestar.types import HTTPScope, WebSocketScope
 
 from guildhall.auth.actor import Actor, RequestContext
+from guildhall.auth.attempts import Attempts
+from guildhall.auth.claims import NotOfIssuer
 from guildhall.auth.policies import Policies
-from guildhall.auth.tokens import identify
+from guildhall.auth.tokens import (
+    TokenExpired,
+    TokenMalformed,
+    TokenUnknown,
+    authenticate,
+    authenticate_by_hash,
+    is_session_token,
+    note_use,
+)
 from guildhall.clock import Clock
 from guildhall.db.transaction import Database
 from guildhall.errors import Unauthenticated
+from guildhall.http.credentials import Credential, credential_of
+from guildhall.http.signing_in import SignInDesk
 
 CLIENT_CHARACTERS_MAX = 200
 REQUEST_ID = "guildhall_request_id"
 """Where the scope's state keeps the id of the request."""
 
 
-class InvalidAuthorization(Unauthenticated):
-    """An Authorization header that is no bearer token."""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Identity:
     """Turns a request into its caller."""
 
     database: Database
     policies: Policies
     clock: Clock
+    attempts: Attempts
+    signing_in: SignInDesk
+    public_url: str
 
     async def actor(self, scope: HTTPScope) -> Actor:
-        """The caller; raises Unauthenticated where there is none."""
-        found = await self.actor_or_none(scope)
-        if found is None:
+        """The caller; raises Unauthenticated where there is none, TooManyAttempts, IssuerUnavailable."""
+        shown = self.shown(scope)
+        if shown is None:
             raise Unauthenticated("Sign in first: send a token as `Authorization: Bearer …`.")
-        return found
+        return await self.of(shown, scope)
 
-    async def actor_or_none(self, scope: HTTPScope) -> Actor | None:
-        """The caller, or None without a token; a token that does not count is refused, never ignored."""
-        header = Headers.from_scope(scope).get("authorization")
-        return None if header is None else await self.of_token(bearer(header), scope)
+    def shown(self, scope: HTTPScope | WebSocketScope) -> Credential | None:
+        """What the request shows, None where it is nobody's; raises InvalidAuthorization, CrossSite."""
+        return credential_of(scope, self.public_url)
 
-    async def of_token(self, token: str, scope: HTTPScope | WebSocketScope) -> Actor:
-        """The caller whose token it is, under the policy in force now; asked again for as long as a stream is open."""
-        return await identify(self.database, self.policies, token, at=self.clock.now(), request=request_context(scope))
+    async def of(self, shown: Credential, scope: HTTPScope | WebSocketScope) -> Actor:
+        """The caller who shows it, under the policy in force now; asked again for as long as a stream is open.
 
+        What does not count is refused, never ignored. Only what was never a token here counts as a failed attempt.
+        """
+        request, at, digest = request_context(scope), self.clock.now(), shown.digest
+        self.attempts.admit(request.address, at, token_hash=digest)
+        try:
+            actor = await self._found(shown, digest, request)
+        except (TokenUnknown, NotOfIssuer, TokenMalformed):
+            self.attempts.count(request.address, at, token_hash=digest)
+            raise
+        self.attempts.succeeded(digest)
+        await note_use(self.database, actor, at=at)
+        return actor
 
-def bearer(header: str) -> str:
-    """The token of an Authorization header; raises InvalidAuthorization."""
-    scheme, _, text = header.partition(" ")
-    if scheme.lower() != "bearer" or not text.strip():
-        raise InvalidAuthorization("The Authorization header must be `Bearer` and a token.")
-    return text.strip()
+    async def _found(self, shown: Credential, digest: bytes, request: RequestContext) -> Actor:
+        if shown.of_browser:
+            if not is_session_token(shown.text):
+                raise TokenMalformed("The cookie is not of a session of Guildhall: sign in again.")
+            try:
+                return await self._known(digest, request)
+            except TokenExpired:
+                await self.signing_in.renew(digest, request)
+            try:
+                return await self._known(digest, request)
+            except TokenExpired as error:
+                raise TokenExpired("This session has ended: sign in again.") from error
+        if shown.text.count(".") != 2:
+            at = self.clock.now()
+            return await authenticate(self.database, self.policies, shown.text, at=at, request=request)
+        try:
+            return await self._known(digest, request)
+        except TokenUnknown:
+            await self.signing_in.admit(shown.text, request)
+        return await self._known(digest, request)
+
+    async def _known(self, digest: bytes, request: RequestContext) -> Actor:
+        return await authenticate_by_hash(self.database, self.policies, digest, at=self.clock.now(), request=request)
 
 
 def request_context(scope: HTTPScope | WebSocketScope) -> RequestContext:
-    """Where the call came from, for the audit record. The peer's address: no proxy's word is taken."""
+    """Where the call came from, for the audit record; behind a trusted proxy the address is already the caller's."""
     client = scope.get("client")
     agent = dict(scope["headers"]).get(b"user-agent")
     return RequestContext(

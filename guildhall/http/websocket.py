@@ -11,7 +11,6 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import msgspec
 from litestar.datastructures import Headers
@@ -19,13 +18,14 @@ from litestar.types import Receive, Send, WebSocketScope
 
 from guildhall.auth.actor import Actor
 from guildhall.clock import IdSource
-from guildhall.errors import GuildhallError, Unauthenticated, Unavailable
+from guildhall.errors import GuildhallError, RateLimited, Unauthenticated, Unavailable
 from guildhall.graphql.answers import refusal_extensions
 from guildhall.graphql.context import Context
 from guildhall.graphql.execution import Answer, Request
 from guildhall.graphql.subscriptions.presence import Presence
 from guildhall.graphql.subscriptions.stream import Streams
-from guildhall.http.identity import REQUEST_ID, Identity, bearer, request_id
+from guildhall.http.credentials import Credential, bearer, is_own_origin
+from guildhall.http.identity import REQUEST_ID, Identity, request_id
 from guildhall.settings import Settings
 
 PROTOCOL = "graphql-transport-ws"
@@ -175,19 +175,30 @@ class _Connection:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise _Malformed("The payload of connection_init is an object.") from error
         try:
-            token = _token(given, Headers.from_scope(self._scope))
-            actor = await self._desk.identity.of_token(token, self._scope)
+            shown = self._shown(given)
+            actor = await self._desk.identity.of(shown, self._scope)
         except Unauthenticated as error:
             self._end(Close(4401, error.message))
+        except RateLimited as error:
+            self._end(Close(4429, error.message))
         except Unavailable:
             self._end(NOT_READY)
         else:
             self._presence = Presence(
-                self._desk.streams.feed, actor, partial(self._desk.identity.of_token, token, self._scope)
+                self._desk.streams.feed, actor, partial(self._desk.identity.of, shown, self._scope)
             )
             watching = asyncio.create_task(self._watch(self._presence))
             self._closing.add_done_callback(lambda _: watching.cancel())
             await self._tell({"type": "connection_ack"})
+
+    def _shown(self, payload: Mapping[str, Any]) -> Credential:
+        """The token of the payload's `authorization`, as browsers cannot set headers, else what the handshake shows."""
+        given = next((value for name, value in payload.items() if name.lower() == "authorization"), None)
+        shown = Credential(bearer(given)) if isinstance(given, str) else self._desk.identity.shown(self._scope)
+        if shown is None or not isinstance(given, str | None):
+            message = "Sign in first: send `connection_init` with the payload {authorization: 'Bearer …'}."
+            raise Unauthenticated(message)
+        return shown
 
     async def _watch(self, presence: Presence) -> None:
         """When the token ends, every operation is told why, and then the connection ends."""
@@ -283,24 +294,7 @@ def _message(text: str | bytes, bytes_max: int) -> _Message:
         raise _Malformed("A message is one JSON object with a `type`.") from error
 
 
-def _token(payload: Mapping[str, Any], headers: Headers) -> str:
-    """The token of the payload's `authorization`, as browsers cannot set headers, else of the header."""
-    given = next((value for name, value in payload.items() if name.lower() == "authorization"), None)
-    header = headers.get("authorization") if given is None else given
-    if not isinstance(header, str):
-        message = "Sign in first: send `connection_init` with the payload {authorization: 'Bearer …'}."
-        raise Unauthenticated(message)
-    return bearer(header)
-
-
 def _origin_is_ours(headers: Headers, settings: Settings) -> bool:
     """Programs send no origin; a browser's page is ours if it came from our own address."""
     origin = headers.get("origin")
-    if origin is None:
-        return True
-    return urlsplit(origin).netloc == headers.get("host") or origin == _origin(settings.public_url)
-
-
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
+    return origin is None or is_own_origin(origin, headers.get("host", ""), settings.public_url)

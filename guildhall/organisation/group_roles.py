@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import any_, delete, func, literal, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -75,7 +75,7 @@ async def apply_groups(
 
 async def people_in(session: AsyncSession, group: str) -> Sequence[UserIdentity]:
     """Those whom the issuer had in the group when it last spoke of them, in the order of their ids."""
-    statement = select(UserIdentity).where(UserIdentity.groups.contains([group])).order_by(UserIdentity.user_id)
+    statement = select(UserIdentity).where(literal(group) == any_(UserIdentity.groups)).order_by(UserIdentity.user_id)
     return (await session.scalars(statement)).all()
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import update
 from guildhall.auth.policies import Policies
 from guildhall.auth.subjects import ActorKind
 from guildhall.auth.tables import User
-from guildhall.auth.tokens import TokenRefused, identify
+from guildhall.auth.tokens import TokenRefused, authenticate
 from guildhall.clock import SimulatedClock, new_id
 from guildhall.db.embedded import EmbeddedServer
 from guildhall.db.migrating import migrate
@@ -66,7 +66,7 @@ class TestRestart:
             )  # fmt: skip
         policies = Policies(own_database)
         watching = asyncio.create_task(policies.watch())
-        await identify(own_database, policies, token.text, at=clock.now(), request=REQUEST)
+        await authenticate(own_database, policies, token.text, at=clock.now(), request=REQUEST)
         await kill(own_server)
         async with asyncio.timeout(WAIT_SECONDS_MAX):
             while True:
@@ -74,7 +74,7 @@ class TestRestart:
                     async with own_database.transaction() as session:
                         team = await make_team(session, "made-after-the-restart")
                     break
-        actor = await identify(own_database, policies, token.text, at=clock.now(), request=REQUEST)
+        actor = await authenticate(own_database, policies, token.text, at=clock.now(), request=REQUEST)
         assert team in actor.policy.rules.teams
         async with own_database.transaction() as session:
             other = await make_team(session, "made-later")
@@ -85,7 +85,7 @@ class TestRestart:
         async with own_database.transaction() as session:
             await session.execute(update(User).where(User.id == ada.id).values(deactivated_at=clock.now()))
         with pytest.raises(TokenRefused, match="no longer active"):
-            await identify(own_database, policies, token.text, at=clock.now(), request=REQUEST)
+            await authenticate(own_database, policies, token.text, at=clock.now(), request=REQUEST)
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching

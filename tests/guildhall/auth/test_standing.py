@@ -14,7 +14,7 @@ from guildhall.auth.policies import Policies
 from guildhall.auth.standing import Recognised, Standing
 from guildhall.auth.subjects import ActorKind
 from guildhall.auth.tables import RoleBinding, ServiceAccount, Token, User
-from guildhall.auth.tokens import identify
+from guildhall.auth.tokens import authenticate
 from guildhall.clock import new_id
 from guildhall.db.kept_statements import KeptStatements
 from guildhall.db.transaction import Database
@@ -43,7 +43,7 @@ async def issue(database: Database, kind: ActorKind, subject_id: UUID) -> str:
 
 
 async def known(database: Database, text: str, recognised: Recognised) -> Actor:
-    actor = await identify(database, Policies(database), text, at=AT, request=REQUEST)
+    actor = await authenticate(database, Policies(database), text, at=AT, request=REQUEST)
     recognised.keep(text, actor, AT)
     return actor
 

@@ -15,7 +15,6 @@ from guildhall.auth.tokens import (
     TokenRefused,
     authenticate,
     hash_token,
-    identify,
     is_well_formed,
     make_token,
     note_use,
@@ -180,24 +179,29 @@ class TestAuthenticate:
         assert team in after.policy.rules.teams
 
 
+async def identify(database: Database, policies: Policies, text: str, at: datetime) -> None:
+    """As the edges of the API do."""
+    await note_use(database, await authenticate(database, policies, text, at=at, request=REQUEST), at=at)
+
+
 class TestIdentify:
     async def test_it_notes_the_use_once_a_minute(self, database: Database, clock: SimulatedClock) -> None:
         policies = Policies(database)
         text = make_token(ActorKind.USER)
         token = await store(database, text, ActorKind.USER, await a_user(database), clock.now())
         first = clock.now()
-        await identify(database, policies, text, at=first, request=REQUEST)
+        await identify(database, policies, text, first)
         assert await last_used(database, token) == first
-        await identify(database, policies, text, at=clock.advance(seconds=59), request=REQUEST)
+        await identify(database, policies, text, clock.advance(seconds=59))
         assert await last_used(database, token) == first
-        await identify(database, policies, text, at=clock.advance(seconds=1), request=REQUEST)
+        await identify(database, policies, text, clock.advance(seconds=1))
         assert await last_used(database, token) == clock.now()
 
     async def test_a_refused_token_is_not_noted(self, database: Database, clock: SimulatedClock) -> None:
         text = make_token(ActorKind.USER)
         token = await store(database, text, ActorKind.USER, await a_user(database), clock.now(), revoked_at=clock.now())
         with pytest.raises(TokenRefused):
-            await identify(database, Policies(database), text, at=clock.now(), request=REQUEST)
+            await identify(database, Policies(database), text, clock.now())
         assert await last_used(database, token) is None
 
 
