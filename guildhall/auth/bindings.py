@@ -50,24 +50,24 @@ class BindingsOfSubjects(Mapping[Subject, tuple[Binding, ...]]):
     @classmethod
     def of(cls, bindings: Mapping[Subject, tuple[Binding, ...]]) -> "BindingsOfSubjects":
         """All of them."""
-        shards: list[dict[Subject, tuple[Binding, ...]]] = [{} for _ in range(SHARDS)]
-        for subject, held in bindings.items():
-            shards[_place(subject.id)][subject] = held
-        found = {place: _boundaries(shard) for place, shard in enumerate(shards)}
-        return cls(list(shards), {place: moments for place, moments in found.items() if moments})
+        return cls([{}] * SHARDS, {}).changed((), bindings)
 
     def changed(self, touched: Collection[UUID], now: Mapping[Subject, tuple[Binding, ...]]) -> "BindingsOfSubjects":
         """Those of the touched subjects as they are `now`; who is touched and not in `now` is not active any more."""
         shards = list(self._shards)
         fresh: dict[int, dict[Subject, tuple[Binding, ...]]] = {}
-        for key in touched:
+
+        def copy_of(key: UUID) -> dict[Subject, tuple[Binding, ...]]:
             place = _place(key)
             if place not in fresh:
                 fresh[place] = dict(self._shards[place])
+            return fresh[place]
+
+        for key in touched:
             for kind in _HOLDERS:
-                fresh[place].pop(Subject(kind, key), None)
+                copy_of(key).pop(Subject(kind, key), None)
         for subject, held in now.items():
-            fresh[_place(subject.id)][subject] = held
+            copy_of(subject.id)[subject] = held
         boundaries = dict(self._boundaries)
         for place, shard in fresh.items():
             shards[place] = shard

@@ -14,7 +14,7 @@ from uuid import UUID
 import casbin
 from casbin.util import key_match_func
 
-from guildhall.auth.policy import PolicyRules, PolicySnapshot
+from guildhall.auth.policy import PolicyRules, PolicySnapshot, RoleRules
 from guildhall.auth.roles import MEMBER
 from guildhall.auth.subjects import Subject
 
@@ -95,15 +95,25 @@ def grouping_lines(rules: PolicyRules, *, at: datetime | None) -> Iterator[list[
 
 
 def disagreements(snapshot: PolicySnapshot) -> list[Question]:
-    """Questions of a small sample, another for each version, on which the snapshot and casbin differ: none, always."""
+    """Questions of a small sample, another for each version, on which the snapshot and casbin differ: none, always.
+
+    Casbin is given the lines that the sample is about, and no others.
+    """
     rules = snapshot.rules
     subjects = sorted(_pick(rules.bindings, SAMPLE_SUBJECTS_MAX, rules.version))
     known = sorted({name for entry in rules.roles.values() for name in entry.allowed | entry.denied})
-    sampled = replace(rules, bindings={subject: rules.bindings[subject] for subject in subjects})
+    permissions = frozenset(_pick(known, SAMPLE_PERMISSIONS_MAX, rules.version))
+    held = {MEMBER, *(binding.role for subject in subjects for binding in rules.bindings[subject])}
+    roles = {
+        role: RoleRules(entry.allowed & permissions, entry.denied & permissions)
+        for role, entry in rules.roles.items()
+        if role in held
+    }
+    sampled = replace(rules, roles=roles, bindings={subject: rules.bindings[subject] for subject in subjects})
     oracle = CasbinPolicy(sampled, at=snapshot.at)
     questions = [
         Question(subject, team, permission)
-        for subject, permission in product(subjects, _pick(known, SAMPLE_PERMISSIONS_MAX, rules.version))
+        for subject, permission in product(subjects, sorted(permissions))
         for team in (None, *sorted(snapshot.teams_of(subject))[:1])
     ]
     return [

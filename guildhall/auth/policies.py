@@ -25,6 +25,8 @@ from guildhall.errors import Unavailable
 
 CHANNEL = "guildhall_policy"
 RETRY_SECONDS = 1.0
+COMPARE_SECONDS_BETWEEN = 1.0
+"""How long casbin rests between two samples: a version that nobody asked it about is no harm, a busy process is."""
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ class Policies:
         self._held: PolicySnapshot | None = None
         self._loading = asyncio.Lock()
         self._changed = asyncio.Event()
+        self._loaded = asyncio.Event()
 
     async def at_version(self, version: int, *, at: datetime) -> PolicySnapshot:
         """The policy of that version or a later one at that time; read when this process does not hold it yet."""
@@ -55,30 +58,42 @@ class Policies:
         listener = Listener(
             channel=CHANNEL, noticed=lambda _: self._changed.set(), connected=self._changed.set, lost=lambda: None
         )
-        listening = asyncio.create_task(listen(self._database.url, listener))
+        beside = [
+            asyncio.create_task(listen(self._database.url, listener)),
+            asyncio.create_task(self._compare()),
+        ]
         try:
             while True:
                 await self._changed.wait()
                 self._changed.clear()
                 await self._prepare()
         finally:
-            listening.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await listening
+            for task in beside:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
 
     async def _prepare(self) -> None:
         try:
             async with self._database.read() as session:
                 version = await read_version(session)
-            snapshot = await self._load(version)
+            await self._load(version)
         except (Unavailable, SQLAlchemyError) as error:
             # Requests read the version themselves; here we only wait for the database to be back.
             logger.warning("The new policy could not be read yet: %s", error)
             await asyncio.sleep(RETRY_SECONDS)
             self._changed.set()
-            return
-        for question in await asyncio.to_thread(disagreements, snapshot):
-            logger.error("Compiled policy %s and casbin disagree on %s.", snapshot.version, question)
+
+    async def _compare(self) -> None:
+        """Put a sample of new versions to casbin, beside everything else: of many at once, the newest."""
+        while True:
+            await self._loaded.wait()
+            self._loaded.clear()
+            assert self._held is not None, "it was loaded"
+            snapshot = self._held
+            for question in await asyncio.to_thread(disagreements, snapshot):
+                logger.error("Compiled policy %s and casbin disagree on %s.", snapshot.version, question)
+            await asyncio.sleep(COMPARE_SECONDS_BETWEEN)
 
     async def _load(self, version: int) -> PolicySnapshot:
         """The snapshot of that version or a later one, of what has changed since the one that is held, or of all."""
@@ -87,11 +102,10 @@ class Policies:
             if held is not None and held.version >= version:
                 return held
             async with self._database.read() as session:
-                if held is None:
-                    self._held = PolicySnapshot(await load_rules(session))
-                    return self._held
-                rules = await load_changes(session, held.rules)
-                if rules is None:  # more has changed than was written down
+                rules = None if held is None else await load_changes(session, held.rules)
+                if rules is None:  # none is held, or more has changed than was written down
                     rules = await load_rules(session)
-            self._held = held.succeeded_by(rules, at=held.at)
+            at = None if held is None else held.at
+            self._held = PolicySnapshot(rules, at=at, before=held)
+            self._loaded.set()
             return self._held

@@ -78,12 +78,11 @@ class _Ground:
         for team, above in rules.parents.items():
             self.below.setdefault(above, []).append(team)
 
-    def serves(self, rules: PolicyRules, since: datetime | None, until: datetime | None) -> bool:
-        """Whether what was compiled on this ground counts under other rules as well."""
+    def standing_under(self, rules: PolicyRules, since: datetime | None, until: datetime | None) -> "_Ground | None":
+        """This ground, where what was compiled on it counts under other rules as well."""
         others = (rules.roles, rules.teams, rules.parents)
-        return all(ours is theirs for ours, theirs in zip(self.rests_on, others, strict=True)) and (
-            (self.since, self.until) == (since, until)
-        )
+        same = all(ours is theirs for ours, theirs in zip(self.rests_on, others, strict=True))
+        return self if same and (self.since, self.until) == (since, until) else None
 
 
 class PolicySnapshot:
@@ -93,24 +92,23 @@ class PolicySnapshot:
     roles count for nothing.
     """
 
-    def __init__(self, rules: PolicyRules, *, at: datetime | None = None) -> None:
+    def __init__(
+        self, rules: PolicyRules, *, at: datetime | None = None, before: "PolicySnapshot | None" = None
+    ) -> None:
         bindings = rules.bindings
         held = bindings if isinstance(bindings, BindingsOfSubjects) else BindingsOfSubjects.of(bindings)
         self.rules = rules
         self.at = at
         self.since, self.until = held.boundaries_around(at)
         self._held = held
-        self._ground = _Ground(rules, self.since, self.until)
-        # At most one entry for each subject that was asked about, shared with the versions after this one.
-        self._subjects: dict[Subject, _Compiled] = {}
+        # At most one entry for each subject that was asked about, shared with the versions before and after.
+        self._subjects: dict[Subject, _Compiled] = {} if before is None else before._subjects  # noqa: SLF001 -- its own class
+        kept = None if before is None else before._ground.standing_under(rules, self.since, self.until)  # noqa: SLF001
+        self._ground: _Ground = kept or _Ground(rules, self.since, self.until)
 
     def succeeded_by(self, rules: PolicyRules, *, at: datetime | None) -> "PolicySnapshot":
         """The snapshot of other rules, or of another time; it keeps what was compiled of those who did not change."""
-        successor = PolicySnapshot(rules, at=at)
-        successor._subjects = self._subjects
-        if self._ground.serves(rules, successor.since, successor.until):
-            successor._ground = self._ground
-        return successor
+        return PolicySnapshot(rules, at=at, before=self)
 
     def covers(self, at: datetime) -> bool:
         """Whether this snapshot is of that time: since it was made no temporary role has begun or ended."""
