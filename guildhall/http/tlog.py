@@ -7,6 +7,7 @@ import re
 
 from litestar import Response, get
 from litestar.datastructures import State
+from litestar.params import FromPath
 
 from guildhall.audit.merkle import LEVELS_MAX, TILE_HASHES
 from guildhall.audit.tiles import NoSuchTile, read_checkpoint, read_entries, read_tile
@@ -30,7 +31,7 @@ async def checkpoint_route(state: State) -> Response[str]:
 
 
 @get("/audit/log/tile/{path:path}", include_in_schema=False)
-async def tile_route(state: State, path: str) -> Response[bytes] | Response[str]:
+async def tile_route(state: State, path: FromPath[str]) -> Response[bytes] | Response[str]:
     """A tile of hashes, or a bundle of entries; with `.p/W` its first W."""
     try:
         level, number, width = _place(path)
