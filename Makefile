@@ -100,7 +100,7 @@ clean: ## Remove what the checks and tests leave behind (not .venv, not your dat
 check: static test coverage-floor ## All of the checks below and the tests
 
 .PHONY: static
-static: format lint types contracts sizes shape dead-code schema-check trusted-check manifests ## The checks that run no product code
+static: format lint types contracts sizes shape dead-code schema-check trusted-check manifests chart ## The checks that run no product code
 
 .PHONY: format
 format: install ## Is everything formatted?
@@ -141,6 +141,10 @@ trusted-check: install ## Is guildhall/trusted_documents.json what our clients s
 .PHONY: manifests
 manifests: install $(CHECKERS) ## Is what we send to Kubernetes valid for 1.33 to 1.37, and what does checkov say?
 	$(RUN) tools.manifest_checks .checkers/bin
+
+.PHONY: chart
+chart: install $(CHECKERS) ## helm lint and template, and what Kubernetes 1.33 to 1.37 and checkov say of the chart
+	$(RUN) tools.chart_checks .checkers/bin
 
 # Their dependencies are not ours, so they have an environment of their own.
 $(CHECKERS): tools/manifest-checkers.txt

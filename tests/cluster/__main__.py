@@ -8,8 +8,10 @@ import sys
 
 from tests.cluster.binaries import built_binaries
 from tests.cluster.demonstration import demonstrate
+from tests.cluster.helm_program import built_helm
 from tests.cluster.images import archives, training_archive
 from tests.cluster.joining import check_machine, join, name_of_checkout, take_down
+from tests.cluster.server_image import dependencies_archive
 from tests.cluster.unavailable import ClusterUnavailable
 
 
@@ -39,6 +41,8 @@ def build(_: argparse.Namespace) -> int:
     check_machine(real_node=True)
     archives(built_binaries(complain), complain)
     training_archive(complain)
+    dependencies_archive(complain)
+    built_helm(complain)
     return 0
 
 

@@ -1,17 +1,13 @@
 """Kubernetes, etcd, kwok and the pause command, built from the modules that `go.mod` pins."""
 
-import os
 import re
-import shutil
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.cluster.building import FLAGS, go
 from tests.cluster.caching import cached, digest_of
-from tests.cluster.unavailable import ClusterUnavailable
 
 HERE = Path(__file__).resolve().parent
 KWOK = HERE / "kwok"
@@ -25,8 +21,6 @@ SOURCES = (
 )
 STAGES = ("node/fast", "node/heartbeat-with-lease", "pod/fast")
 _VERSION_PACKAGE = "k8s.io/component-base/version"
-_SECONDS_BETWEEN_NEWS = 20
-_FLAGS = ("-trimpath", "-buildvcs=false")
 
 
 @dataclass(frozen=True)
@@ -65,7 +59,7 @@ def kubernetes_version() -> str:
 
 def built_binaries(say: Callable[[str], None] | None = None) -> Binaries:
     """The binaries out of the cache, built first where they are not there (some minutes on two cores)."""
-    recipe = digest_of([*(path.read_bytes() for path in SOURCES), " ".join((*_FLAGS, *STAGES))])
+    recipe = digest_of([*(path.read_bytes() for path in SOURCES), " ".join((*FLAGS, *STAGES))])
     return Binaries(cached("binaries", f"{kubernetes_version()}-{recipe}", _Build(say or _tell).into, say or _tell))
 
 
@@ -74,10 +68,6 @@ class _Build:
         self._say = say
 
     def into(self, folder: Path) -> None:
-        if shutil.which("go") is None:
-            raise ClusterUnavailable(
-                "`go` is not on PATH; the test cluster is built from Go modules (see tests/cluster/go.mod)"
-            )
         version = kubernetes_version()
         major, minor, _ = version.removeprefix("v").split(".", maxsplit=2)
         named = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
@@ -89,7 +79,7 @@ class _Build:
         self._copy_stages(folder / "stages")
 
     def _build(self, module: Path, arguments: Sequence[str]) -> None:
-        self._go(module, ["build", *_FLAGS, *arguments])
+        self._go(module, ["build", *FLAGS, *arguments])
 
     def _copy_stages(self, folder: Path) -> None:
         module = Path(self._go(KWOK, ["list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kwok"]).strip())
@@ -100,37 +90,7 @@ class _Build:
                     (folder / path.name).write_bytes(path.read_bytes())
 
     def _go(self, module: Path, arguments: Sequence[str]) -> str:
-        """One go command; what is long gives a sign of life, what fails says the end of what it said."""
-        began = told = time.monotonic()
-        said: str | None = None
-        with subprocess.Popen(
-            ["nice", "go", *arguments],
-            cwd=module,
-            env=_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as process:
-            try:
-                while said is None:
-                    try:
-                        said, _ = process.communicate(timeout=1)
-                    except subprocess.TimeoutExpired:
-                        if time.monotonic() - told >= _SECONDS_BETWEEN_NEWS:
-                            told = time.monotonic()
-                            self._say(f"  go {arguments[0]} in {module.name}: {told - began:.0f} s")
-            except BaseException:
-                process.kill()
-                raise
-        if process.returncode != 0:
-            last = (said.strip().splitlines() or ["no word"])[-1]
-            raise ClusterUnavailable(f"go {arguments[0]} failed in {module}: {last}")
-        return said
-
-
-def _environment() -> Mapping[str, str]:
-    return {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": ""}
+        return go(module, arguments, self._say)
 
 
 def _tell(sentence: str) -> None:

@@ -25,8 +25,8 @@ USER = 1000
 REPOSITORY = Path(__file__).resolve().parents[2]
 _SUITE = "bookworm"
 _PACKAGES = "python3,ca-certificates"
-_PYTHON_VERSION = "3.11"  # of that suite
-_SITE_PACKAGES = f"usr/local/lib/python{_PYTHON_VERSION}/dist-packages"
+PYTHON_VERSION = "3.11"  # of that suite
+SITE_PACKAGES = f"usr/local/lib/python{PYTHON_VERSION}/dist-packages"
 # What no pod of a test reads; it would be unpacked at every start of a cluster.
 _LEFT_OUT = (
     "usr/share/doc",
@@ -38,7 +38,7 @@ _LEFT_OUT = (
     "var/lib/apt/lists",
     "var/log",
 )
-_RECIPE = "5"  # raise it when what this module writes changes
+RECIPE = "5"  # raise it when what this module writes changes
 
 
 @dataclass(frozen=True)
@@ -54,24 +54,25 @@ def archives(binaries: Binaries, say: Callable[[str], None]) -> Sequence[Path]:
     """The archives of all images, made first where the cache has none (half a minute for the Debian)."""
     pause = cached(
         "images",
-        f"pause-{digest_of([_RECIPE, binaries.folder.name])}",
+        f"pause-{digest_of([RECIPE, binaries.folder.name])}",
         lambda folder: _make_pause(binaries.pause, folder),
         say,
     )
-    return [pause / "image.tar", _python_archive(say)]
+    return [pause / "image.tar", python_archive(say)]
 
 
 def training_archive(say: Callable[[str], None]) -> Path:
     """The archive of the image `training`, made first where the cache has none."""
-    base = _python_archive(say)
-    requirements = _uv("export", "--frozen", "--only-group=demo", "--prune=guildhall-client", "--no-header", "--quiet")
-    recipe = digest_of([_RECIPE, base.parent.name, requirements])
+    base = python_archive(say)
+    requirements = uv("export", "--frozen", "--only-group=demo", "--prune=guildhall-client", "--no-header", "--quiet")
+    recipe = digest_of([RECIPE, base.parent.name, requirements])
     make = lambda folder: _make_training(folder, base, requirements, say)  # noqa: E731
     return cached("images", f"training-{recipe}", make, say) / "image.tar"
 
 
-def _python_archive(say: Callable[[str], None]) -> Path:
-    recipe = digest_of([_RECIPE, _SUITE, _PACKAGES, str(USER), *_LEFT_OUT])
+def python_archive(say: Callable[[str], None]) -> Path:
+    """The archive of the image `python`, made first where the cache has none (half a minute)."""
+    recipe = digest_of([RECIPE, _SUITE, _PACKAGES, str(USER), *_LEFT_OUT])
     return cached("images", f"python-{recipe}", lambda folder: _make_python(folder, say), say) / "image.tar"
 
 
@@ -122,8 +123,8 @@ def _make_training(folder: Path, base: Path, requirements: str, say: Callable[[s
     listed = folder / "requirements.txt"
     listed.write_text(requirements, encoding="utf-8")
     root = folder / "root"
-    wanted = ("--python-version", _PYTHON_VERSION, "--python-platform", f"{platform.machine()}-manylinux_2_28")
-    _uv("pip", "install", "--quiet", "--target", str(root / _SITE_PACKAGES), *wanted, "--only-binary=:all:",
+    wanted = ("--python-version", PYTHON_VERSION, "--python-platform", f"{platform.machine()}-manylinux_2_28")
+    uv("pip", "install", "--quiet", "--target", str(root / SITE_PACKAGES), *wanted, "--only-binary=:all:",
         "--require-hashes", "--requirements", str(listed))  # fmt: skip
     for tests in sorted(root.glob("**/tests")):
         shutil.rmtree(tests)
@@ -135,7 +136,7 @@ def _write_python(folder: Path, image: str, layers: Sequence[Layer]) -> None:
     write_archive(folder / "image.tar", image, layers, command=["python3"], user=USER, directory="/home/guildhall")
 
 
-def _uv(*arguments: str) -> str:
+def uv(*arguments: str) -> str:
     """Run the uv that the Makefile fetches."""
     found = subprocess.run(
         [sys.executable, "tools/get_uv.py"], cwd=REPOSITORY, capture_output=True, text=True, check=False

@@ -145,6 +145,14 @@ class Keeper:
         """Let pods reach a server of this machine."""
         return {"port": await self._cluster.expose(port, as_port)}
 
+    async def do_forward(self, address: str, port: int, to_address: str, to_port: int) -> None:
+        """Serve a Service's address, with one pod behind it."""
+        await self._cluster.forward(address, port, to_address, to_port)
+
+    async def do_lead_in(self, address: str, port: int) -> dict[str, Any]:
+        """Let this machine reach an address of the cluster's network; `conceal` ends it."""
+        return {"port": await self._cluster.lead_in(address, port)}
+
     async def do_load(self, archive: str) -> None:
         """Bring an image to the real node."""
         await self._cluster.load(Path(archive))

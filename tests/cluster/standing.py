@@ -51,6 +51,7 @@ class StandingCluster:
         self.layout = Layout(state, binaries, ports, real_node)
         self.supervised = Supervised(state, control_group=self.layout.cgroup if real_node else None)
         self._relays: dict[int, Relay] = {}
+        self._forwards: dict[tuple[str, int], Relay] = {}
         self._open = contextlib.AsyncExitStack()
         self._http: httpx.AsyncClient | None = None
 
@@ -81,7 +82,7 @@ class StandingCluster:
     async def down(self) -> None:
         """End all processes, and with them mounts and network; then remove what lies in the machine's file systems."""
         await self._open.aclose()
-        for relay in self._relays.values():
+        for relay in (*self._relays.values(), *self._forwards.values()):
             await relay.__aexit__()
         await self.supervised.close()
         remove_control_group(self.layout.cgroup)
@@ -116,6 +117,24 @@ class StandingCluster:
         relay = self._relays.pop(as_port, None)
         if relay is not None:
             await relay.__aexit__()
+
+    async def forward(self, address: str, port: int, to_address: str, to_port: int) -> None:
+        """Serve a Service's address in the cluster's network, as kube-proxy would, with this one pod behind it."""
+        network = self.supervised.network
+        earlier = self._forwards.pop((address, port), None)
+        if earlier is not None:
+            await earlier.__aexit__()
+        await self.supervised.run("network", ["ip", "addr", "replace", f"{address}/32", "dev", configuration.BRIDGE])
+        relay = Relay((to_address, to_port), listen=(address, port), listen_in=network, connect_in=network)
+        await relay.__aenter__()
+        self._forwards[address, port] = relay
+
+    async def lead_in(self, address: str, port: int) -> int:
+        """Let this machine reach an address of the cluster's network; answer with the port on loopback."""
+        relay = Relay((address, port), connect_in=self.supervised.network)
+        await relay.__aenter__()
+        self._relays[relay.port] = relay
+        return relay.port
 
     async def load(self, archive: Path) -> None:
         """Bring an image to the real node; one that is there already stays."""

@@ -34,11 +34,10 @@ def test_a_value_of_the_wrong_kind_is_refused(tmp_path: Path) -> None:
     assert problems_of_schemas(PROGRAMS, [write(tmp_path)]) == []
 
 
-def test_what_checkov_finds_is_told_unless_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_checkov_finds_is_told_unless_it_is_named(tmp_path: Path) -> None:
     write(tmp_path)
     named = {"CKV_K8S_43": "known", "CKV_K8S_99": "never found"}
-    monkeypatch.setattr(manifest_checks, "CHECKOV_EXCEPTIONS", named)
-    problems = problems_of_checkov(PROGRAMS, tmp_path)
+    problems = problems_of_checkov(PROGRAMS, tmp_path, named)
     assert "checkov: CKV_K8S_15: Image Pull Policy should be Always" in {each.partition(" (")[0] for each in problems}
     assert "checkov: CKV_K8S_99 is named as an exception and not found any more; take it out" in problems
     assert "CKV_K8S_43" not in "".join(problems)
@@ -46,7 +45,7 @@ def test_what_checkov_finds_is_told_unless_it_is_named(tmp_path: Path, monkeypat
 
 def test_a_checker_that_understands_nothing_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_text("{")
-    (problem,) = problems_of_checkov(PROGRAMS, tmp_path)
+    (problem,) = problems_of_checkov(PROGRAMS, tmp_path, {})
     assert problem.startswith("checkov could not")
 
 
