@@ -19,6 +19,8 @@ from tests.scheduler.yard import Yard
 PATIENT = StartLimits(refused_seconds_max=3, start_seconds_max=600)
 IMPATIENT = StartLimits(refused_seconds_max=3, start_seconds_max=20)
 """For what must not start: a slow machine may take longer to start what should."""
+SHORT_AND_LONG = "import os, time; time.sleep(1 + 4 * int(os.environ['GUILDHALL_NODE_INDEX']))"
+ONE_FAILS = f"import os; os.environ['GUILDHALL_NODE_INDEX'] == '1' and os._exit(7)\n{LISTENING}"
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +71,28 @@ class TestTheJobsOwnDoing:
         job_id = await works.submit(LISTENING, walltime_seconds=3)
         assert told(await works.settled(job_id)) == ("TIMED_OUT", "WALLTIME_REACHED")
         assert await works.paid_for(job_id) == 3
+
+
+class TestSeveralNodes:
+    async def test_each_is_paid_for_its_own_life(self, works: Works) -> None:
+        job_id = await works.submit(SHORT_AND_LONG, nodes=2)
+        job = await works.settled(job_id)
+        assert told(job) == ("FAILED", "RESULT_MISSING")  # nobody told a result, but both ended well
+        short, long = sorted(await works.ran_for(job_id))
+        assert long >= short + 3
+        assert await works.paid_for(job_id) == short + long
+        pods = works.recording.seen[await works.name(job_id)]
+        assert {pod["metadata"]["annotations"]["batch.kubernetes.io/job-completion-index"] for pod in pods} == {
+            "0",
+            "1",
+        }
+
+    async def test_one_that_fails_ends_the_others(self, works: Works) -> None:
+        job_id = await works.submit(ONE_FAILS, nodes=2)
+        job = await works.settled(job_id)
+        assert (*told(job), job.state_message) == ("FAILED", "EXIT_CODE", "the command ended with exit code 7")
+        assert len(await works.ran_for(job_id)) == 2
+        assert await works.paid_for(job_id) == sum(await works.ran_for(job_id))
 
 
 class TestWhatNeverStarts:

@@ -142,9 +142,14 @@ class Works:
 
     async def assert_paid_as_the_kubelet_says(self, job_id: UUID) -> None:
         """One interval, to the second that the kubelet wrote down."""
-        (state,) = self.recording.ran(await self.name(job_id))
-        ran = datetime.fromisoformat(state["finishedAt"]) - datetime.fromisoformat(state["startedAt"])
-        assert await self.paid_for(job_id) == ran.total_seconds()
+        (seconds,) = await self.ran_for(job_id)
+        assert await self.paid_for(job_id) == seconds
+
+    async def ran_for(self, job_id: UUID) -> list[float]:
+        """The seconds of each main container, as kubelets wrote them down."""
+        states = self.recording.ran(await self.name(job_id))
+        lives = [[datetime.fromisoformat(state[name]) for name in ("startedAt", "finishedAt")] for state in states]
+        return [(finished - started).total_seconds() for started, finished in lives]
 
     async def act(self, method: str, path: str, body: object = None) -> httpx.Response:
         """Do something to the cluster, as its administrator."""
