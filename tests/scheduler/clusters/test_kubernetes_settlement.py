@@ -90,7 +90,7 @@ class TestSeveralNodes:
     async def test_one_that_fails_ends_the_others(self, works: Works) -> None:
         job_id = await works.submit(ONE_FAILS, nodes=2)
         job = await works.settled(job_id)
-        assert (*told(job), job.state_message) == ("FAILED", "EXIT_CODE", "the command ended with exit code 7")
+        assert (*told(job), job.state_message) == ("FAILED", "EXIT_CODE", "it ended with exit code 7")
         assert len(await works.ran_for(job_id)) == 2
         assert await works.paid_for(job_id) == sum(await works.ran_for(job_id))
 
