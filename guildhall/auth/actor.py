@@ -32,11 +32,18 @@ class JobClaims:
 
 @dataclass(frozen=True)
 class TokenUse:
-    """The token that the caller showed, when its use was last noted, and the networks that it is limited to, if any."""
+    """The token that the caller showed, when its use was last noted, when it ends, and what it is limited to, if so."""
 
     id: UUID
     last_used_at: datetime | None
+    expires_at: datetime | None = None
+    roles: tuple[str, ...] | None = None
     networks: tuple[str, ...] | None = None
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether it allows less than its holder may."""
+        return self.roles is not None or self.networks is not None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,7 +67,7 @@ class TokenExpired(TokenRefused):
     """It counted until a moment ago; a session's may count again once the issuer was asked."""
 
 
-class Origin(StrEnum):
+class TokenOrigin(StrEnum):
     """Where a token comes from: made here, verified as the issuer's, or given to a browser as its session."""
 
     GUILDHALL = "GUILDHALL"
@@ -119,6 +119,8 @@ async def authenticate_by_hash(
         token=TokenUse(
             id=token.id,
             last_used_at=token.last_used_at,
+            expires_at=token.expires_at,
+            roles=None if token.roles is None else tuple(token.roles),
             networks=None if token.networks is None else tuple(token.networks),
         ),
     )
@@ -184,7 +186,7 @@ def _expiry_after_use(at: datetime) -> ColumnElement[datetime | None]:
         .where(Session.id == Token.id)
         .scalar_subquery()
     )
-    return case((Token.origin == Origin.BROWSER.value, slid), else_=Token.expires_at)
+    return case((Token.origin == TokenOrigin.BROWSER.value, slid), else_=Token.expires_at)
 
 
 async def _find(session: AsyncSession, digest: bytes, at: datetime) -> _Found:

@@ -52,12 +52,12 @@ async def apply_groups(
         for row in await session.execute(select(RoleBinding.team_id, RoleBinding.role, RoleBinding.id).where(*own))
     }
     left, added = set(held) - wanted, wanted - set(held)
-    if (None, ADMINISTRATOR) in left and not await has_administrator(session, without=held[None, ADMINISTRATOR]):
-        logger.warning("%s left the groups of administrators, and stays one: there is no other.", user_id)
-        left -= {(None, ADMINISTRATOR)}
     if not left and not added:
         return False
     await session.execute(delete(RoleBinding).where(RoleBinding.id.in_([held[place] for place in left])))
+    if (None, ADMINISTRATOR) in left and not await has_administrator(session):
+        logger.warning("%s left the groups of administrators, and stays one: there is no other.", user_id)
+        added |= {(None, ADMINISTRATOR)}
     if added:
         await session.execute(insert(RoleBinding).values([_row(user_id, place, actor, at, new_id) for place in added]))
     await record(

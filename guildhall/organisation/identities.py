@@ -14,7 +14,7 @@ from guildhall.auth.claims import Claims, NotOfIssuer
 from guildhall.auth.resources import ResourceRef
 from guildhall.auth.subjects import ActorKind
 from guildhall.auth.tables import Token, User, UserIdentity
-from guildhall.auth.tokens import Origin
+from guildhall.auth.tokens import TokenOrigin
 from guildhall.clock import IdSource
 from guildhall.organisation.group_roles import apply_groups, lock_mappings
 from guildhall.organisation.members import CHANGE
@@ -61,7 +61,7 @@ async def admit_token(
     person = await known_person(session, claims, request=request, at=at, new_id=new_id)
     if person.signed_out_at is not None and claims.issued_at <= person.signed_out_at:
         raise NotOfIssuer("This token is from before you signed out everywhere; sign in again.")
-    own = [Token.user_id == person.user_id, Token.origin == Origin.ISSUER.value]
+    own = [Token.user_id == person.user_id, Token.origin == TokenOrigin.ISSUER.value]
     await session.execute(delete(Token).where(*own, Token.expires_at <= at))
     row = {
         "id": new_id(),
@@ -71,7 +71,7 @@ async def admit_token(
         "hash": digest,
         "label": f"from {claims.issuer}",
         "claims": {},
-        "origin": Origin.ISSUER.value,
+        "origin": TokenOrigin.ISSUER.value,
         "created_at": min(claims.issued_at, at),
         "expires_at": expires_at,
     }

@@ -14,7 +14,7 @@ from guildhall.auth.code_flow import Grant
 from guildhall.auth.resources import ResourceRef
 from guildhall.auth.subjects import ActorKind
 from guildhall.auth.tables import Session, Token
-from guildhall.auth.tokens import SHOWN_CHARACTERS, Origin, hash_token, make_session_token
+from guildhall.auth.tokens import SHOWN_CHARACTERS, TokenOrigin, hash_token, make_session_token
 from guildhall.clock import IdSource
 from guildhall.db.announcing import announce_change
 from guildhall.keys import Encrypted, Keyring
@@ -72,7 +72,7 @@ async def open_session(
         "hash": hash_token(text),
         "label": label,
         "claims": {},
-        "origin": Origin.BROWSER.value,
+        "origin": TokenOrigin.BROWSER.value,
         "created_at": at,
         "expires_at": min(at + lasting.idle, ends_at, grant.fresh_until),
     }
@@ -172,7 +172,7 @@ async def sign_out_everywhere(
     await sign_out_before(session, user_id, at=at)
     counting = [
         Token.user_id == user_id,
-        Token.origin != Origin.GUILDHALL.value,
+        Token.origin != TokenOrigin.GUILDHALL.value,
         Token.revoked_at.is_(None),
         Token.expires_at > at,
     ]

@@ -1,6 +1,6 @@
 """Issuing and ending tokens, each in the audit record. The text of a token exists once, in the answer to issuing it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -9,17 +9,19 @@ from uuid import UUID
 from sqlalchemy import insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from guildhall.audit.record import add_events, compose_event
+from guildhall.audit.record import add_events, as_json, compose_event
 from guildhall.auth.actor import Actor, JobClaims
-from guildhall.auth.authorize import require
+from guildhall.auth.authorize import PermissionRefused, require
+from guildhall.auth.networks import networks_of
 from guildhall.auth.resources import ResourceRef
 from guildhall.auth.subjects import ActorKind
 from guildhall.auth.tables import ServiceAccount, Token, User
-from guildhall.auth.tokens import SHOWN_CHARACTERS, hash_token, make_token
+from guildhall.auth.tokens import SHOWN_CHARACTERS, TokenOrigin, hash_token, make_token
 from guildhall.clock import IdSource
 from guildhall.db.among import among
 from guildhall.db.announcing import announce_change
 from guildhall.errors import Invalid, NotFound
+from guildhall.organisation.names import bindable_roles
 
 ISSUE = "guildhall:token:issue"
 REVOKE = "guildhall:token:revoke"
@@ -27,6 +29,7 @@ TOPIC = "token"
 """What an open connection follows: that of its token."""
 TOKEN_DAYS_MAX = 366
 LABEL_CHARACTERS_MAX = 200
+OVERLAP_MAX = timedelta(days=30)
 
 _RESOURCE_TYPES = {ActorKind.USER: "User", ActorKind.SERVICE_ACCOUNT: "ServiceAccount", ActorKind.JOB: "Job"}
 
@@ -35,6 +38,12 @@ class InvalidTokenRequest(Invalid):
     """A token that would not be known later, or would last too long."""
 
     code = "INVALID_TOKEN_REQUEST"
+
+
+class PeopleSignIn(Invalid):
+    """A token for a person, where people sign in at an issuer."""
+
+    code = "PEOPLE_SIGN_IN"
 
 
 class IssuedToken(NamedTuple):
@@ -54,11 +63,15 @@ async def issue_token(
     expires_at: datetime,
     at: datetime,
     new_id: IdSource,
+    roles: Sequence[str] | None = None,
+    networks: Sequence[str] | None = None,
+    issuer: str | None = None,
 ) -> IssuedToken:
-    """A token for a user or a service account.
+    """A token for a user or a service account, limited to some of its roles and to callers in networks, if so wished.
 
-    Callers may make tokens for themselves; for others it takes `guildhall:token:issue`, for a service account in its
-    team. Raises InvalidTokenRequest, NotFound, PermissionRefused.
+    Callers may make tokens for themselves, but not with a limited one; for others it takes `guildhall:token:issue`, for
+    a service account in its team. Where people sign in at an `issuer`, they get none. Raises InvalidTokenRequest,
+    NotFound, PermissionRefused.
     """
     if actor.kind is ActorKind.JOB:
         # Its token is narrowed to one attempt and ends with it; another would be neither.
@@ -67,11 +80,61 @@ async def issue_token(
     team_id = await _require_subject(session, subject_kind, subject_id)
     _check(label, expires_at, at)
     subject = ResourceRef(_RESOURCE_TYPES[subject_kind], subject_id)
+    if actor.token is not None and actor.token.is_limited:
+        told = "A limited token makes no others, which would not be: rotate it, or use one without limits."
+        raise PermissionRefused(told, permission=ISSUE, resources=[subject], team_id=team_id)
     if actor.subject != (subject_kind, subject_id):
         require(actor, ISSUE, team_id=team_id, resource=subject)
-    made = _make(subject_kind, subject_id, label, at=at, expires_at=expires_at, new_id=new_id)
+    if issuer is not None and subject_kind is ActorKind.USER:
+        raise PeopleSignIn(f"People sign in at {issuer}; tokens of Guildhall are for service accounts.")
+    limits = await _limits(session, roles, networks)
+    made = _make(subject_kind, subject_id, label, at=at, expires_at=expires_at, new_id=new_id, limits=limits)
     await session.execute(insert(Token), [made.row])
     event = _issued(actor, made, subject, team_id, at=at, new_id=new_id)
+    await add_events(session, [event])
+    return IssuedToken(made.row["id"], made.text)
+
+
+async def rotate_token(
+    session: AsyncSession,
+    actor: Actor,
+    token_id: UUID,
+    *,
+    expires_at: datetime,
+    overlap: timedelta,
+    at: datetime,
+    new_id: IdSource,
+    field: str | None = None,
+) -> IssuedToken:
+    """Another token in the place of one that counts, with its label and limits; both count until the overlap is over.
+
+    One's own, or with `guildhall:token:issue` another's. Raises InvalidTokenRequest, NotFound for what is not theirs.
+    """
+    token = await _locked(session, token_id)
+    own = token is not None and actor.subject == (token.subject_kind, token.subject_id)
+    team_id = None if token is None or own else await _team_of(session, token)
+    if token is None or token.origin != TokenOrigin.GUILDHALL or not (own or actor.may(ISSUE, team_id)):
+        raise NotFound("There is no such token.", field=field)
+    if token.subject_kind == ActorKind.JOB:
+        raise InvalidTokenRequest("A job's token is the platform's to make.", field=field)
+    if token.revoked_at is not None or (token.expires_at is not None and token.expires_at <= at):
+        raise InvalidTokenRequest("This token counts no longer; issue a new one.", field=field)
+    if not timedelta(0) <= overlap <= OVERLAP_MAX:
+        raise InvalidTokenRequest(f"Two tokens overlap for {OVERLAP_MAX.days} days at most.", field="overlapSeconds")
+    _check(token.label, expires_at, at)
+    kind = ActorKind(token.subject_kind)
+    limits = {"roles": token.roles, "networks": token.networks}
+    made = _make(kind, token.subject_id, token.label, at=at, expires_at=expires_at, new_id=new_id, limits=limits)
+    await session.execute(insert(Token), [made.row])
+    before = {"token": token.id, "expires_at": token.expires_at}
+    ends_at = at + overlap
+    token.expires_at = ends_at if token.expires_at is None else min(token.expires_at, ends_at)
+    await session.flush()
+    announce_change(session, TOPIC, token.id)
+    subject = ResourceRef(_RESOURCE_TYPES[kind], token.subject_id)
+    event = _issued(actor, made, subject, team_id, at=at, new_id=new_id)
+    event["before"] = as_json(before)
+    event["after"] = {**event["after"], "replaced_ends_at": as_json(token.expires_at)}
     await add_events(session, [event])
     return IssuedToken(made.row["id"], made.text)
 
@@ -110,12 +173,7 @@ async def revoke_token(
     session: AsyncSession, actor: Actor, token_id: UUID, *, at: datetime, new_id: IdSource, field: str | None = None
 ) -> None:
     """End one token at once, for good; ending an ended one changes nothing. Raises NotFound for what is not theirs."""
-    token = await session.scalar(
-        select(Token)
-        .where(Token.id == token_id)
-        .with_for_update(key_share=True)
-        .execution_options(populate_existing=True)
-    )
+    token = await _locked(session, token_id)
     own = token is not None and actor.subject == (token.subject_kind, token.subject_id)
     team_id = None if token is None or own else await _team_of(session, token)
     if token is None or not (own or actor.may(REVOKE, team_id)):
@@ -168,7 +226,14 @@ class _Made(NamedTuple):
 
 
 def _make(
-    kind: ActorKind, subject_id: UUID, label: str, *, at: datetime, expires_at: datetime, new_id: IdSource
+    kind: ActorKind,
+    subject_id: UUID,
+    label: str,
+    *,
+    at: datetime,
+    expires_at: datetime,
+    new_id: IdSource,
+    limits: Mapping[str, list[str] | None] | None = None,
 ) -> _Made:
     text = make_token(kind)
     row: dict[str, Any] = {
@@ -181,6 +246,7 @@ def _make(
         "claims": {},
         "created_at": at,
         "expires_at": expires_at,
+        **(limits or {}),
     }
     return _Made(row, text)
 
@@ -188,9 +254,34 @@ def _make(
 def _issued(
     actor: Actor, made: _Made, subject: ResourceRef, team_id: UUID | None, *, at: datetime, new_id: IdSource
 ) -> dict[str, Any]:
-    after = {name: made.row[name] for name in ("label", "prefix", "expires_at")}
+    after = {
+        name: made.row[name] for name in ("label", "prefix", "expires_at", "roles", "networks") if made.row.get(name)
+    }
     resources = [ResourceRef("Token", made.row["id"]), subject]
     return compose_event(actor, action=ISSUE, resources=resources, team_id=team_id, after=after, at=at, new_id=new_id)
+
+
+async def _limits(
+    session: AsyncSession, roles: Sequence[str] | None, networks: Sequence[str] | None
+) -> dict[str, list[str] | None]:
+    if roles is not None:
+        known = await bindable_roles(session)
+        if not roles or not known.issuperset(roles):
+            right = ", ".join(sorted(known))
+            raise InvalidTokenRequest(f"A token is limited to one or more of these roles: {right}.", field="roles")
+    return {
+        "roles": None if roles is None else sorted(set(roles)),
+        "networks": None if networks is None else networks_of(networks, field="networks"),
+    }
+
+
+async def _locked(session: AsyncSession, token_id: UUID) -> Token | None:
+    return await session.scalar(
+        select(Token)
+        .where(Token.id == token_id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    )
 
 
 async def _require_subject(session: AsyncSession, kind: ActorKind, subject_id: UUID) -> UUID | None:

@@ -5,12 +5,20 @@ from typing import Any
 
 from guildhall.graphql import organisation
 from guildhall.graphql.compose import Composed, compose
-from guildhall.schema import audit, configuration, tokens, viewer
+from guildhall.schema import audit, configuration, groups, sessions, tokens, viewer
 from marketplace.graphql.fields import TYPES as MARKETPLACE
 from registry.graphql.fields import TYPES as REGISTRY
 from scheduler.graphql.fields import TYPES as SCHEDULER
 
-OWN = [*organisation.TYPES, *viewer.TYPES, *tokens.TYPES, *audit.TYPES, *configuration.TYPES]
+OWN = [
+    *organisation.TYPES,
+    *viewer.TYPES,
+    *tokens.TYPES,
+    *sessions.TYPES,
+    *groups.TYPES,
+    *audit.TYPES,
+    *configuration.TYPES,
+]
 
 
 def declarations() -> list[type[Any]]:

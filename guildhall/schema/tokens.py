@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, and_, select
 from guildhall.auth.actor import Actor
 from guildhall.auth.subjects import ActorKind
 from guildhall.auth.tables import ServiceAccount, Team, Token, User
+from guildhall.auth.tokens import TokenOrigin
 from guildhall.errors import Invalid, NotFound
 from guildhall.graphql.context import Call
 from guildhall.graphql.declare import column, connection, extend, node, one, payload, reference
@@ -17,7 +18,7 @@ from guildhall.graphql.ids import decode_id
 from guildhall.graphql.inputs import MutationInput, input_type
 from guildhall.graphql.mutations import mutation
 from guildhall.graphql.scalars import ID
-from guildhall.organisation.tokens import ISSUE, REVOKE, issue_token, revoke_token
+from guildhall.organisation.tokens import ISSUE, REVOKE, issue_token, revoke_token, rotate_token
 from guildhall.schema.viewer import ACTORS
 
 READ = "guildhall:token:read"
@@ -47,6 +48,11 @@ class TokenType:
 
     label: str = column(Token.label)
     prefix: str = column(Token.prefix, description="How the token begins, so that people can tell theirs apart.")
+    origin: TokenOrigin = column(Token.origin)
+    roles: list[str] | None = column(Token.roles, description="The roles that it is limited to; null is no limit.")
+    networks: list[str] | None = column(
+        Token.networks, description="The networks that it counts from; null is no limit."
+    )
     holder = reference(Token.subject_kind, Token.subject_id, types=ACTORS)
     created_at: datetime = column(Token.created_at)
     expires_at: datetime | None = column(Token.expires_at)
@@ -63,8 +69,18 @@ class ViewerTokens:
         where=lambda context: [
             Token.subject_kind == context.actor.kind.value,
             Token.subject_id == context.actor.id,
+            Token.origin == TokenOrigin.GUILDHALL.value,
         ],
         default_order=[Token.created_at.desc()],
+    )
+
+
+@extend("ServiceAccount")
+class ServiceAccountTokens:
+    """What the program signs in with, for whoever may read tokens."""
+
+    tokens = connection(
+        "Token", local=ServiceAccount.id, remote=Token.service_account_id, default_order=[Token.created_at.desc()]
     )
 
 
@@ -84,6 +100,8 @@ class IssueTokenInput(MutationInput):
     duration_seconds: int
     email: str | None = None
     service_account: ServiceAccountName | None = None
+    roles: list[str] | None = None
+    networks: list[str] | None = None
 
 
 @payload
@@ -91,6 +109,24 @@ class IssueTokenPayload:
     """The one time that the text of the token can be read."""
 
     token = one("Token", local="token")
+    secret: str | None = column("secret", description="Null when the same idempotency key asks again.")
+
+
+@input_type
+class RotateTokenInput(MutationInput):
+    """Which one, how long the new one lasts, and how long the old one counts beside it."""
+
+    token_id: ID
+    duration_seconds: int
+    overlap_seconds: int = 3_600
+
+
+@payload
+class RotateTokenPayload:
+    """The new token, and the one time that its text can be read; the old one with its new end."""
+
+    token = one("Token", local="token")
+    replaced = one("Token", local="replaced")
     secret: str | None = column("secret", description="Null when the same idempotency key asks again.")
 
 
@@ -115,8 +151,7 @@ class TokenMutations:
     @mutation(permission=ISSUE, payload=IssueTokenPayload, secret={"secret"})
     async def issue_token(call: Call, given: IssueTokenInput) -> Mapping[str, Any]:
         """Make a token for oneself, or for others with guildhall:token:issue."""
-        if not 1 <= given.duration_seconds <= SECONDS_MAX:
-            raise InvalidDuration(f"A token lasts between 1 and {SECONDS_MAX} seconds.", field="durationSeconds")
+        expires_at = _end(call, given.duration_seconds)
         kind, holder = await _holder(call, given)
         issued = await issue_token(
             call.session,
@@ -124,11 +159,26 @@ class TokenMutations:
             subject_kind=kind,
             subject_id=holder,
             label=given.label,
-            expires_at=call.at + timedelta(seconds=given.duration_seconds),
+            expires_at=expires_at,
             at=call.at,
             new_id=call.new_id,
+            roles=given.roles,
+            networks=given.networks,
+            issuer=call.settings.oidc_issuer,
         )
         return {"token": issued.id, "secret": issued.text}
+
+    @mutation(permission=ISSUE, payload=RotateTokenPayload, secret={"secret"})
+    async def rotate_token(call: Call, given: RotateTokenInput) -> Mapping[str, Any]:
+        """Make a token in another's place, with its label and limits; both count until the overlap is over."""
+        key = decode_id(given.token_id, "Token", field="tokenId")
+        if not 0 <= given.overlap_seconds <= SECONDS_MAX:
+            raise InvalidDuration(f"Tokens overlap for 0 to {SECONDS_MAX} seconds.", field="overlapSeconds")
+        issued = await rotate_token(
+            call.session, call.actor, key, expires_at=_end(call, given.duration_seconds),
+            overlap=timedelta(seconds=given.overlap_seconds), at=call.at, new_id=call.new_id, field="tokenId",
+        )  # fmt: skip
+        return {"token": issued.id, "replaced": key, "secret": issued.text}
 
     @mutation(permission=REVOKE, payload=RevokeTokenPayload)
     async def revoke_token(call: Call, given: RevokeTokenInput) -> Mapping[str, Any]:
@@ -136,6 +186,12 @@ class TokenMutations:
         key = decode_id(given.token_id, "Token", field="tokenId")
         await revoke_token(call.session, call.actor, key, at=call.at, new_id=call.new_id, field="tokenId")
         return {"token": key}
+
+
+def _end(call: Call, duration_seconds: int) -> datetime:
+    if not 1 <= duration_seconds <= SECONDS_MAX:
+        raise InvalidDuration(f"A token lasts between 1 and {SECONDS_MAX} seconds.", field="durationSeconds")
+    return call.at + timedelta(seconds=duration_seconds)
 
 
 async def _holder(call: Call, given: IssueTokenInput) -> tuple[ActorKind, UUID]:
@@ -160,4 +216,7 @@ async def _holder(call: Call, given: IssueTokenInput) -> tuple[ActorKind, UUID]:
     return call.actor.kind, call.actor.id
 
 
-TYPES = [TokenType, ViewerTokens, IssueTokenPayload, RevokeTokenPayload, TokenMutations]
+TYPES = [
+    TokenType, ViewerTokens, ServiceAccountTokens, IssueTokenPayload, RotateTokenPayload, RevokeTokenPayload,
+    TokenMutations,
+]  # fmt: skip

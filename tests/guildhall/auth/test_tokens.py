@@ -96,7 +96,7 @@ class TestAuthenticate:
         actor = await authenticate(database, Policies(database), text, at=clock.now(), request=REQUEST)
         assert (actor.kind, actor.id, actor.name) == (ActorKind.USER, user, "Authenticate-user")
         assert actor.request == REQUEST
-        assert actor.token == TokenUse(token, None)
+        assert actor.token == TokenUse(token, None, clock.now() + timedelta(days=1))
         assert (actor.team_id, actor.job, actor.on_behalf_of) == (None, None, None)
         assert actor.team_ids == {team}
         assert actor.may("registry:model:read", team)

@@ -111,7 +111,7 @@ class TestHeaders:
         first = await client.get("/graphql", params=params, headers=mia)
         assert (first.status_code, first.json()) == (200, PRESS)
         assert first.headers["cache-control"] == "private, no-cache"
-        assert first.headers["vary"] == "accept, accept-encoding, authorization"
+        assert first.headers["vary"] == "accept, accept-encoding, authorization, cookie"
         again = await client.get("/graphql", params=params, headers={**mia, "if-none-match": first.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
         assert again.headers["etag"] == first.headers["etag"]
