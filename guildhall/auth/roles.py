@@ -87,6 +87,9 @@ _ALLOCATOR = (
 )
 _AUDITOR = (
     "guildhall:audit:read",
+    "guildhall:emergency:read",
+    "guildhall:emergency:review",
+    "guildhall:access:explain",
     "registry:model:discover",
     "registry:dataset:discover",
     "registry:access:read",
@@ -96,6 +99,7 @@ _AUDITOR = (
     "marketplace:quote:read",
     "scheduler:job:read",
 )
+_ON_CALL = ("guildhall:role:take",)
 # Who governs the house sees all that is there, but no bytes of data: those go by role in a team or by access grant.
 _ADMINISTRATOR = (
     *(name for name in PERMISSIONS if name.startswith("guildhall:") and name != "guildhall:audit:read"),
@@ -136,6 +140,7 @@ ROLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "steward": _STEWARD,
         "allocator": _ALLOCATOR,
         "auditor": _AUDITOR,
+        "on-call": _ON_CALL,
         ADMINISTRATOR: _ADMINISTRATOR,
     }
 )
@@ -151,6 +156,7 @@ ROLE_SENTENCES: Mapping[str, str] = MappingProxyType(
         "steward": "Answers for data sets: keeps their legal record, and decides who may read them.",
         "allocator": "Weighs programmes, opens periods, sets prices and allocates credits.",
         "auditor": "Reads the audit record and the finance view; changes nothing.",
+        "on-call": "May take a role for a short time in an emergency, with a reason; auditors are alarmed.",
         ADMINISTRATOR: "Governs teams, people, roles, tokens and pools; reads no data by this role.",
     }
 )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
@@ -11,10 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from guildhall.audit.record import record
 from guildhall.auth.actor import Actor
 from guildhall.auth.authorize import require
+from guildhall.auth.policy import TEAM_LEVELS_MAX
 from guildhall.auth.resources import ResourceRef
 from guildhall.auth.tables import Team
 from guildhall.changes import Change, ChangeAction
 from guildhall.clock import IdSource
+from guildhall.db.locks import lock_rows
+from guildhall.errors import Conflict, NotFound
 from guildhall.organisation.names import Problems
 
 CHANGE = "guildhall:team:change"
@@ -26,6 +30,70 @@ class TeamSetting:
 
     name: str
     title: str | None = None
+
+
+class InvalidPlace(Conflict):
+    """A team is below itself, or the tree would be deeper than it may be."""
+
+    code = "INVALID_PLACE"
+
+
+async def move_team(
+    session: AsyncSession, actor: Actor, *, team_id: UUID, parent_id: UUID | None, at: datetime, new_id: IdSource
+) -> None:
+    """Put the team below another, or at the top; roles that are held above count in it from then on.
+
+    It takes the right in the whole organisation, as it gives people rights in teams. Raises InvalidPlace, NotFound.
+    """
+    require(actor, CHANGE, team_id=None)
+    teams = {team.id: team for team in await lock_rows(session, Team, [team_id, *([parent_id] if parent_id else [])])}
+    if team_id not in teams:
+        raise NotFound("There is no such team.", field="team")
+    if parent_id is not None and parent_id not in teams:
+        raise NotFound("There is no such team.", field="parent")
+    team = teams[team_id]
+    if team.parent_id == parent_id:
+        return
+    before = await _path(session, team.parent_id)
+    team.parent_id = parent_id
+    await session.flush()  # other moves wait for this one from here on
+    line = await _path(session, parent_id)
+    if team.name in line:
+        raise InvalidPlace(f"{team.name!r} cannot be below itself: {' > '.join(line)}.", field="parent")
+    if len(line) + await _height(session, team_id) > TEAM_LEVELS_MAX:
+        raise InvalidPlace(f"Teams are {TEAM_LEVELS_MAX} levels deep at most.", field="parent")
+    await record(
+        session,
+        actor,
+        action=CHANGE,
+        resources=[ResourceRef("Team", key) for key in sorted(teams)],
+        team_id=team_id,
+        before={"below": before},
+        after={"below": line},
+        at=at,
+        new_id=new_id,
+    )
+
+
+async def _path(session: AsyncSession, team_id: UUID | None) -> list[str]:
+    """The names from the top down to the team; a circle is cut off."""
+    names: list[str] = []
+    for _ in range(TEAM_LEVELS_MAX + 1):
+        if team_id is None:
+            break
+        name, team_id = (await session.execute(select(Team.name, Team.parent_id).where(Team.id == team_id))).one()
+        names.insert(0, name)
+    return names
+
+
+async def _height(session: AsyncSession, team_id: UUID) -> int:
+    """How many levels the team and those below it make."""
+    level: list[UUID] = [team_id]
+    for height in range(TEAM_LEVELS_MAX + 1):
+        if not level:
+            return height
+        level = list(await session.scalars(select(Team.id).where(Team.parent_id.in_(level))))
+    return TEAM_LEVELS_MAX + 1
 
 
 async def apply_teams(

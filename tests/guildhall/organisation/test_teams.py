@@ -1,18 +1,22 @@
 """Teams as the configuration says."""
 
 from typing import Any
+from uuid import UUID
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from guildhall.audit.tables import AuditEvent
 from guildhall.auth.authorize import PermissionRefused
+from guildhall.auth.policy_reading import load_rules
 from guildhall.auth.tables import Team
 from guildhall.changes import Change, ChangeAction
 from guildhall.clock import SimulatedClock, new_id
-from guildhall.errors import InvalidInput
-from guildhall.organisation.teams import TeamSetting, apply_teams
+from guildhall.db.transaction import Database
+from guildhall.errors import GuildhallError, InvalidInput, NotFound
+from guildhall.organisation.teams import InvalidPlace, TeamSetting, apply_teams, move_team
 from tests.people import actor_of, make_team, make_user
 
 CREATED, UPDATED, UNCHANGED = ChangeAction.CREATED, ChangeAction.UPDATED, ChangeAction.UNCHANGED
@@ -99,3 +103,71 @@ class TestApplyTeams:
             )
         assert await titles(session) == {"quality": "Quality"}
         assert await recorded(session, "guildhall:team:change") == []
+
+
+class TestMoveTeam:
+    async def tree(self, session: AsyncSession, *names: str) -> list[UUID]:
+        """Each below the one before."""
+        keys: list[UUID] = []
+        for name in names:
+            keys.append(await make_team(session, name))
+            if len(keys) > 1:
+                await session.execute(update(Team).where(Team.id == keys[-1]).values(parent_id=keys[-2]))
+        return keys
+
+    async def test_it_moves_with_what_is_below_and_is_recorded(
+        self, session: AsyncSession, clock: SimulatedClock
+    ) -> None:
+        over, team, below = await self.tree(session, "over", "team", "below")
+        other = await make_team(session, "other")
+        admin = await actor_of(session, await make_user(session, "admin", roles={"administrator": [None]}))
+        when: dict[str, Any] = {"at": clock.now(), "new_id": new_id}
+        await move_team(session, admin, team_id=team, parent_id=other, **when)
+        await move_team(session, admin, team_id=team, parent_id=other, **when)
+        rules = await load_rules(session)
+        assert (list(rules.line(below)), list(rules.line(over))) == ([below, team, other], [over])
+        await move_team(session, admin, team_id=team, parent_id=None, **when)
+        assert await recorded(session, "guildhall:team:change") == [
+            ({"below": ["over"]}, {"below": ["other"]}, ["Team", "Team"]),
+            ({"below": ["other"]}, {"below": []}, ["Team"]),
+        ]
+
+    async def test_no_circle_and_no_more_than_eight_levels(self, session: AsyncSession, clock: SimulatedClock) -> None:
+        deep = await self.tree(session, *(f"level-{number}" for number in range(1, 8)))
+        pair = await self.tree(session, "two-over", "two-below")
+        admin = await actor_of(session, await make_user(session, "admin", roles={"administrator": [None]}))
+        for team, parent, want in (
+            (deep[0], deep[3], "below itself"), (deep[0], deep[0], "below itself"), (pair[0], deep[6], "8 levels"),
+        ):  # fmt: skip
+            with pytest.raises(InvalidPlace, match=want):
+                async with session.begin_nested():
+                    await move_team(session, admin, team_id=team, parent_id=parent, at=clock.now(), new_id=new_id)
+        await move_team(session, admin, team_id=pair[0], parent_id=deep[5], at=clock.now(), new_id=new_id)
+        await session.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
+
+    async def test_it_takes_the_right_and_teams_that_are_there(
+        self, session: AsyncSession, clock: SimulatedClock
+    ) -> None:
+        over, team = await self.tree(session, "over", "team")
+        lead = await actor_of(session, await make_user(session, "lead", roles={"administrator": [team, over]}))
+        admin = await actor_of(session, await make_user(session, "admin", roles={"administrator": [None]}))
+        when: dict[str, Any] = {"at": clock.now(), "new_id": new_id}
+        with pytest.raises(PermissionRefused):
+            await move_team(session, lead, team_id=team, parent_id=None, **when)
+        for moved, parent in ((new_id(), None), (team, new_id())):
+            with pytest.raises(NotFound):
+                await move_team(session, admin, team_id=moved, parent_id=parent, **when)
+        assert list((await load_rules(session)).line(team)) == [team, over]
+
+    @pytest.mark.parametrize("place", ["itself", "its own child"])
+    async def test_the_database_keeps_the_tree_too(self, fresh_database: Database, place: str) -> None:
+        async with fresh_database.transaction() as session:
+            over, team = await self.tree(session, "over", "team")
+
+        async def attempt() -> None:
+            async with fresh_database.transaction() as session:
+                parent = over if place == "itself" else team
+                await session.execute(update(Team).where(Team.id == over).values(parent_id=parent))
+
+        with pytest.raises((DBAPIError, GuildhallError), match="below itself"):
+            await attempt()
