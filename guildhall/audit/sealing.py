@@ -69,14 +69,15 @@ async def _anything(session: AsyncSession, state: AuditSeal) -> bool:
 async def _seal(
     session: AsyncSession, state: AuditSeal, signers: Sequence[Signer], *, at: datetime, rows_max: int
 ) -> Pass:
+    resumed = state.pending_snapshot is not None
     if state.pending_snapshot is None:
         state.pending_snapshot = await _present(session)
         state.anew = _is_younger(state.pending_snapshot, state)
     rows = (await session.execute(_unsealed(state, state.pending_snapshot, rows_max))).mappings().all()
     edge = await load_edge(session, state.size)
     await _add_leaves(session, edge, rows)
-    more = len(rows) == rows_max
-    if more:
+    full = len(rows) == rows_max
+    if full:
         state.pending_xid, state.pending_id = rows[-1]["in_transaction"], rows[-1]["id"]
     else:
         state.sealed_snapshot, state.anew = state.pending_snapshot, False
@@ -84,7 +85,7 @@ async def _seal(
     if rows or state.note is None:
         state.size, state.sealed_at = edge.size, at
         state.note = sign_head(Head(signers[0].origin, edge.size, edge.root()), signers)
-    return Pass(len(rows), edge.size, more)
+    return Pass(len(rows), edge.size, more=full or resumed)
 
 
 async def _add_leaves(session: AsyncSession, edge: Edge, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -51,18 +51,18 @@ async def verify_record(
     """
     found = Verification()
     async with database.read() as session:
+        own = list(await session.scalars(select(AuditTreeHead.note)))  # before the seal, which is never older then
         state = await session.get_one(AuditSeal, 1)
-        own = [] if state.note is None else [state.note]
-        own += (await session.scalars(select(AuditTreeHead.note))).all()
+        own += [] if state.note is None else [state.note]
         archives = (await session.execute(select(*AuditArchive.__table__.columns))).mappings().all()
     archived = {(row["begins_at"], row["ends_at"]) for row in archives if keys.verify(dict(row))}
     for row in archives:
         if not keys.verify(dict(row)):
             found.find(f"The archive {row['name']} was made up: its code does not fit.")
-    heads = _Heads(found, verifiers, [*own, *published])
+    heads = Heads(found, verifiers, [*own, *published])
     heads.pass_size(Edge())
     edge = Edge()
-    async for page in _leaves(database, state.size):
+    async for page in leaves(database, state.size):
         personal = await _personal_of(database, [row["event_id"] for row in page])
         for row in page:
             _check_leaf(found, keys, row, edge.size, personal.get(row["event_id"], {}), archived)
@@ -76,7 +76,7 @@ async def verify_record(
     return found
 
 
-class _Heads:
+class Heads:
     """The heads that the tree must lead to, each at its size."""
 
     def __init__(self, found: Verification, verifiers: Sequence[Verifier], notes: Sequence[str]) -> None:
@@ -110,7 +110,7 @@ class _Heads:
             )
 
 
-async def _leaves(database: Database, size: int) -> AsyncIterator[Sequence[RowMapping]]:
+async def leaves(database: Database, size: int) -> AsyncIterator[Sequence[RowMapping]]:
     """Leaves in their order, each with its event where that is still where it was."""
     event = AuditEvent.__table__
     joined = (event.c.id == AuditLeaf.event_id) & (event.c.act_at == AuditLeaf.act_at)
@@ -152,19 +152,24 @@ def _check_leaf(
     event = {name: row[name] for name in NAMES}
     if entry_of(event) != row["entry"]:
         found.find(f"Event {row['event_id']} (leaf {row['number']}) is not the one that was sealed.")
-    check_event(found, keys, event, personal)
+    _check_event(found, keys, event, personal)
 
 
-def check_event(
-    found: Verification, keys: AuditKeys, event: Mapping[str, Any], personal: Mapping[UUID, AuditPersonal]
-) -> None:
-    """The event's own code, and the values of persons that it has hashes of."""
+def check_code(found: Verification, keys: AuditKeys, event: Mapping[str, Any]) -> None:
+    """The event's own code."""
     if not keys.knows(event):
         found.find(
             f"Event {event['id']} is under the key {event['mac_key']}, which is not in GUILDHALL_AUDIT_KEY_FILE."
         )
     elif not keys.verify(event):
         found.find(f"Event {event['id']} was altered or made up: its code does not fit.")
+
+
+def _check_event(
+    found: Verification, keys: AuditKeys, event: Mapping[str, Any], personal: Mapping[UUID, AuditPersonal]
+) -> None:
+    """The event's own code, and the values of persons that it has hashes of."""
+    check_code(found, keys, event)
     commitments = event["commitments"] or {}
     if {person.hex for person in personal} != set(commitments):
         found.find(f"Event {event['id']} speaks of other persons than the values that are kept for it.")
@@ -193,7 +198,7 @@ async def _check_unsealed(database: Database, keys: AuditKeys, state: AuditSeal,
         personal = await _personal_of(database, [row["id"] for row in rows])
         for row in rows:
             found.unsealed += 1
-            check_event(found, keys, {name: row[name] for name in NAMES}, personal.get(row["id"], {}))
+            _check_event(found, keys, {name: row[name] for name in NAMES}, personal.get(row["id"], {}))
             if row["passed"] and not state.anew and state.pending_snapshot is None:
                 found.find(f"Event {row['id']} has no leaf, though the seal has passed it: it was put in afterwards.")
         if len(rows) < PAGE_ROWS:

@@ -64,7 +64,14 @@ def build_parser() -> argparse.ArgumentParser:
     sealer = add("sealer", _sealer, "Seal the audit record and publish its signed heads.")
     sealer.add_argument("--show-key", action="store_true", help="print the verifier keys of the heads, and end")
     sealer.add_argument("--new-key", action="store_true", help="put a fresh key first, print all of them, and end")
-    add("verify-audit", _verify_audit, "Check that every audit event is as it was written, and that none is missing.")
+    verify = add("verify-audit", _verify_audit, "Check that every audit event is as it was written, and none missing.")
+    verify.add_argument(
+        "--export", type=Path, metavar="FOLDER", help="write the sealed record there for others to check"
+    )
+    verify.add_argument("--offline", type=Path, metavar="FOLDER", help="check such a folder, without the database")
+    verify.add_argument(
+        "--key", action="append", metavar="KEY", help="trust heads of this verifier key, not of our own"
+    )
     add("rotate-credentials-key", _rotate, "Put the credentials of clusters under a fresh key.")
     add("settings", None, "List every setting with its default.")
     bootstrap = add("bootstrap", _bootstrap, "Make the first administrator and a token.")

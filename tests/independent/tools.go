@@ -1,0 +1,5 @@
+//go:build tools
+
+package independent
+
+import _ "github.com/transparency-dev/tessera/cmd/fsck"
