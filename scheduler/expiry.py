@@ -2,27 +2,32 @@
 
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import delete, or_, select, update
 
 from guildhall.audit.record import record
 from guildhall.auth.actor import Actor
 from guildhall.auth.resources import ResourceRef
 from guildhall.clock import IdSource
+from guildhall.db.among import among
 from guildhall.db.locks import lock_rows
 from guildhall.db.transaction import WriteSession
+from guildhall.outbox.tables import OutboxRow
 from marketplace import ledger
 from marketplace.following import wallet_changed
 from scheduler.apply import SETTLE
 from scheduler.clusters.executor import Reason
+from scheduler.clusters.tables import SlotUse
 from scheduler.context import SchedulerContext
 from scheduler.jobs.moving import move
 from scheduler.jobs.outcome import NOT_STARTED_IN_TIME
-from scheduler.jobs.states import JobState
-from scheduler.jobs.tables import Job
+from scheduler.jobs.states import AttemptState, JobState
+from scheduler.jobs.tables import Attempt, Job
 from scheduler.launching import retire_launches
 
 EXPIRED_JOBS_MAX = 500
 ALLOCATIONS_MAX = ledger.EXPIRED_ALLOCATIONS_MAX
+NEVER_BEGUN = (OutboxRow.attempts == 0) & OutboxRow.lease_token.is_(None) & OutboxRow.done_at.is_(None)
+"""Of a launch: nobody has ever claimed it, or whoever did put it back before the cluster was asked."""
 
 
 async def expire_unstarted(context: SchedulerContext) -> None:
@@ -30,7 +35,9 @@ async def expire_unstarted(context: SchedulerContext) -> None:
     at = context.clock.now()
     statement = (
         select(Job.id)
-        .where(Job.state == JobState.QUEUED, Job.start_by <= at)
+        .join(OutboxRow, OutboxRow.id == Job.launch_outbox_id)
+        .where(Job.start_by <= at)
+        .where(or_(Job.state == JobState.QUEUED, (Job.state == JobState.ADMITTED) & NEVER_BEGUN))
         .order_by(Job.start_by, Job.id)
         .limit(EXPIRED_JOBS_MAX)
     )
@@ -39,7 +46,7 @@ async def expire_unstarted(context: SchedulerContext) -> None:
     for job_id in ids:
         async with context.database.transaction() as session:
             (job,) = await lock_rows(session, Job, [job_id])
-            if job.state != JobState.QUEUED:
+            if not await may_end_unstarted(session, job):
                 continue
             message = f"could not be started by {job.start_by:%Y-%m-%d %H:%M} UTC: it {job.state_message}"
             reason = Reason(NOT_STARTED_IN_TIME, message)
@@ -53,6 +60,14 @@ async def expire_allocations(context: SchedulerContext) -> None:
         await ledger.expire_allocations(session, at=context.clock.now(), limit=ALLOCATIONS_MAX, new_id=context.new_id)
 
 
+async def may_end_unstarted(session: WriteSession, job: Job) -> bool:
+    """Whether no cluster can have the locked job: it waits, or nobody has begun its launch, and now nobody will."""
+    if job.state != JobState.ADMITTED:
+        return job.state == JobState.QUEUED
+    launch = select(OutboxRow.id).where(OutboxRow.id == job.launch_outbox_id, NEVER_BEGUN)
+    return await session.scalar(launch.with_for_update(key_share=True)) is not None
+
+
 async def end_unstarted(
     session: WriteSession,
     actor: Actor,
@@ -64,8 +79,22 @@ async def end_unstarted(
     at: datetime,
     new_id: IdSource,
 ) -> None:
-    """End a locked job of the queue: its hold is void, its launch will never be."""
-    assert job.state == JobState.QUEUED, "only what waits ends unstarted"
+    """End a locked job that `may_end_unstarted`: its hold is void, its launch will never be."""
+    if job.state == JobState.ADMITTED:
+        ours = await session.scalars(
+            update(Attempt)
+            .where(Attempt.job_id == job.id, Attempt.state == AttemptState.ADMITTED)
+            .values(
+                state=AttemptState.REFUSED,
+                exit_reason_code=reason.code,
+                exit_reason_message=reason.message,
+                ended_at=at,
+                removed_at=at,
+            )
+            .returning(Attempt.id)
+            .execution_options(synchronize_session=False)
+        )
+        await session.execute(delete(SlotUse).where(among(SlotUse.attempt_id, ours)))
     await retire_launches(session, [job], at=at)
     job.ended_at = at
     job.settled_at = at

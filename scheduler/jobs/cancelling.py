@@ -12,7 +12,7 @@ from guildhall.db.locks import lock_rows
 from guildhall.db.transaction import WriteSession
 from guildhall.errors import Conflict, Invalid
 from scheduler.clusters.executor import Reason
-from scheduler.expiry import end_unstarted
+from scheduler.expiry import end_unstarted, may_end_unstarted
 from scheduler.jobs.lookup import find_job
 from scheduler.jobs.moving import move
 from scheduler.jobs.outcome import CANCELLED
@@ -42,7 +42,8 @@ async def cancel_job(
 ) -> UUID:
     """Cancel the job and return its id; cancelled again, or while it is being stopped, nothing changes.
 
-    A waiting job ends at once and costs nothing. What may run is stopped, and pays for its interval when it has ended.
+    A waiting job ends at once and costs nothing, and so does one whose launch nobody has begun. What may run is
+    stopped, and pays for its interval when it has ended.
     """
     await find_job(session, actor, job_id, field="jobId")
     (job,) = await lock_rows(session, Job, [job_id])
@@ -54,7 +55,7 @@ async def cancel_job(
     if job.state in ENDED_STATES:
         raise JobEnded(f"The job has ended already: it is {job.state}.", field="jobId")
     told = Reason(CANCELLED, f"cancelled by {actor.name}: {reason.strip()}")
-    if job.state == JobState.QUEUED:
+    if await may_end_unstarted(session, job):
         await end_unstarted(session, actor, job, JobState.CANCELLED, told, action=CANCEL, at=at, new_id=new_id)
         return job.id
     if job.state == JobState.ADMITTED:

@@ -45,10 +45,10 @@ _RUN_ENDS = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, 
 LEGAL_MOVES: dict[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.ADMITTED, JobState.CANCELLED, JobState.EXPIRED}),
     # Launched and told to end before the launch was known: the platform may already run what we believe to be ADMITTED.
-    JobState.ADMITTED: frozenset({JobState.STARTING, JobState.RUNNING, JobState.STOPPING}) | _RUN_ENDS,
+    JobState.ADMITTED: _RUN_ENDS | {JobState.STARTING, JobState.RUNNING, JobState.STOPPING, JobState.EXPIRED},
     JobState.STARTING: frozenset({JobState.RUNNING, JobState.STOPPING}) | _RUN_ENDS,
     JobState.RUNNING: frozenset({JobState.STOPPING}) | _RUN_ENDS,
-    # What was admitted and then not started by its latest start is stopped first, because a cluster may have it.
+    # What was launched and then not started by its latest start is stopped first, because a cluster may have it.
     JobState.STOPPING: _RUN_ENDS | {JobState.EXPIRED},
     **{state: frozenset[JobState]() for state in ENDED_STATES},
 }

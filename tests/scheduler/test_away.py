@@ -48,6 +48,12 @@ async def cluster(yard: Yard, name: str = "here") -> Any:
     return row
 
 
+def die_once_admitted(point: str) -> None:
+    """A worker that ends between an admission and its launch."""
+    if point == "admit.committed":
+        raise ConnectionError
+
+
 class TestAdmission:
     async def test_stops_and_says_so(self, yard: Yard) -> None:
         await yard.cycle()
@@ -112,6 +118,47 @@ class TestWhatWasGivenToIt:
         await yard.cycle(5, times=2)
         assert (await yard.job(running)).state == "RUNNING"
         assert (await yard.job(admitted)).state in {"STARTING", "RUNNING"}
+
+    @pytest.mark.parametrize("end", ["cancel", "expire"])
+    async def test_ends_at_once_where_nobody_has_begun_its_launch(self, yard: Yard, end: str) -> None:
+        """Admitted, and then the cluster was away before it was asked: it cannot have the job."""
+        await yard.cycle()
+        job_id = await yard.submit()
+        with pytest.raises(ConnectionError):
+            await run_cycle(yard.context(reach=die_once_admitted))
+        yard.cluster.away = True
+        await yard.cycle(1)
+        job = await yard.job(job_id)
+        assert (job.state, job.state_code) == ("ADMITTED", "CLUSTER_UNREACHABLE")
+        if end == "cancel":
+            await yard.cancel(job_id)
+        else:
+            await yard.cycle(25 * 3600)
+        job = await yard.job(job_id)
+        assert job.state == ("CANCELLED" if end == "cancel" else "EXPIRED")
+        assert (job.captured, job.released) == (0, job.held)
+        assert await yard.rows(SlotUse) == []
+        attempt = await yard.attempt(job_id)
+        assert (attempt.state, attempt.removed_at) == ("REFUSED", yard.clock.now())
+        await yard.assert_balanced()
+        yard.cluster.away = False
+        await yard.cycle(5, times=2)
+        assert yard.cluster.launches == {}
+
+    async def test_is_stopped_where_a_launch_may_have_come_through(self, yard: Yard) -> None:
+        yard.cluster.deaf_to = frozenset({"launch"})
+        job_id = await yard.submit()
+        await yard.cycle(1, times=2)
+        yard.cluster.away = True
+        await yard.cycle(1)
+        await yard.cancel(job_id)
+        await yard.cycle(1)
+        job = await yard.job(job_id)
+        assert (job.state, job.settled_at) == ("STOPPING", None)
+        yard.cluster.away, yard.cluster.deaf_to = False, frozenset()
+        await yard.cycle(5, times=3)
+        job = await yard.job(job_id)
+        assert (job.state, job.captured, job.released) == ("CANCELLED", 0, job.held)
 
     async def test_counts_as_lost_where_the_rule_says_after_how_long(self, yard: Yard) -> None:
         yard.cluster.script = lambda _: FakeRun(run_seconds=50_000)
