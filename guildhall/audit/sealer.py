@@ -57,6 +57,7 @@ class Sealer:
         self._clock = clock
         self._witness = witness
         self._published: Head | None = None
+        self._recorded: int | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Seal and publish until told to stop; what goes wrong is told, and tried again."""
@@ -94,15 +95,15 @@ class Sealer:
         published = self._published or await self._last_published(head)
         if published is not None:
             await self._require_continuation(published, head)
-            if published.size == head.size:
-                self._published = head
-                return
+        if self._recorded == head.size:
+            return
         await self._store.publish(note)
         self._published = head
         cosigned = note if self._witness is None else await self._witness.cosign(note, self._prove)
         async with self._database.transaction() as session:
             values = {"size": head.size, "note": cosigned, "published_at": self._clock.now()}
             await session.execute(insert(AuditTreeHead).values(values).on_conflict_do_nothing())
+        self._recorded = head.size
 
     async def _last_published(self, head: Head) -> Head | None:
         """The largest head in the store; asked once, and only for what is at least as large as the database's own."""

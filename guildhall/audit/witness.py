@@ -42,6 +42,7 @@ class Witness:
     async def cosign(self, note: str, prove: Prove) -> str:
         """The checkpoint with the witness's signature under it. Raises WitnessUnavailable or WitnessRefused."""
         head = read_head(note)
+        self._require_not_beyond(str(self._signed), head.size)
         for _ in range(TRIES_MAX):
             proof = await prove(self._signed, head.size)
             answer = await self._ask(_body(self._signed, proof, note))
@@ -72,15 +73,16 @@ class Witness:
         return answer
 
     def _size_told(self, answer: httpx.Response, size: int) -> int:
-        """The size that the witness signed last. One beyond ours means that the record was cut or put back."""
-        text = answer.text.strip()
-        told = int(text) if text.isascii() and text.isdigit() else -1
-        if not 0 <= told <= size:
+        """The size that the witness signed last."""
+        return self._require_not_beyond(answer.text.strip()[:20], size)
+
+    def _require_not_beyond(self, told: str, size: int) -> int:
+        if not (told.isascii() and told.isdigit() and int(told) <= size):
             raise WitnessRefused(
-                f"The witness {self._verifier.name} has signed a head of {text[:20]!r} leaves and there are {size}: "
-                "the record was cut or put back."
+                f"The witness {self._verifier.name} has signed a head of {told!r} leaves and there are {size}: the "
+                "record was cut or put back."
             )
-        return told
+        return int(told)
 
 
 def _body(earlier: int, proof: Sequence[bytes], note: str) -> str:

@@ -27,7 +27,7 @@ async def checkpoint_route(state: State) -> Response[str]:
             note = await read_checkpoint(session)
     except NoSuchTile as error:
         return _missing(error)
-    return Response(note, media_type="text/plain; charset=utf-8", headers={"cache-control": ANEW})
+    return Response(note, media_type="text/plain", headers={"cache-control": ANEW})
 
 
 @get("/audit/log/tile/{path:path}", include_in_schema=False)
@@ -66,7 +66,7 @@ def _database(state: State) -> Database:
 
 
 def _missing(error: NoSuchTile) -> Response[str]:
-    return Response(error.message + "\n", status_code=404, media_type="text/plain; charset=utf-8")
+    return Response(error.message + "\n", status_code=404, media_type="text/plain")
 
 
 ROUTES = [checkpoint_route, tile_route]
