@@ -63,9 +63,9 @@ def _guarded(sql: str, arguments: int) -> str:
         f"${arguments + place}::{kind}" for place, kind in enumerate(("bytea", "text", "timestamptz"), start=1)
     )
     standing = _STANDING.format(hash=hash_, at=moment)
-    return (
-        f"SELECT caller.stands, CASE WHEN caller.stands THEN ({sql}) END "  # noqa: S608 -- texts of ours
-        f"FROM (SELECT coalesce(({standing}) = {expected}, false) AS stands) AS caller"
+    return (  # materialised, or it would be asked once for each time that it is named
+        f"WITH caller AS MATERIALIZED (SELECT coalesce(({standing}) = {expected}, false) AS stands) "  # noqa: S608 -- texts of ours
+        f"SELECT caller.stands, CASE WHEN caller.stands THEN ({sql}) END FROM caller"
     )
 
 

@@ -26,6 +26,7 @@ from guildhall.graphql.resolve import FieldResolvers, guard
 from guildhall.graphql.scalars import ID, SCALARS
 from guildhall.graphql.sources import (
     Batched,
+    Calculated,
     Connection,
     Embedded,
     Find,
@@ -196,16 +197,16 @@ class _Composer:
                 return self._classes[source.payload.__name__]
             case Subscription():
                 return self._classes[source.target]
-            case Resolve() | Batched():
+            case Resolve() | Batched() | Calculated():
                 return self._returned(source)
             case _:
                 adopt_enums(field.annotation)
                 return field.annotation
 
-    def _returned(self, source: Resolve | Batched) -> Any:  # noqa: ANN401 -- an annotation
+    def _returned(self, source: Resolve | Batched | Calculated) -> Any:  # noqa: ANN401 -- an annotation
         if source.target is not None:
             return _shaped(self._classes[source.target], many=source.many, nullable=source.nullable)
-        annotation = annotations_of(source.function)["return"]
+        annotation = source.value if isinstance(source, Calculated) else annotations_of(source.function)["return"]
         if isinstance(source, Batched):
             annotation = annotation.__args__[1]
         adopt_enums(annotation)
@@ -219,8 +220,8 @@ class _Composer:
                 return [_argument("id", ID)]
             case Find():
                 return _parameters(source.clauses, skip=0)
-            case Resolve() | Batched():
-                return _parameters(source.function, skip=2)
+            case Resolve() | Batched() | Calculated():
+                return _parameters(source.function, skip=1 if isinstance(source, Calculated) else 2)
             case Mutation():
                 return [_argument("input", source.input)]
             case Subscription():

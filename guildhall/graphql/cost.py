@@ -17,6 +17,7 @@ from guildhall.graphql.declare import LIST_MAXIMUM
 from guildhall.graphql.outline import Definition, Outline, Selection
 from guildhall.graphql.sources import (
     Batched,
+    Calculated,
     Connection,
     Find,
     JsonValue,
@@ -142,7 +143,7 @@ class Costing:
                 return True, source.maximum
             case One() | Reference() | Find() | NodeById():
                 return True, 1
-            case JsonValue():
+            case JsonValue() | Calculated():
                 return False, LIST_MAXIMUM if source.many else 1
             case Resolve() | Batched():
                 return True, LIST_MAXIMUM if source.many else 1

@@ -22,6 +22,7 @@ from guildhall.graphql.declarations import (
 from guildhall.graphql.recording import Recorded
 from guildhall.graphql.sources import (
     Batched,
+    Calculated,
     Clauses,
     Column,
     Connection,
@@ -369,6 +370,29 @@ def batched(
 
     def declare(function: Callable[..., Awaitable[Mapping[Any, Any]]]) -> FieldDeclaration:
         source = Batched(function, key, returns, many, nullable)
+        return FieldDeclaration(source, permission, description or function.__doc__)
+
+    return declare
+
+
+def calculated(
+    *,
+    key: Expression,
+    returns: str | None = None,
+    value: Any = None,  # noqa: ANN401 -- an annotation
+    many: bool = False,
+    nullable: bool = True,
+    permission: str | None = None,
+    description: str | None = None,
+) -> Callable[[Callable[..., ColumnElement[Any]]], Any]:
+    """Decorates `function(viewing, *, …arguments)` that gives SQL over the type's own row, for a column with arguments.
+
+    With `returns` the SQL is JSON of that type's keys, else a value of the annotation `value`. `viewing` says who asks
+    and what exists for them (`guildhall.graphql.viewing`); nothing else of the request may decide what the SQL is.
+    """
+
+    def declare(function: Callable[..., ColumnElement[Any]]) -> FieldDeclaration:
+        source = Calculated(function, key, returns, value, many, nullable)
         return FieldDeclaration(source, permission, description or function.__doc__)
 
     return declare

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphql import FieldNode
-from sqlalchemy import ColumnElement, FromClause, select
+from sqlalchemy import ColumnElement, FromClause, Table, UniqueConstraint, select
 
 from guildhall.auth.actor import Actor
 from guildhall.errors import Invalid, LimitExceeded
@@ -267,14 +267,32 @@ def list_orders(
         orders = [statements.read_order(order) for order in (scope.order_by or source.default_order)]
     key: Any = target.key if target is not None else None if scope.rows is None else scope.rows.c.id
     assert key is not None, f"{source.target} has no key to page by"
-    if not any(order.expression is statements.read_order(key).expression for order in orders):
+    if not _is_unique(orders, source, statements.read_order(key).expression):
         orders.append(Order(statements.read_order(key).expression, orders[-1].descending if orders else True))
     return orders
+
+
+def _is_unique(orders: Sequence[Order], source: Connection, key: ColumnElement[Any]) -> bool:
+    """Whether no two rows of one list have the same place: the key decides, or a unique key with the parent's column.
+
+    One more order than the index has costs a sort for every list.
+    """
+    columns = {order.expression for order in orders}
+    if key in columns:
+        return True
+    table = getattr(key, "table", None)
+    if source.remote is None or source.through is not None or not isinstance(table, Table):
+        return False
+    columns.add(statements.read_order(source.remote).expression)
+    uniques = (each for each in table.constraints if isinstance(each, UniqueConstraint))
+    return any(all(column in columns and not column.nullable for column in unique.columns) for unique in uniques)
 
 
 def given_text(arguments: Mapping[str, Any]) -> str:
     """The arguments that make a list another list, in one way of writing."""
     given = {name: value for name, value in arguments.items() if name not in {"first", "after"}}
+    if not given:  # as mostly
+        return "{}"
     return json.dumps(given, sort_keys=True, default=str)
 
 

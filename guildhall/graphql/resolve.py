@@ -17,6 +17,7 @@ from guildhall.graphql.record import Record
 from guildhall.graphql.resolving import Info
 from guildhall.graphql.sources import (
     Batched,
+    Calculated,
     Column,
     Embedded,
     Find,
@@ -32,6 +33,7 @@ from guildhall.graphql.sources import (
     Resolve,
     ViewerCan,
 )
+from guildhall.graphql.viewing import Viewing
 
 Resolver = Callable[..., Any]
 Arguments = Callable[[Mapping[str, Any]], dict[str, Any]]
@@ -68,6 +70,7 @@ class FieldResolvers:
             Find: self._find,
             Resolve: self._resolve,
             Batched: self._batched,
+            Calculated: self._calculated,
             NodeById: self._node_by_id,
         }
 
@@ -317,6 +320,26 @@ class FieldResolvers:
 
             where = ("batched", declared.name, field.graphql_name, repr(sorted(given.items())))
             value = None if key is None else await context.loaders.batch(where, key, load)
+            return await self.answer(source.target, [] if value is None and source.many else value, info)
+
+        return resolve
+
+    def _calculated(
+        self, declared: TypeDeclaration, field: FieldDeclaration, source: Calculated, arguments: Arguments
+    ) -> Resolver:
+        read = self.reader(declared, field, "key")
+
+        async def resolve(record: Record, info: Info, **given: Any) -> Any:  # noqa: ANN401 -- as declared
+            context = info.context
+
+            async def load(keys: list[Any]) -> list[Any]:
+                made = source.function(Viewing(context, self.catalogue.types), **arguments(given))
+                statement = statements.by_key(declared, source.key, [made], keys, context)
+                found = dict(tuple(row) for row in await context.loaders.fetch(statement))
+                return [found.get(wanted) for wanted in keys]
+
+            where = ("calculated", declared.name, field.graphql_name, repr(sorted(given.items())))
+            value = await context.loaders.batch(where, read(record), load)
             return await self.answer(source.target, [] if value is None and source.many else value, info)
 
         return resolve

@@ -252,6 +252,25 @@ class Batched(Source):
 
 
 @dataclass(frozen=True)
+class Calculated(Source):
+    """SQL over our own row that depends on arguments or on the caller alone: `function(viewing, **arguments)`.
+
+    JSON where `target` names a type, else a value of the annotation `value`. `key` is the row's own key.
+    """
+
+    function: "Callable[..., ColumnElement[Any]]"
+    key: Expression
+    target: str | None
+    value: Any
+    many: bool
+    nullable: bool
+
+    @override
+    def operands(self) -> Mapping[str, Operand]:
+        return {"key": self.key}
+
+
+@dataclass(frozen=True)
 class Given(Source):
     """A value of the mapping that is already made of records: the parts of generated types such as connections."""
 

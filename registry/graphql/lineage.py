@@ -2,16 +2,16 @@
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, FromClause, select
 
 from guildhall.errors import Invalid, LimitExceeded
 from guildhall.graphql.declare import (
-    batched,
+    calculated,
     column,
     extend,
     json_list,
@@ -24,9 +24,11 @@ from guildhall.graphql.declare import (
 from guildhall.graphql.ids import UnknownId, decode_reference
 from guildhall.graphql.resolving import Resolving
 from guildhall.graphql.scalars import ID, JSON
+from guildhall.graphql.viewing import Viewing
 from registry.datasets.tables import DatasetVersion
+from registry.lineage.around import links_around
 from registry.lineage.tables import EdgeBasis, EdgeKind, Environment, NodeKind
-from registry.lineage.walking import DEPTH_MAX, Direction, LineageNode, Link, impact, read_links, walk
+from registry.lineage.walking import DEPTH_MAX, Direction, LineageNode, impact, read_links
 from registry.models.lookup import DISCOVER
 from registry.models.tables import ModelVersion
 
@@ -115,28 +117,20 @@ class ImpactConnectionType:
 class ModelVersionLineage:
     """Where a version comes from and where it went."""
 
-    @batched(key=ModelVersion.id, returns="Lineage", nullable=False)
-    async def lineage(
-        context: Resolving,
-        keys: Sequence[UUID],
-        *,
-        direction: Direction = Direction.UPSTREAM,
-        depth: int = 3,
-        first: int = 50,
-    ) -> Mapping[UUID, Any]:
+    @calculated(key=ModelVersion.id, returns="Lineage", nullable=False)
+    def lineage(
+        viewing: Viewing, *, direction: Direction = Direction.UPSTREAM, depth: int = 3, first: int = 50
+    ) -> ColumnElement[Any]:
         """The links within `depth` steps, at most `first` of them."""
         if not 1 <= depth <= DEPTH_MAX:
             raise LineageArgument(f"`depth` is 1 to {DEPTH_MAX}.", field="depth")
         if not 0 <= first <= _LINKS_MAX:
             raise LineageArgument(f"`first` is 0 to {_LINKS_MAX}.", field="first")
-        async with context.database.read() as session:
-            links = await read_links(session, keys, direction=direction, depth=depth)
-        visible = await visible_nodes(context, links.nodes())
-        walks = {key: walk(links, key, direction=direction, depth=depth, first=first, visible=visible) for key in keys}
-        return {
-            key: {"complete": walked.complete, "links": [_link(link) for link in walked.links]}
-            for key, walked in walks.items()
-        }
+
+        def exists(kind: NodeKind, key: ColumnElement[Any], within: FromClause) -> ColumnElement[bool]:
+            return viewing.exists(NODE_TYPES[kind.value], key, within)
+
+        return links_around(ModelVersion.id, direction=direction, depth=depth, first=first, exists=exists)
 
 
 @extend("Query", permission=DISCOVER)
@@ -158,7 +152,7 @@ class LineageQueries:
         place = None if after is None else tuple(context.signer.open(binding, after))
         roots = await _roots(context, of)
         async with context.database.read() as session:
-            links = await read_links(session, roots, direction=Direction.DOWNSTREAM, depth=DEPTH_MAX)
+            links = await read_links(session, roots)
         found = impact(links, roots, visible=await visible_nodes(context, links.nodes()))
         rest = [reached for reached in found.reached if place is None or (reached.distance, reached.node.id) > place]
         edges = [
@@ -201,17 +195,6 @@ async def _roots(context: Resolving, text: str) -> list[UUID]:
     whole = _WHOLES[name]
     statement = select(whole.class_.id).where(whole == key)
     return [row[0] for row in await context.loaders.fetch(statement)]
-
-
-def _link(link: Link) -> dict[str, Any]:
-    return {
-        "kind": link.kind,
-        "basis": link.basis,
-        "from_kind": link.made.kind,
-        "from_id": link.made.id,
-        "to_kind": link.source.kind,
-        "to_id": link.source.id,
-    }
 
 
 TYPES = [

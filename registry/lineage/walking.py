@@ -58,14 +58,6 @@ class Links:
 
 
 @dataclass(frozen=True)
-class Walk:
-    """The links that a caller sees from one root, nearest first."""
-
-    links: tuple[Link, ...]
-    complete: bool
-
-
-@dataclass(frozen=True)
 class Reached:
     """One thing that was made from the root over `distance` steps; `path` are the links from the root to it."""
 
@@ -86,34 +78,24 @@ class Impact:
     complete: bool
 
 
-_READ = """
+_READ = text("""
     WITH RECURSIVE reached (id, distance) AS (
         SELECT root, 0 FROM unnest(:roots) AS root
         UNION
-        SELECT edge.{far}, distance + 1 FROM reached JOIN lineage_edges AS edge ON edge.{near} = reached.id
+        SELECT edge.from_id, distance + 1 FROM reached JOIN lineage_edges AS edge ON edge.to_id = reached.id
         WHERE distance < :depth
     ),
     nearest AS (SELECT id, min(distance) AS distance FROM reached GROUP BY id)
     SELECT edge.id, edge.kind, edge.basis, edge.from_kind, edge.from_id, edge.to_kind, edge.to_id
-    FROM nearest JOIN lineage_edges AS edge ON edge.{near} = nearest.id
+    FROM nearest JOIN lineage_edges AS edge ON edge.to_id = nearest.id
     ORDER BY nearest.distance, edge.id LIMIT :edges
-"""
-_STATEMENTS = {
-    direction: text(_READ.format(near=near, far=far)).bindparams(
-        bindparam("roots", type_=ARRAY(Uuid(as_uuid=True))), bindparam("depth", type_=Integer)
-    )
-    for direction, near, far in (
-        (Direction.UPSTREAM, "from_id", "to_id"),
-        (Direction.DOWNSTREAM, "to_id", "from_id"),
-    )
-}
+""").bindparams(bindparam("roots", type_=ARRAY(Uuid(as_uuid=True))), bindparam("depth", type_=Integer))
 
 
-async def read_links(session: ReadSession, roots: Iterable[UUID], *, direction: Direction, depth: int) -> Links:
-    """The links within `depth` steps of any of the roots, and those one step beyond, in one statement."""
-    assert 0 < depth <= DEPTH_MAX, f"a walk takes 1 to {DEPTH_MAX} steps"
-    arguments = {"roots": sorted(set(roots)), "depth": depth, "edges": EDGES_MAX + 1}
-    rows = (await session.execute(_STATEMENTS[direction], arguments)).all()
+async def read_links(session: ReadSession, roots: Iterable[UUID]) -> Links:
+    """What was made from the roots within DEPTH_MAX steps, and one step beyond, in one statement."""
+    arguments = {"roots": sorted(set(roots)), "depth": DEPTH_MAX, "edges": EDGES_MAX + 1}
+    rows = (await session.execute(_READ, arguments)).all()
     links = tuple(
         Link(
             row.id,
@@ -127,35 +109,9 @@ async def read_links(session: ReadSession, roots: Iterable[UUID], *, direction: 
     return Links(links, cut=len(rows) > EDGES_MAX)
 
 
-def walk(
-    links: Links, root: UUID, *, direction: Direction, depth: int, first: int, visible: Collection[LineageNode]
-) -> Walk:
-    """At most `first` links from the root, level by level, through visible things only."""
-    following = _by_near_end(links.links, direction)
-    level, seen = [root], {root}
-    found: list[Link] = []
-    complete = not links.cut
-    for _ in range(depth):
-        beyond = []
-        for near in level:
-            for link in following.get(near, ()):
-                far = _far_end(link, direction)
-                if far not in visible:
-                    complete = False
-                    continue
-                found.append(link)
-                if far.id not in seen:
-                    seen.add(far.id)
-                    beyond.append(far.id)
-        level = beyond
-    if len(found) > first or any(near in following for near in level):
-        complete = False
-    return Walk(tuple(found[:first]), complete)
-
-
 def impact(links: Links, roots: Iterable[UUID], *, visible: Collection[LineageNode]) -> Impact:
     """What was made from the roots, each thing once, by a shortest path; in the order of distance and id."""
-    following = _by_near_end(links.links, Direction.DOWNSTREAM)
+    following = _by_source(links.links)
     level: list[tuple[UUID, tuple[Link, ...]]] = [(root, ()) for root in sorted(set(roots))]
     seen = {root for root, _ in level}
     found: list[Reached] = []
@@ -176,13 +132,8 @@ def impact(links: Links, roots: Iterable[UUID], *, visible: Collection[LineageNo
     return Impact(tuple(found), complete)
 
 
-def _by_near_end(links: Sequence[Link], direction: Direction) -> Mapping[UUID, list[Link]]:
+def _by_source(links: Sequence[Link]) -> Mapping[UUID, list[Link]]:
     following: dict[UUID, list[Link]] = {}
     for link in sorted(links, key=lambda link: link.id):
-        near = link.made if direction == Direction.UPSTREAM else link.source
-        following.setdefault(near.id, []).append(link)
+        following.setdefault(link.source.id, []).append(link)
     return following
-
-
-def _far_end(link: Link, direction: Direction) -> LineageNode:
-    return link.source if direction == Direction.UPSTREAM else link.made

@@ -1,6 +1,5 @@
 """Jobs: their state and why, what they cost, what happened to them, and what they made."""
 
-from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -9,9 +8,9 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from guildhall.auth.actor import Actor
 from guildhall.auth.tables import Team
-from guildhall.graphql.context import Context, Visible
+from guildhall.graphql.context import Visible
 from guildhall.graphql.declare import (
-    batched,
+    calculated,
     column,
     connection,
     embedded,
@@ -27,6 +26,7 @@ from guildhall.graphql.declare import (
 from guildhall.graphql.filters import filters, matches
 from guildhall.graphql.scalars import JSON, Credits
 from guildhall.graphql.sources import Orders
+from guildhall.graphql.viewing import Viewing
 from marketplace.tables import Tier
 from marketplace.views import wallet_transfers
 from marketplace.wallets import READ_PERMISSION as WALLET_READ
@@ -37,7 +37,7 @@ from scheduler.jobs.lookup import READ, READ_LOG, visible_jobs
 from scheduler.jobs.spec import InputKind
 from scheduler.jobs.states import AttemptState, JobState
 from scheduler.jobs.tables import Attempt, Job, JobEvent, JobInput, JobMetric, JobOutput, RunInterval
-from scheduler.runs.logs import read_tails
+from scheduler.runs.logs import log_tail
 
 INTERVALS_MAX = 100
 INPUTS_MAX = 100
@@ -189,11 +189,10 @@ class JobType:
     events = connection("JobEvent", local=Job.id, remote=JobEvent.job_id, default_order=[JobEvent.occurred_at])
     outputs = many("JobOutput", local=Job.id, remote=JobOutput.job_id, order_by=[JobOutput.created_at])
 
-    @batched(key=Job.id, nullable=False, permission=READ_LOG)
-    async def log_tail(context: Context, keys: Sequence[UUID], *, lines: int = 20) -> Mapping[UUID, str]:
+    @calculated(key=Job.id, value=str, permission=READ_LOG)
+    def log_tail(_viewing: Viewing, *, lines: int = 20) -> ColumnElement[str]:
         """The last lines of its log, of which a thousand at most; for who works in its team, as it can hold data."""
-        async with context.database.read() as session:
-            return await read_tails(session, keys, lines=lines)
+        return log_tail(lines)
 
 
 @extend("ModelVersion", permission=DISCOVER)

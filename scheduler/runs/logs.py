@@ -1,46 +1,45 @@
 """The log of a job as kept: the last lines of its last attempts."""
 
 import re
-from collections.abc import Mapping, Sequence
-from uuid import UUID
 
-from sqlalchemy import ARRAY, Uuid, bindparam, text
+from sqlalchemy import ColumnElement, Text, column, func, literal_column, select, true
+from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
 
-from guildhall.db.transaction import ReadSession
+from scheduler.jobs.tables import Attempt, AttemptReport, Job
 
 TAIL_LINES_MAX = 1_000
 
 _TOKEN = re.compile(r"gh([usj])_[0-9A-Za-z]{30,}")
 
-# A batch has at least one line here, so as many batches as lines are wanted are always enough.
-_TAIL = text("""
-    SELECT wanted.id, tail.text
-    FROM unnest(:ids) AS wanted (id)
-    CROSS JOIN LATERAL (
-        SELECT line ->> 'text' AS text, batch.number, batch.sequence, place
-        FROM (
-            SELECT attempts.number, attempt_reports.sequence, attempt_reports.lines
-            FROM attempts JOIN attempt_reports ON attempt_reports.attempt_id = attempts.id
-            WHERE attempts.job_id = wanted.id AND jsonb_array_length(attempt_reports.lines) > 0
-            ORDER BY attempts.number DESC, attempt_reports.sequence DESC
-            LIMIT :lines
-        ) AS batch
-        CROSS JOIN LATERAL jsonb_array_elements(batch.lines) WITH ORDINALITY AS entry (line, place)
-        ORDER BY batch.number DESC, batch.sequence DESC, place DESC
-        LIMIT :lines
-    ) AS tail
-    ORDER BY wanted.id, tail.number, tail.sequence, tail.place
-""").bindparams(bindparam("ids", type_=ARRAY(Uuid(as_uuid=True))))
 
-
-async def read_tails(session: ReadSession, job_ids: Sequence[UUID], *, lines: int) -> Mapping[UUID, str]:
-    """For each job its last lines, at most TAIL_LINES_MAX, joined; one statement."""
+def log_tail(lines: int) -> ColumnElement[str]:
+    """SQL over a `jobs` row: the last lines of its log, at most TAIL_LINES_MAX, joined."""
     wanted = min(max(lines, 0), TAIL_LINES_MAX)
-    found: dict[UUID, list[str]] = {job_id: [] for job_id in job_ids}
-    if wanted:
-        for job_id, line in await session.execute(_TAIL, {"ids": list(job_ids), "lines": wanted}):
-            found[job_id].append(line)
-    return {job_id: "\n".join(tail) for job_id, tail in found.items()}
+    # A batch has at least one line here, so as many batches as lines are wanted are always enough.
+    batch = (
+        select(Attempt.number, AttemptReport.sequence, AttemptReport.lines)
+        .join(AttemptReport, AttemptReport.attempt_id == Attempt.id)
+        .where(Attempt.job_id == Job.id, func.jsonb_array_length(AttemptReport.lines) > 0)
+        .order_by(Attempt.number.desc(), AttemptReport.sequence.desc())
+        .limit(wanted)
+        .correlate(Job.__table__)
+        .subquery("batch")
+    )
+    entry = func.jsonb_array_elements(batch.c.lines).table_valued(
+        column("line", JSONB), with_ordinality="place", name="entry"
+    ).render_derived()  # fmt: skip
+    tail = (
+        select(entry.c.line["text"].astext.label("text"), batch.c.number, batch.c.sequence, entry.c.place)
+        .select_from(batch.join(entry, true()))
+        .order_by(batch.c.number.desc(), batch.c.sequence.desc(), entry.c.place.desc())
+        .limit(wanted)
+        .correlate(Job.__table__)
+        .subquery("tail")
+    )
+    joined = func.string_agg(
+        tail.c.text, aggregate_order_by(literal_column("E'\\n'"), tail.c.number, tail.c.sequence, tail.c.place)
+    )
+    return func.coalesce(select(joined).correlate(Job.__table__).scalar_subquery(), literal_column("''"), type_=Text)
 
 
 def mask_tokens(text_: str) -> str:

@@ -27,6 +27,7 @@ from guildhall.graphql.declarations import FieldDeclaration, TypeDeclaration
 from guildhall.graphql.execution import Executor, Request
 from guildhall.graphql.sources import (
     Batched,
+    Calculated,
     Column,
     Connection,
     Embedded,
@@ -191,7 +192,7 @@ def selection_of(catalogue: Catalogue, field: FieldDeclaration, arguments: set[s
 def cost(field: FieldDeclaration) -> int:
     """How many statements a field of a whole level may take."""
     match field.source:
-        case One() | Many() | ManyByIds():
+        case One() | Many() | ManyByIds() | Calculated():
             return 1
         case Connection():
             return 2 + (0 if field.source.reference is None else len(set(field.source.reference[2].values())))

@@ -42,6 +42,12 @@ class RowFrame:
             self.level.columns[label] = (f"c{len(self.level.columns) + 1}", made)
         return RowValue(self.level.alias, self.level.columns[label][0])
 
+    def part(self, label: str, slot: int) -> RowValue:
+        """A column of its own, which a slot gives."""
+        name = f"c{len(self.level.columns) + 1}"
+        self.level.columns[f"{label} {slot}"] = (name, SlotPart(slot, "column"))
+        return RowValue(self.level.alias, name)
+
 
 class JsonFrame:
     """A JSON object: operands are its keys. `ours` says that the request made it, and not the database."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import BindParameter, literal_column, select
+from sqlalchemy import JSON, BindParameter, Subquery, literal_column, select
 
 from guildhall.graphql.compiler.fragments import Fragment, clause_of
 from guildhall.graphql.compiler.leaves import About, about
@@ -25,6 +25,8 @@ class Parameters:
             id(bind): (slot, place) for slot, made in enumerate(fragments) for place, bind in enumerate(made.binds)
         }
         self._bound: dict[str, str] = {}
+        self._valued: dict[tuple[int, int, Process | None], str] = {}
+        self._shared: list[tuple[Subquery, str]] = []
 
     def add(self, parameter: Parameter) -> str:
         """The `$n` of a new parameter."""
@@ -48,7 +50,10 @@ class Parameters:
             found = fragments[slot].values[place]
             return found if process is None else process(found)
 
-        return self.add(take)
+        key = (slot, place, process)
+        if key not in self._valued:
+            self._valued[key] = self.add(take)
+        return self._valued[key]
 
     def place(self, bind: BindParameter[Any], process: Process | None) -> str | None:
         """The `$n` of a fragment's bind; None for one that a declaration fixes."""
@@ -57,6 +62,16 @@ class Parameters:
             if found is not None:
                 return self.value(*found, process)
         return None
+
+    def share(self, rows: Subquery, name: str) -> str:
+        """`name AS MATERIALIZED (SELECT …)`; from here on the rows are called by their name."""
+        text = select_text(rows.element, self)
+        self._shared.append((rows, name))
+        return f"{name} AS MATERIALIZED ({text})"
+
+    def shared(self, rows: Subquery) -> str | None:
+        """The name of rows that are read once for several places."""
+        return next((name for known, name in self._shared if known is rows), None)
 
 
 class Levels:
@@ -100,9 +115,16 @@ class Levels:
         text = select_text(statement, self._parameters)
         if level.limit is not None:
             text += f" LIMIT {self.limit(level)}"
+        elif any(self._is_made(level.alias, name) for name, _ in level.columns.values()):
+            text += " OFFSET 0"  # or PostgreSQL writes the expression wherever a part of its JSON is taken
         if level.numbered:
             text = f"SELECT q.*, row_number() OVER () AS n, count(*) OVER () AS total FROM ({text}) q"
         return f"({text}) {level.alias}"
+
+    def shared(self, level: Level) -> str:
+        """`WITH …` for a list that is read and counted, where finding its rows is more than reading a table."""
+        rows = [each for each in self._listing(level).parts.get("rows", ()) if isinstance(each, Subquery)]
+        return "".join(f"WITH {self._parameters.share(each, f'{level.alias}f')} " for each in rows)
 
     def counted(self, level: Level, maximum: int | None) -> str:
         """`SELECT count(*) …` of a level's rows, as far as the maximum allows."""
@@ -111,6 +133,11 @@ class Levels:
         text = select_text(statement, self._parameters)
         limit = "" if maximum is None else f" LIMIT {maximum + 1}"
         return f"SELECT count(*) FROM ({text}{limit}) {level.alias}"
+
+    def _is_made(self, alias: str, name: str) -> bool:
+        """Whether a column is JSON that was put together for this statement."""
+        known = self._known[alias, name]
+        return isinstance(known.type, JSON) and not known.plain
 
     def limit(self, level: Level) -> str:
         """How many rows are fetched: with numbered ones, one more than the page has."""

@@ -89,13 +89,18 @@ class Plan:
     statements: "OrderedDict[tuple[int, ...], Any]" = field(default_factory=OrderedDict)
     fields: int = 0
     _names: int = 0
+    _order_types: dict[int, list[Any]] = field(default_factory=dict)
+    _rules: dict[tuple[object, ...], Slot] = field(default_factory=dict)
 
     def order_types(self, site: int, fragments: Sequence[Fragment]) -> list[Any]:
         """The SQL types of what a list is ordered by."""
         listing = self.sites[site]
         if listing in self.slots:
             return [clause.type for clause in fragments[self.slots.index(listing)].parts["orders"]]
-        return [order.expression.type for order in list_orders(listing.source, listing.target, Scope(), None)]
+        if site not in self._order_types:
+            orders = list_orders(listing.source, listing.target, Scope(), None)
+            self._order_types[site] = [order.expression.type for order in orders]
+        return self._order_types[site]
 
     def alias(self) -> str:
         """A name for the rows of a level, or for the elements of a list."""
@@ -127,7 +132,10 @@ class Plan:
         level = Level(self.alias(), statements.joined(target.table, through), target, link=link)
         if target.visible is not None or (target.is_node and target.permission in PERMISSIONS):
             above, pair = (None, None) if told is None else told
-            level.visible = self.slot(Visible(target, above, pair))
+            rule = Visible(target, above, pair)
+            if rule.place not in self._rules:
+                self._rules[rule.place] = self.slot(rule)
+            level.visible = self._rules[rule.place]
         return level, RowFrame(level, self.computed)
 
     def recorded(self, target: TypeDeclaration, frame: RowFrame) -> "tuple[int, Any] | None":

@@ -23,6 +23,7 @@ from guildhall.graphql.declarations import FieldDeclaration, TypeDeclaration, se
 from guildhall.graphql.ids import split_id
 from guildhall.graphql.sources import (
     Batched,
+    Calculated,
     Column,
     Connection,
     Embedded,
@@ -70,6 +71,7 @@ class Planner:
             Connection: self._connection,
             Resolve: self._resolve,
             Batched: self._batched,
+            Calculated: self._calculated,
         }
 
     def make(self) -> Plan:
@@ -304,6 +306,15 @@ class Planner:
             self.plan.fields += below.fields
         self.plan.called.append((Called(source, asked.call, readers), below))
         return shapes.Called(len(self.plan.called) - 1, operands)
+
+    def _calculated(self, asked: "_Field", source: Calculated, frame: Frame) -> Member:
+        if not isinstance(frame, RowFrame):
+            raise NotCompilable("SQL over a row, and the object is JSON")
+        slot = self.plan.slot(slots.Calculation(source, asked.call, self._catalogue.types))
+        value = frame.part(self._catalogue.label(asked.declared, asked.field, ""), slot)
+        if source.target is None:
+            return shapes.Leaf(value, asked.definition.type)
+        return self.json(asked, JsonValue(source.target, "", source.many, source.nullable), value)
 
     def _connection(self, asked: "_Field", source: Connection, frame: Frame) -> Member:
         return PagePlanner(self, asked, source, frame).page()

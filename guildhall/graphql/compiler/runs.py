@@ -38,12 +38,13 @@ class FieldCall:
 class Run:
     """The context and coerced variables of one request; arguments are coerced once for each field.
 
-    `given` is what Python gave before the statement, by the field that asked.
+    `given` is what Python gave before the statement, by the field that asked; `rules` what is kept for the caller.
     """
 
     context: Context
     variables: VariableValues
     given: dict[object, str] = field(default_factory=dict)
+    rules: dict[Any, Any] | None = None
     _arguments: dict[FieldCall, dict[str, Any]] = field(default_factory=dict)
 
     @cached_property

@@ -6,10 +6,11 @@ A list of values (`IN`) becomes one array, so that its length does not change th
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from sqlalchemy import ARRAY, BindParameter, ClauseElement, Integer, String
+from sqlalchemy import ARRAY, BindParameter, ClauseElement, Integer, String, Subquery
 from sqlalchemy.dialects.postgresql.asyncpg import PGCompiler_asyncpg, PGDialect_asyncpg
 from sqlalchemy.exc import CompileError
 from sqlalchemy.types import TypeEngine
+from sqlalchemy.util import immutabledict
 
 Process = Callable[[Any], Any]
 
@@ -22,6 +23,9 @@ class Places(Protocol):
 
     def constant(self, value: Any) -> str:  # noqa: ANN401 -- any value
         """That of a value which is the same for all requests, and which no literal writes."""
+
+    def shared(self, rows: Subquery) -> str | None:
+        """The name of rows that are read once for several places of the statement; None for all others."""
 
 
 def select_text(statement: ClauseElement, places: Places) -> str:
@@ -55,6 +59,23 @@ class _Compiler(PGCompiler_asyncpg):
                 known = isinstance(implementation, String | Integer) or not implementation.render_bind_cast
                 return literal if known else f"{literal}::{type_text(implementation)}"
         return f"{name}::{type_text(implementation)}" if implementation.render_bind_cast else name
+
+    def visit_select(self, select_stmt: Any, *arguments: Any, **options: Any) -> str:  # noqa: ANN401
+        """As SQLAlchemy's core writes it: half of the time would go into a look for entities, and there are none."""
+        if select_stmt._propagate_attrs:  # noqa: SLF001 -- where a SELECT remembers that it was made of mapped classes
+            select_stmt = select_stmt._generate()  # noqa: SLF001
+            select_stmt._propagate_attrs = immutabledict()  # noqa: SLF001
+        return super().visit_select(select_stmt, *arguments, **options)  # type: ignore[no-untyped-call,no-any-return]
+
+    def visit_subquery(self, subquery: Any, *arguments: Any, **options: Any) -> str:  # noqa: ANN401
+        """Rows that are shared are named where they would stand."""
+        name = self._places.shared(subquery)
+        if name is None or not options.get("asfrom"):
+            return super().visit_subquery(subquery, *arguments, **options)  # type: ignore[no-untyped-call,no-any-return]
+        alias: Any = subquery.name
+        if hasattr(alias, "apply_map"):  # made up by SQLAlchemy, which numbers such names in each statement
+            alias = self._truncated_identifier("alias", alias)
+        return f"{name} AS {alias}"
 
     def visit_in_op_binary(self, binary: Any, operator: Any, **options: Any) -> str:  # noqa: ANN401, ARG002
         """`= ANY` of an array, which an index serves as it serves IN."""

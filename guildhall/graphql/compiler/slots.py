@@ -4,16 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
-from weakref import WeakKeyDictionary
 
-from sqlalchemy import BindParameter, ColumnElement, exists, literal_column, select
+from sqlalchemy import BindParameter, ColumnElement, Subquery, exists, literal_column, select
 
 from guildhall.auth.actor import Actor
 from guildhall.auth.permissions import permission_named
-from guildhall.auth.policy import PolicySnapshot
 from guildhall.graphql import statements
 from guildhall.graphql.compiler.fragments import Fragment, fragment, noted
-from guildhall.graphql.compiler.keeping import kept
+from guildhall.graphql.compiler.keeping import kept, ruled
 from guildhall.graphql.compiler.runs import FallBack, FieldCall, Run
 from guildhall.graphql.compiler.selects import Process, select_text
 from guildhall.graphql.context import Context
@@ -21,14 +19,10 @@ from guildhall.graphql.cursors import InvalidCursor
 from guildhall.graphql.declarations import TypeDeclaration
 from guildhall.graphql.filters import filter_clauses
 from guildhall.graphql.pages import binding_of, given_text, list_orders
-from guildhall.graphql.sources import Connection, Find, Scope, Where
-
-RULES_MAX = 10_000
-"""How many (caller, type) rules are kept for one version of the policy."""
+from guildhall.graphql.sources import Calculated, Clauses, Connection, Find, Scope
+from guildhall.graphql.viewing import Viewing
 
 Source = Callable[[Run], Fragment]
-
-_rules: "WeakKeyDictionary[PolicySnapshot, dict[tuple[object, ...], Fragment]]" = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -42,19 +36,11 @@ class Visible:
     @cached_property
     def place(self) -> tuple[object, ...]:
         """What the rule depends on besides the caller: the type, and what links it to the row above."""
-        told = None if self.link is None else tuple(str(expression) for expression in self.link)
-        return (self.target.name, None if self.above is None else self.above.name, told)
+        return (self.target.name, None if self.above is None else self.above.name, self.link)
 
     def __call__(self, run: Run) -> Fragment:
         """Kept for each caller, since it follows from who they are and from the policy alone."""
-        rules = _rules.setdefault(run.context.actor.policy, {})
-        key = (self.place, run.caller)
-        found = rules.get(key)
-        if found is None:
-            if len(rules) >= RULES_MAX:
-                rules.clear()
-            found = rules[key] = self._made(run)
-        return found
+        return ruled(self.place, run, lambda: self._made(run))
 
     def _made(self, run: Run) -> Fragment:
         if self._is_told(run.context.actor):
@@ -110,6 +96,9 @@ class _Asked:
         self.values.append(value)
         return f"${len(self.values)}"
 
+    def shared(self, _rows: Subquery) -> None:
+        """A rule stands alone."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -123,7 +112,7 @@ class Found:
         given = run.arguments(self.call)
         made = self.source.clauses
         key = (self.call.convert, given_text(given))
-        return kept(key, run.context, lambda _: fragment({"where": list(made(**self.call.convert(given)))}))
+        return kept(key, run, lambda _: fragment({"where": list(made(**self.call.convert(given)))}))
 
 
 @dataclass(frozen=True)
@@ -142,11 +131,11 @@ class Known:
 class Narrowed:
     """A declared WHERE that depends on the request."""
 
-    where: Where
+    where: Callable[[Context], Clauses]
 
     def __call__(self, run: Run) -> Fragment:
         """Made by the declared function."""
-        return fragment({"where": statements.where_clauses(self.where, run.context)})
+        return kept(self, run, lambda context: fragment({"where": statements.where_clauses(self.where, context)}))
 
 
 @dataclass(frozen=True)
@@ -157,7 +146,25 @@ class Computed:
 
     def __call__(self, run: Run) -> Fragment:
         """Made by the declared function."""
-        return fragment({"column": [self.operand(run.context)]})
+        return kept(self, run, lambda context: fragment({"column": [self.operand(context)]}))
+
+
+@dataclass(frozen=True)
+class Calculation:
+    """A column that depends on the field's arguments and on the caller, and on nothing else of the request."""
+
+    source: Calculated
+    call: FieldCall
+    types: Mapping[str, TypeDeclaration]
+
+    def __call__(self, run: Run) -> Fragment:
+        """Kept for each caller and arguments while the policy holds."""
+        given = run.arguments(self.call)
+        return ruled((self.call.coordinate, repr(sorted(given.items()))), run, lambda: self._made(run, given))
+
+    def _made(self, run: Run, given: Mapping[str, Any]) -> Fragment:
+        viewing = Viewing(run.context, self.types)
+        return fragment({"column": [self.source.function(viewing, **self.call.convert(given))]})
 
 
 @dataclass(frozen=True)
@@ -182,7 +189,7 @@ class Listing:
         place = self._place(run, given)
         key = (self.call.convert, given_text(given), len(place))
         places = [_Place(index) for index in range(len(place))]
-        found = kept(key, run.context, lambda context: self._made(context, given, places))
+        found = kept(key, run, lambda context: self._made(context, given, places))
         if not place:
             return found
         values = tuple(place[value.index] if isinstance(value, _Place) else value for value in found.values)

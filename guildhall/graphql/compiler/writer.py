@@ -177,6 +177,8 @@ class _Writer:
     def _page(self, page: shapes.Page) -> list[Piece]:
         if page.level is None:
             return self._members(page.members, self._pieces)
+        counted = any(isinstance(member, shapes.Count | shapes.CountTo) for _, member in page.members)
+        shared = self._levels.shared(page.level) if counted else ""
         rows = self._levels.rows(page.level)
         inside = _PageWriter(self, self._levels, page.level)
         check: list[Piece] = []
@@ -185,7 +187,7 @@ class _Writer:
             check = [Sql(mark)]
         body = self._joined([*check, *self._members(page.members, inside.pieces)])
         # HAVING makes it one row also where nothing that was selected is an aggregate (`hasPreviousPage` alone).
-        return [Sql(f"(SELECT {body} FROM {rows} HAVING true)")]
+        return [Sql(f"({shared}SELECT {body} FROM {rows} HAVING true)")]
 
     def _fact(self, member: shapes.Fact) -> list[Piece]:
         clause = self._levels.clause(member.part)

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, MetaData, Uuid, func, select, true, update
+from sqlalchemy import BigInteger, ColumnElement, ForeignKey, MetaData, Uuid, func, select, true, update
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -18,6 +18,7 @@ from guildhall.graphql.context import Call, Context
 from guildhall.graphql.declare import (
     SIGNED_IN,
     batched,
+    calculated,
     column,
     connection,
     embedded,
@@ -40,6 +41,7 @@ from guildhall.graphql.inputs import MutationInput, input_type
 from guildhall.graphql.mutations import AnswerAndRollBack, mutation
 from guildhall.graphql.scalars import ID, BigInt, Credits
 from guildhall.graphql.sources import Clauses, Orders, Scope
+from guildhall.graphql.viewing import Viewing
 
 DISCOVER = "registry:model:discover"
 WALLET = "marketplace:wallet:read"
@@ -186,6 +188,21 @@ class HouseType:
     def shouted(_context: Context, values: Mapping[str, Any], *, marks: int = 1) -> str:
         """The name, loud."""
         return str(values["name"]).upper() + "!" * marks
+
+    @calculated(key=House.id, returns="Weather", nullable=False)
+    def forecast(viewing: Viewing, *, days: int = 1) -> ColumnElement[Any]:
+        """The first room that exists for the caller, as JSON."""
+        room = Room.__table__.alias("room")
+        best = select(room.c.id).where(room.c.house_id == House.id, viewing.exists("Room", room.c.id, room))
+        best = best.order_by(room.c.name).limit(1).correlate(House.__table__)
+        return func.jsonb_build_object("days", days, "best_room", best.scalar_subquery(), type_=JSONB)
+
+    @calculated(key=House.id, value=int | None)
+    def letters(viewing: Viewing, *, times: int = 1) -> ColumnElement[Any]:
+        """Of the names of house and caller; negative `times` are refused."""
+        if times < 0:
+            raise Invalid("`times` cannot be negative.", field="times")
+        return func.length(House.name) * times + len(viewing.actor.name)
 
     @batched(key=House.id, returns="Weather", nullable=False)
     async def weather(_context: Context, keys: Sequence[UUID], *, days: int = 1) -> Mapping[UUID, Any]:

@@ -1,4 +1,4 @@
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from uuid import UUID
 
 import pytest
@@ -7,7 +7,7 @@ from guildhall.clock import new_id
 from registry.lineage import walking
 from registry.lineage.edges import write_edges
 from registry.lineage.tables import EdgeBasis, EdgeKind, NodeKind
-from registry.lineage.walking import Direction, LineageNode, Links, impact, read_links, walk
+from registry.lineage.walking import LineageNode, Links, impact, read_links
 from tests.registry.house import House, fine_tuned_from, trained_on
 
 
@@ -26,73 +26,10 @@ def without(links: Links, *hidden: UUID) -> Collection[LineageNode]:
     return {node for node in links.nodes() if node.id not in hidden}
 
 
-def ends(walked: Sequence[walking.Link]) -> list[tuple[str, UUID, UUID]]:
-    return [(link.kind, link.made.id, link.source.id) for link in walked]
-
-
-class TestWalk:
-    async def test_upstream_level_by_level_each_link_once(self, house: House) -> None:
-        data, left, right, joined, last = await diamond(house)
-        links = await read_links(house.session, [last], direction=Direction.UPSTREAM, depth=3)
-        walked = walk(links, last, direction=Direction.UPSTREAM, depth=3, first=50, visible=links.nodes())
-        assert walked.complete
-        assert ends(walked.links) == [
-            ("FINE_TUNED_FROM", last, joined),
-            ("FINE_TUNED_FROM", joined, left),
-            ("FINE_TUNED_FROM", joined, right),
-            ("TRAINED_ON", left, data),
-            ("TRAINED_ON", right, data),
-        ]
-        assert {link.basis for link in walked.links} == {EdgeBasis.DECLARED}
-
-    @pytest.mark.parametrize(("depth", "first", "count"), [(1, 50, 1), (2, 50, 3), (3, 2, 2)])
-    async def test_says_when_it_was_cut(self, house: House, depth: int, first: int, count: int) -> None:
-        *_, last = await diamond(house)
-        links = await read_links(house.session, [last], direction=Direction.UPSTREAM, depth=depth)
-        walked = walk(links, last, direction=Direction.UPSTREAM, depth=depth, first=first, visible=links.nodes())
-        assert (len(walked.links), walked.complete) == (count, False)
-
-    async def test_goes_round_nothing_that_is_hidden(self, house: House) -> None:
-        data, left, right, joined, last = await diamond(house)
-        links = await read_links(house.session, [last], direction=Direction.UPSTREAM, depth=5)
-        walked = walk(links, last, direction=Direction.UPSTREAM, depth=5, first=50, visible=without(links, left))
-        assert not walked.complete
-        assert ends(walked.links) == [
-            ("FINE_TUNED_FROM", last, joined),
-            ("FINE_TUNED_FROM", joined, right),
-            ("TRAINED_ON", right, data),
-        ]
-
-    async def test_downstream(self, house: House) -> None:
-        data, left, right, *_ = await diamond(house)
-        links = await read_links(house.session, [data], direction=Direction.DOWNSTREAM, depth=1)
-        walked = walk(links, data, direction=Direction.DOWNSTREAM, depth=1, first=50, visible=links.nodes())
-        assert (ends(walked.links), walked.complete) == (
-            [("TRAINED_ON", left, data), ("TRAINED_ON", right, data)],
-            False,
-        )
-
-    async def test_many_roots_in_one_read(self, house: House) -> None:
-        data, left, right, *_ = await diamond(house)
-        links = await read_links(house.session, [left, right], direction=Direction.UPSTREAM, depth=1)
-        walks = [
-            walk(links, root, direction=Direction.UPSTREAM, depth=1, first=9, visible=links.nodes())
-            for root in (left, right)
-        ]
-        assert [ends(walked.links) for walked in walks] == [[("TRAINED_ON", left, data)], [("TRAINED_ON", right, data)]]
-
-    async def test_more_edges_than_one_statement_reads(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-        *_, last = await diamond(house)
-        monkeypatch.setattr(walking, "EDGES_MAX", 2)
-        links = await read_links(house.session, [last], direction=Direction.UPSTREAM, depth=5)
-        walked = walk(links, last, direction=Direction.UPSTREAM, depth=5, first=50, visible=links.nodes())
-        assert (links.cut, len(links.links), walked.complete) == (True, 2, False)
-
-
 class TestImpact:
     async def test_each_thing_once_by_a_shortest_path(self, house: House) -> None:
         data, left, right, joined, last = await diamond(house)
-        links = await read_links(house.session, [data], direction=Direction.DOWNSTREAM, depth=20)
+        links = await read_links(house.session, [data])
         found = impact(links, [data], visible=links.nodes())
         assert found.complete
         assert [(reached.distance, reached.node.id) for reached in found.reached] == [
@@ -110,7 +47,7 @@ class TestImpact:
 
     async def test_what_lies_behind_the_hidden_is_withheld(self, house: House) -> None:
         data, left, right, joined, _ = await diamond(house)
-        links = await read_links(house.session, [data], direction=Direction.DOWNSTREAM, depth=20)
+        links = await read_links(house.session, [data])
         found = impact(links, [data], visible=without(links, joined))
         assert ([reached.node.id for reached in found.reached], found.complete) == ([left, right], False)
 
@@ -130,11 +67,18 @@ class TestImpact:
                 new_id=new_id,
             )
             previous = version
-        links = await read_links(house.session, [first], direction=Direction.DOWNSTREAM, depth=walking.DEPTH_MAX)
+        links = await read_links(house.session, [first])
         found = impact(links, [first], visible=links.nodes())
         assert (len(found.reached), found.complete) == (walking.DEPTH_MAX, False)
 
+    async def test_more_edges_than_one_statement_reads(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+        data, *_ = await diamond(house)
+        monkeypatch.setattr(walking, "EDGES_MAX", 2)
+        links = await read_links(house.session, [data])
+        found = impact(links, [data], visible=links.nodes())
+        assert (links.cut, len(found.reached), found.complete) == (True, 2, False)
+
     async def test_nothing_was_made_from_it(self, house: House) -> None:
         data = await house.dataset_version(await house.dataset())
-        links = await read_links(house.session, [data], direction=Direction.DOWNSTREAM, depth=20)
+        links = await read_links(house.session, [data])
         assert impact(links, [data], visible=links.nodes()) == walking.Impact((), complete=True)

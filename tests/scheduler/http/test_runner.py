@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from guildhall.outbox.tables import OutboxRow
 from registry.access.tables import AccessGrant
@@ -18,9 +18,9 @@ from registry.models.tables import ModelMetric, ModelVersion
 from scheduler.clusters.fake import FakeRun
 from scheduler.clusters.runner_archive import runner_archive
 from scheduler.http.bodies import BODY_BYTES_MAX
-from scheduler.jobs.tables import AttemptReport, InputOpening, JobEvent, JobMetric, JobOutput
+from scheduler.jobs.tables import AttemptReport, InputOpening, Job, JobEvent, JobMetric, JobOutput
 from scheduler.runs import reporting
-from scheduler.runs.logs import read_tails
+from scheduler.runs.logs import log_tail
 from tests.scheduler.site import DIGITS, ENVIRONMENT, Runner, Site, line, report
 from tests.scheduler.yard import Yard
 
@@ -158,7 +158,7 @@ class TestReports:
         assert attempt.parameters == {"depth": 4, "seed": 1}
         assert attempt.progress == {"fraction": 0.5, "message": "half"}
         async with site.yard.database.read() as session:
-            assert await read_tails(session, [job_id], lines=2) == {job_id: "two\nthree"}
+            assert await session.scalar(select(log_tail(2)).where(Job.id == job_id)) == "two\nthree"
 
     @pytest.mark.parametrize("stated", ["0001-01-01T00:00:00+00:00", "9999-12-31T23:59:59.999999+00:00"])
     async def test_a_moment_that_cannot_be_is_that_of_the_report(self, site: Site, runner: Runner, stated: str) -> None:
@@ -201,7 +201,8 @@ class TestReports:
         await runner.post("reports", report(1, logs=[line("12345"), line("67890", 2), line("never", 3)]))
         await runner.post("reports", report(2, logs=[line("nor this", 4)]))
         async with site.yard.database.read() as session:
-            (tail,) = (await read_tails(session, [job_id], lines=9)).values()
+            tail = await session.scalar(select(log_tail(9)).where(Job.id == job_id))
+        assert tail is not None
         assert tail.splitlines()[:2] == ["12345", "67890"]
         assert tail.splitlines()[2].startswith("[the log is full")
         assert len(tail.splitlines()) == 3

@@ -29,6 +29,7 @@ from guildhall.graphql.context import Context
 from guildhall.graphql.declare import (
     SIGNED_IN,
     batched,
+    calculated,
     column,
     connection,
     embedded,
@@ -89,6 +90,7 @@ class ValuesType:
 
     text: str
     id_: ID | None = column("id")
+    counted = calculated(key=House.id, value=int)(lambda _viewing: func.length(House.name))
     whole: int
     real: float
     truth: bool
@@ -139,6 +141,8 @@ class ScalarsType:
     at: datetime = column(literal(AT, DateTime(timezone=True)))
     no_time: datetime | None = column(case((NEVER, House.created_at)))
     asked_at: datetime = column(lambda context: literal(context.at, DateTime(timezone=True)))
+    asked_of: str = column(lambda context: literal(context.settings.public_url, String))
+    asked_by: str = column(lambda context: literal(context.actor.name, String))
     suit: Suit = column(literal("SPADES", String))
     texts: list[str] = column(array([House.name, House.opens_at]))
     no_texts: list[str] | None = column(case((NEVER, array([House.name]))))
@@ -269,7 +273,7 @@ class SomeoneType:
 
 
 def ranked(context: Context, *, words: list[str]) -> Scope:
-    rows = select(Room.id.label("id"), func.length(Room.name, type_=Integer).label("score")).subquery("ranked")
+    rows = select(Room.id.label("id"), func.length(Room.name, type_=Integer).label("score")).subquery()
     edge = {"score": rows.c.score, "found": func.jsonb_build_array(func.jsonb_build_object("text", Room.name))}
     where = [Room.name.not_in(words), Room.created_at < context.at]
     return Scope(rows=rows, where=where, order_by=[rows.c.score.desc()], edge=edge)

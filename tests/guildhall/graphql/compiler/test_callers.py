@@ -5,6 +5,7 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 import pytest
 from graphql import parse
@@ -14,11 +15,12 @@ from guildhall.auth.actor import Actor, JobClaims, system_actor
 from guildhall.auth.bindings import Binding
 from guildhall.auth.policy import PolicyRules, PolicySnapshot, RoleRules
 from guildhall.auth.subjects import ActorKind, Subject
-from guildhall.graphql.compiler import fragments, keeping, slots
+from guildhall.graphql.compiler import fragments, keeping
 from guildhall.graphql.compiler.compile import compile_document
 from guildhall.graphql.compiler.plan import NotCompilable
 from guildhall.graphql.compiler.runs import FallBack
 from guildhall.graphql.ids import encode_id
+from guildhall.settings import Settings
 from tests.guildhall.graphql.compiler.conftest import Both
 from tests.guildhall.graphql.conftest import HOUSES, OURS, RULES, THEIRS
 from tests.guildhall.graphql.example import DISCOVER, WALLET
@@ -91,9 +93,12 @@ class TestShapes:
     async def test_known_rules_are_bounded(
         self, both: Both, anna: Actor, bert: Actor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(slots, "RULES_MAX", 1)
-        await both(anna, TEXT)
-        await both(bert, TEXT)
+        monkeypatch.setattr(keeping, "RULES_MAX", 1)
+        monkeypatch.setattr(keeping, "CALLERS_MAX", 1)
+        monkeypatch.setattr(keeping, "_callers", WeakKeyDictionary())
+        for actor in (anna, bert, replace(anna, on_behalf_of=UUID(int=78))):
+            await both(actor, TEXT)
+        assert {len(rules) for callers in keeping._callers.values() for rules in callers.values()} == {1}
 
     async def test_kept_fragments_are_bounded(self, both: Both, anna: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(keeping, "KEPT_MAX", 1)
@@ -112,6 +117,22 @@ class TestShapes:
         for words in ([], ["room-0-x"]):
             await odd(anna, text, w=words)
         assert len(keeping._kept) == 1
+
+    async def test_what_looks_at_the_settings_is_kept_for_them(
+        self, odd: Both, anna: Actor, bert: Actor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(keeping, "_kept", OrderedDict())
+        text = "{ houses(first: 1) { nodes { scalars { askedOf askedBy } } } }"
+        for actor in (anna, bert, anna):
+            (node,) = (await odd(actor, text))["houses"]["nodes"]
+            assert node["scalars"] == {"askedOf": str(odd.settings.public_url), "askedBy": actor.name}
+        (kept,) = keeping._kept.values()
+        other = Settings(data_dir=odd.settings.data_dir, public_url="https://elsewhere.example")
+        made = odd.new_context
+        odd.new_context = lambda actor: replace(made(actor), settings=other)
+        (node,) = (await odd(anna, text))["houses"]["nodes"]
+        assert node["scalars"]["askedOf"] == "https://elsewhere.example"
+        assert list(keeping._kept.values()) != [kept]
 
     async def test_known_shapes_are_bounded(self, both: Both, anna: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(fragments, "SHAPES_MAX", 1)

@@ -14,6 +14,7 @@ EVERYTHING = """{ houses(first: 9) { totalCount pageInfo { hasNextPage hasPrevio
         hours { opensAt closesAt rooms { name } } guests { id name } favourites { name house { name } }
         notes { __typename id ... on House { name } ... on Room { kind } }
         shouted loud: shouted(marks: 3) weather(days: 2) { days bestRoom { name } }
+        forecast(days: 2) { days bestRoom { name } } next: forecast { days } letters many: letters(times: 3)
         rooms(first: 2, orderBy: {field: NAME, direction: DESC}, filter: {kind: {eq: LARGE}}) {
             totalCount nodes { name notes { text subject { id } } } pageInfo { endCursor hasNextPage } }
         may: viewerCan(permission: "marketplace:wallet:read") } } } }"""
@@ -31,6 +32,17 @@ class TestEveryKindOfField:
         assert [edge["node"]["may"] for edge in data["houses"]["edges"]] == [True, True, False, True]
         data = await both(bert, EVERYTHING)
         assert data["houses"]["totalCount"] == 3
+
+    async def test_sql_that_takes_arguments(self, both: Any, anna: Actor, bert: Actor) -> None:
+        text = """query ($times: Int = 2, $name: String!) { house(name: $name) {
+            forecast(days: 2) { days bestRoom { name } } other: forecast { days } letters(times: $times) } }"""
+        data = await both(anna, text, name="house-0")
+        assert data["house"]["forecast"] == {"days": 2, "bestRoom": {"name": "room-0-"}}
+        assert (data["house"]["other"], data["house"]["letters"]) == ({"days": 1}, 2 * len("house-0") + len("Anna"))
+        await both(bert, text, name="house-0", times=5)
+        with pytest.raises(FallBack):
+            await both.ours(anna, text, name="house-0", times=-1)
+        assert len(set(both.statements)) == 1
 
     async def test_a_search(self, both: Any, anna: Actor) -> None:
         text = """query ($after: String, $text: String = "x") { searchRooms(text: $text, first: 2, after: $after) {

@@ -65,7 +65,9 @@ class TestValues:
         with pytest.raises(FallBack):
             await odd.ours(anna, '{ house(name: "house-0") { mistakes { needed { __typename } } } }')
 
-    @pytest.mark.parametrize("field", ["keyedText { text }", "scalars { values { moment } }"])
+    @pytest.mark.parametrize(
+        "field", ["keyedText { text }", "scalars { values { moment } }", "scalars { values { counted } }"]
+    )
     async def test_that_nobody_checked(self, odd: Both, anna: Actor, field: str) -> None:
         with pytest.raises(NotCompilable):
             await odd.ours(anna, f"{{ houses(first: 1) {{ nodes {{ {field} }} }} }}")

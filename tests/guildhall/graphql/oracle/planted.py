@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 from graphql import DocumentNode
@@ -132,6 +133,7 @@ def cursor_of_anybody(patch: pytest.MonkeyPatch) -> None:
 def lost_filter(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(slots, "filter_clauses", lambda *_: [])
     patch.setattr(keeping, "_kept", OrderedDict())  # what was made without the bug would hide it
+    patch.setattr(keeping, "_callers", WeakKeyDictionary())
 
 
 @bug
