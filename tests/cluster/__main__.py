@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from tests.cluster.binaries import built_binaries
+from tests.cluster.coredns_program import built_coredns
 from tests.cluster.demonstration import demonstrate
 from tests.cluster.helm_program import built_helm
 from tests.cluster.images import archives, training_archive
@@ -42,6 +43,7 @@ def build(_: argparse.Namespace) -> int:
     archives(built_binaries(complain), complain)
     training_archive(complain)
     dependencies_archive(complain)
+    built_coredns(complain)
     built_helm(complain)
     return 0
 

@@ -16,6 +16,7 @@ CLIENTS: Mapping[str, tuple[str, str | None]] = {
     "controller-manager": ("system:kube-controller-manager", None),
     "scheduler": ("system:kube-scheduler", None),
     "kwok": ("guildhall-kwok", "system:masters"),
+    "coredns": ("guildhall-coredns", "system:masters"),
     "kubelet-client": ("kube-apiserver-kubelet-client", "system:masters"),
     "node": (f"system:node:{NODE}", "system:nodes"),
 }

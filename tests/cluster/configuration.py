@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.cluster.binaries import Binaries
 from tests.cluster.certificates import CLIENTS, NODE
+from tests.cluster.coredns_program import built_coredns
 from tests.cluster.images import PAUSE
 
 BRIDGE = "cni0"
@@ -16,6 +17,7 @@ SUBNET = "10.244.0.0/24"
 LOOPBACK = "127.0.0.1"
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"  # in a /run that only the cluster sees
 CNI_PLUGINS = Path("/usr/lib/cni")
+DOMAIN = "cluster.local"
 FAKE_NODES = "kwok.x-k8s.io/node=fake"
 RUNS_FOR = "FAKE_RUNS_FOR"
 """The variable of a container that says how long its pod runs on a node of kwok, such as `3s`; without it, no time."""
@@ -105,6 +107,7 @@ def write_files(layout: Layout, api_port: int) -> None:
     if layout.real_node:
         _write_json(layout.state / "kubelet.yaml", _kubelet(layout))
         (layout.state / "containerd.toml").write_text(_containerd(layout), encoding="utf-8")
+        (layout.state / "Corefile").write_text(_corefile(layout), encoding="utf-8")
         network = layout.state / "cni"
         network.mkdir()
         _write_json(network / "10-pods.conflist", _network())
@@ -237,6 +240,11 @@ def kubelet(layout: Layout) -> Sequence[str]:
     ]
 
 
+def coredns(layout: Layout) -> Sequence[str]:
+    """What answers for the names of services, at the address of the node."""
+    return [str(built_coredns()), f"-conf={layout.state / 'Corefile'}"]
+
+
 def _scheduler(layout: Layout) -> Mapping[str, object]:
     return {
         "apiVersion": "kubescheduler.config.k8s.io/v1",
@@ -283,6 +291,8 @@ def _kubelet(layout: Layout) -> Mapping[str, object]:
         "tlsCertFile": str(layout.certificate("kubelet.crt")),
         "tlsPrivateKeyFile": str(layout.certificate("kubelet.key")),
         "containerRuntimeEndpoint": f"unix://{CONTAINERD_SOCKET}",
+        "clusterDNS": [NODE_ADDRESS],
+        "clusterDomain": DOMAIN,
         "podLogsDir": str(layout.state / "pod-logs"),
         "volumePluginDir": str(layout.state / "volume-plugins"),
         "cgroupDriver": "cgroupfs",
@@ -298,6 +308,18 @@ def _kubelet(layout: Layout) -> Mapping[str, object]:
         "nodeLeaseDurationSeconds": _NODE_LEASE_SECONDS,
         "nodeStatusUpdateFrequency": "4s",
     }
+
+
+def _corefile(layout: Layout) -> str:
+    return f"""\
+. {{
+    bind {NODE_ADDRESS}
+    errors
+    kubernetes {DOMAIN} {{
+        kubeconfig {layout.kubeconfig("coredns")}
+    }}
+}}
+"""
 
 
 def _containerd(layout: Layout) -> str:

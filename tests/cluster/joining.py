@@ -19,6 +19,7 @@ from typing import Any, Self
 from tests.cluster.binaries import built_binaries
 from tests.cluster.caching import locked
 from tests.cluster.configuration import CNI_PLUGINS
+from tests.cluster.coredns_program import built_coredns
 from tests.cluster.images import REPOSITORY, archives
 from tests.cluster.keeper import LISTENING, SOCKET, lock_of
 from tests.cluster.standing import remove_control_group, remove_folder
@@ -90,6 +91,8 @@ def join(name: str, *, real_node: bool = True, say: Callable[[str], None] | None
     check_machine(real_node=real_node)
     binaries = built_binaries(tell)
     images = archives(binaries, tell) if real_node else []
+    if real_node:
+        built_coredns(tell)  # the keeper, who starts it, has nobody to tell that it takes a while
     states = states_folder()
     states.mkdir(mode=0o700, exist_ok=True)
     sweep(states)

@@ -38,6 +38,7 @@ COMPONENTS: Mapping[str, Callable[[Layout], Sequence[str]]] = {
     "kube-controller-manager": configuration.controller_manager,
     "kube-scheduler": configuration.scheduler,
     "kwok": configuration.kwok,
+    "coredns": configuration.coredns,
     "containerd": configuration.containerd,
     "kubelet": configuration.kubelet,
 }
@@ -73,6 +74,7 @@ class StandingCluster:
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._start_control())
                 both.create_task(self._start_node(archives))
+            await self.start("coredns")
             await self._until("the node is ready", self._node_is_ready)
             await self.offer(GPU, GPUS)
         else:

@@ -20,6 +20,28 @@ PATIENT = StartLimits(refused_seconds_max=3, start_seconds_max=600)
 IMPATIENT = StartLimits(refused_seconds_max=3, start_seconds_max=20)
 """For what must not start: a slow machine may take longer to start what should."""
 SHORT_AND_LONG = "import os, time; time.sleep(1 + 4 * int(os.environ['GUILDHALL_NODE_INDEX']))"
+MEETING = """
+import os, socket, time
+master = os.environ["GUILDHALL_HOSTS"].split(",")[0]
+if os.environ["GUILDHALL_NODE_INDEX"] == "0":
+    server = socket.create_server(("", 29500))
+    server.settimeout(120)
+    other, _ = server.accept()
+    other.sendall(other.recv(100).upper())
+    other.recv(1)
+else:
+    ends_at = time.monotonic() + 120
+    while True:
+        try:
+            other = socket.create_connection((master, 29500), timeout=5)
+            break
+        except OSError:
+            assert time.monotonic() < ends_at, f"{master} is not there"
+            time.sleep(0.2)
+    other.sendall(b"rank 1")
+    assert other.recv(100) == b"RANK 1"
+"""
+"""As torchrun does it: the first node listens, the others find it by its name."""
 ONE_FAILS = f"import os; os.environ['GUILDHALL_NODE_INDEX'] == '1' and os._exit(7)\n{LISTENING}"
 
 
@@ -86,6 +108,11 @@ class TestSeveralNodes:
             "0",
             "1",
         }
+
+    async def test_they_find_each_other_by_name(self, works: Works) -> None:
+        job_id = await works.submit(MEETING, nodes=2)
+        assert told(await works.settled(job_id)) == ("FAILED", "RESULT_MISSING")
+        assert [state["exitCode"] for state in works.recording.ran(await works.name(job_id))] == [0, 0]
 
     async def test_one_that_fails_ends_the_others(self, works: Works) -> None:
         job_id = await works.submit(ONE_FAILS, nodes=2)
