@@ -117,6 +117,7 @@ class TestPods:
     def test_each_is_restricted(self, helm: Path, name: str) -> None:
         for part, pod in pods(example(helm, name)).items():
             assert pod["securityContext"]["runAsNonRoot"] is True, part
+            assert pod["enableServiceLinks"] is False, part
             assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, part
             for container in [*pod.get("initContainers", []), *pod["containers"]]:
                 security = container["securityContext"]

@@ -61,6 +61,7 @@ capabilities: {drop: [ALL]}
 {{- /* What every pod says of where it may run, and as whom. */ -}}
 {{- define "guildhall.pod.placement" -}}
 serviceAccountName: {{ include "guildhall.name" . }}
+enableServiceLinks: false # a Service called guildhall would be variables that look like settings
 {{- with .Values.image.pullSecrets }}
 imagePullSecrets: {{ toYaml . | nindent 2 }}
 {{- end }}
