@@ -23,6 +23,8 @@ TYPES = frozenset({"", "jwt", "at+jwt", "application/at+jwt"})
 TOKEN_CHARACTERS_MAX = 16_384
 TEXT_CHARACTERS_MAX = 255
 GROUPS_MAX = 1_000
+MODULUS_CHARACTERS_MIN = 342
+"""Of a key of RSA, in base64url: 2,048 bits; shorter ones are too weak."""
 SECONDS_MAX = 100_000_000_000
 
 PublicKey = RSAKey | ECKey | OKPKey
@@ -149,8 +151,7 @@ def _public_key(entry: Any) -> PublicKey | None:  # noqa: ANN401 -- any JSON
     try:
         match entry.get("kty"):
             case "RSA":
-                key = RSAKey.import_key(public)
-                return key if key.public_key.key_size >= 2_048 else None
+                return RSAKey.import_key(public) if len(public["n"]) >= MODULUS_CHARACTERS_MIN else None
             case "EC":
                 return ECKey.import_key(public)
             case "OKP":

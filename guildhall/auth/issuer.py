@@ -178,6 +178,8 @@ class Issuer:
         form: Mapping[str, str] | None = None,
         auth: tuple[str, str] | None = None,
     ) -> tuple[int, Any]:
+        if not address:
+            raise IssuerUnavailable(f"The issuer {self.rules.issuer} names no address to ask at.")
         headers = {"accept": "application/json"}
         try:
             async with (
