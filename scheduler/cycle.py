@@ -1,5 +1,6 @@
 """The scheduler's cycle: one function whose numbered steps are its documentation."""
 
+from scheduler.access_ending import act_on_ended_access
 from scheduler.apply import apply_plan
 from scheduler.capacity import read_pools
 from scheduler.context import SchedulerContext
@@ -20,8 +21,9 @@ async def run_cycle(context: SchedulerContext) -> None:
     """
     # 1. Observe: what the clusters say becomes states and intervals; accelerators of what has ended are free.
     await observe_clusters(context)
-    # 2. Stop what is over its walltime, was not started in time, was cancelled, or could not be launched.
+    # 2. Stop what is over its walltime, was not started in time, was cancelled, may not read on, or was not launched.
     await give_up_launches(context)
+    await act_on_ended_access(context)
     await stop_overdue(context)
     await stop_unstarted(context)
     await stop_attempts(context)

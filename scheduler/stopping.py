@@ -47,7 +47,7 @@ async def stop_overdue(context: SchedulerContext) -> None:
             if job.state != JobState.RUNNING:
                 continue
             reason = Reason(WALLTIME_REACHED, f"its walltime of {job.walltime_seconds} seconds is over")
-            await _tell_to_stop(session, context, job, reason, at=at)
+            await tell_to_stop(session, context, job, reason, at=at)
         context.reach("overdue.recorded")
 
 
@@ -79,13 +79,14 @@ async def stop_unstarted(context: SchedulerContext) -> None:
             if job.state == JobState.ADMITTED:
                 await hasten_launch(session, job, at=at)
             reason = Reason(NOT_STARTED_IN_TIME, f"could not be started by {job.start_by:%Y-%m-%d %H:%M} UTC")
-            await _tell_to_stop(session, context, job, reason, at=at)
+            await tell_to_stop(session, context, job, reason, at=at)
         context.reach("overdue.recorded")
 
 
-async def _tell_to_stop(
+async def tell_to_stop(
     session: WriteSession, context: SchedulerContext, job: Job, reason: Reason, *, at: datetime
 ) -> None:
+    """Move a locked job to STOPPING, for the reason given; its cluster is then asked to end it, with a grace."""
     job.stop_code, job.stop_message, job.stop_at = reason.code, reason.message, at
     await move(session, job, JobState.STOPPING, reason, at=at, new_id=context.new_id)
     await record(

@@ -30,6 +30,7 @@ from registry.minimisation.filtering import Filtered, Minimiser, WholeFile
 from registry.minimisation.filters import DataFilter
 from registry.models.lookup import visible_models
 from registry.models.tables import Model, ModelVersion
+from registry.volume.reserving import Reading
 
 NOT_AN_INPUT = Reason("NOT_AN_INPUT", "A job reads only the inputs that it was submitted with, while it runs.")
 
@@ -199,6 +200,14 @@ async def open_again(
     )
 
 
+async def is_live(session: ReadSession, grant_id: UUID, *, at: datetime) -> bool:
+    """Whether the grant still counts, for whoever is in the middle of sending what it opened."""
+    statement = select(AccessGrant.id).where(
+        AccessGrant.id == grant_id, AccessGrant.withdrawn_at.is_(None), AccessGrant.valid_to > at
+    )
+    return await session.scalar(statement) is not None
+
+
 async def record_intent(
     session: WriteSession, actor: Actor, file: OpenedFile, *, size_bytes: int, at: datetime, new_id: IdSource
 ) -> UUID:
@@ -218,6 +227,25 @@ async def record_intent(
         after=None if file.limits is None else {"limits": file.limits.as_json(), "sha256": file.sha256},
         at=at,
         new_id=new_id,
+    )
+
+
+def reading_of(file: OpenedFile, *, span_bytes: int) -> Reading | None:
+    """What counts against the budgets of a data set; None for models and packages. Of a part, its share of the rows."""
+    if file.resources[0].type != "DatasetVersion":
+        return None
+    rows = None if file.rows is None else -(-file.rows * span_bytes // max(file.size_bytes, 1))
+    return Reading(
+        version_id=file.resources[0].id,
+        dataset_id=file.resources[1].id,
+        rows=rows,
+        size_bytes=span_bytes,
+        team_id=file.team_id,
+        permission=file.action,
+        purpose=file.purpose,
+        justification=file.justification,
+        grant_id=file.grant_id,
+        resources=(*file.resources, ResourceRef("Artifact", file.artifact_id)),
     )
 
 

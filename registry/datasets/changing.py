@@ -12,7 +12,7 @@ from registry.datasets.legal import LegalRecord, require_legal
 from registry.datasets.lookup import dataset_refs, find_dataset
 from registry.datasets.registration import legal_columns
 from registry.datasets.stewards import STEWARD, require_steward
-from registry.datasets.tables import Classification, Dataset
+from registry.datasets.tables import Classification, Dataset, WithdrawalPolicy
 from registry.lineage.restrictions import recompute_effective
 
 
@@ -53,3 +53,32 @@ async def update_legal_record(
         new_id=new_id,
     )
     return changed
+
+
+async def set_withdrawal_policy(
+    session: WriteSession,
+    actor: Actor,
+    *,
+    dataset_id: UUID,
+    policy: WithdrawalPolicy,
+    at: datetime,
+    new_id: IdSource,
+) -> None:
+    """Say what becomes of running jobs when access to the data set ends; only a steward may."""
+    found = await find_dataset(session, actor, dataset_id, field="datasetId")
+    await require_steward(session, actor, [dataset_id], permission=STEWARD, team_id=found.team_id)
+    (dataset,) = await lock_rows(session, Dataset, [dataset_id])
+    before = dataset.withdrawal_policy
+    dataset.withdrawal_policy = policy
+    await session.flush()
+    await record(
+        session,
+        actor,
+        action=STEWARD,
+        team_id=dataset.team_id,
+        resources=dataset_refs(dataset_id),
+        before={"withdrawalPolicy": before},
+        after={"withdrawalPolicy": policy},
+        at=at,
+        new_id=new_id,
+    )

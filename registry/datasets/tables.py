@@ -40,6 +40,13 @@ class DatasetVersionState(StrEnum):
     READY = "READY"
 
 
+class WithdrawalPolicy(StrEnum):
+    """What becomes of running jobs whose access ends: told to stop, with time for a last checkpoint, or flagged."""
+
+    STOP = "STOP"
+    FLAG = "FLAG"
+
+
 class Dataset(Base):
     """A data set with its legal record: licence to retention. `created_by` is a user or a service account."""
 
@@ -53,6 +60,7 @@ class Dataset(Base):
         ),
         CheckConstraint("cardinality(permitted_purposes) > 0", name="some_purpose"),
         CheckConstraint("cardinality(regions) > 0", name="some_region"),
+        CheckConstraint("withdrawal_policy IN ('STOP', 'FLAG')", name="withdrawal_policy"),
     )
 
     id: Mapped[Id]
@@ -67,6 +75,7 @@ class Dataset(Base):
     permitted_purposes: Mapped[list[str]] = mapped_column(ARRAY(String))
     retention_ends_on: Mapped[date | None]
     regions: Mapped[list[str]] = mapped_column(ARRAY(String))
+    withdrawal_policy: Mapped[str] = mapped_column(default=WithdrawalPolicy.STOP.value)
     created_by: Mapped[UUID]
     created_at: Mapped[Timestamp]
 

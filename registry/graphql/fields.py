@@ -14,6 +14,7 @@ from registry.graphql import (
     purposes,
     reviewers,
     search,
+    volume,
 )
 
 TYPES = [
@@ -30,4 +31,5 @@ TYPES = [
     *lessons.TYPES,
     *adoption.TYPES,
     *search.TYPES,
+    *volume.TYPES,
 ]

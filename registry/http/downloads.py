@@ -18,13 +18,23 @@ from guildhall.audit.record import record_refusal
 from guildhall.audit.tables import Outcome
 from guildhall.auth.actor import Actor
 from guildhall.auth.authorize import Refused
-from guildhall.errors import GuildhallError, Unavailable
-from registry.access.reading import OpenedFile, minimised, open_again, open_file, record_intent
+from guildhall.errors import Conflict, GuildhallError, Unavailable
+from registry.access.reading import (
+    OpenedFile,
+    is_live,
+    minimised,
+    open_again,
+    open_file,
+    reading_of,
+    record_intent,
+)
 from registry.http.answers import send_empty, send_refusal, send_start
 from registry.http.desk import ArtifactDesk, desk_of
 from registry.http.ranges import Span, entity_tag, is_unchanged, wanted_span
 from registry.http.routing import raw_route
 from registry.storage import StoredBytesMissing
+from registry.volume.counting import Reservation, release
+from registry.volume.reserving import Crossed, record_crossing, reserve
 
 
 class BytesLost(Unavailable):
@@ -33,8 +43,18 @@ class BytesLost(Unavailable):
     code = "BYTES_LOST"
 
 
+class AccessEnded(Conflict):
+    """The grant ended or was withdrawn while bytes were leaving."""
+
+    code = "ACCESS_ENDED"
+
+
 class BrokenOff(Exception):
-    """The store failed in the middle. No status can say so any more: the connection is cut short of its length."""
+    """It ended in the middle. No status can say so any more: the connection is cut short of its length."""
+
+
+LOOKS_EVERY_SECONDS = 1.0
+"""How often a download that takes longer looks whether its access grant is still there."""
 
 
 @raw_route("/artifacts/{artifact_id:uuid}", "GET", "HEAD")
@@ -87,54 +107,82 @@ async def _send_recorded(
     desk: ArtifactDesk, actor: Actor, file: OpenedFile, span: Span, receive: Receive, send: Send
 ) -> None:
     """Intent, bytes, outcome; the outcome is written however the sending ends."""
-    file, event_id = await _announce(desk, actor, file, span)
+    announced = await _announce(desk, actor, file, span)
     sending = _Sending()
     try:
-        await _send_until_gone(desk, file, span, sending, receive, send)
+        await _send_until_gone(desk, announced, span, sending, receive, send)
     except GuildhallError as error:
         if sending.started:
-            raise BrokenOff(f"the store gave {sending.bytes_sent} of {span.size_bytes} bytes") from error
+            raise BrokenOff(f"after {sending.bytes_sent} of {span.size_bytes} bytes: {error.message}") from error
         raise
     finally:
         # Shielded: the server may cancel the request when its client goes away, and just that is to be recorded.
-        await asyncio.shield(_conclude(desk, file, span, sending, event_id))
+        await asyncio.shield(_conclude(desk, announced, span, sending))
 
 
-async def _announce(desk: ArtifactDesk, actor: Actor, file: OpenedFile, span: Span) -> tuple[OpenedFile, UUID]:
-    """Decide once more and write the intent, in one transaction: what was withdrawn since is not read any more."""
+@dataclass(frozen=True)
+class _Announced:
+    """A read that the record knows of and that was counted."""
+
+    file: OpenedFile
+    event_id: UUID
+    reservation: Reservation | None
+
+
+async def _announce(desk: ArtifactDesk, actor: Actor, file: OpenedFile, span: Span) -> _Announced:
+    """Decide once more, count and write the intent, in one transaction: what was withdrawn since is read no more."""
     try:
         async with desk.database.transaction() as session:
             at = desk.clock.now()
             file = await open_again(session, actor, file, job_inputs=desk.job_inputs, at=at)
+            reading = reading_of(file, span_bytes=span.size_bytes)
+            reservation = None if reading is None else await reserve(session, actor, reading, at=at, new_id=desk.new_id)
             event_id = await record_intent(session, actor, file, size_bytes=span.size_bytes, at=at, new_id=desk.new_id)
+    except Crossed as crossed:
+        async with desk.database.transaction() as session:
+            await record_crossing(session, actor, crossed, at=desk.clock.now(), new_id=desk.new_id)
+        raise crossed.refusal from crossed
     except Refused as refusal:
         await record_refusal(desk.database, actor, refusal, at=desk.clock.now(), new_id=desk.new_id)
         raise
-    return file, event_id
+    return _Announced(file, event_id, reservation)
 
 
 @dataclass
 class _Sending:
-    """How far it came."""
+    """How far it came, and why it went no further where that was ours to say."""
 
     bytes_sent: int = 0
     started: bool = False
+    ended: AccessEnded | None = None
 
 
 async def _send_until_gone(
-    desk: ArtifactDesk, file: OpenedFile, span: Span, sending: _Sending, receive: Receive, send: Send
+    desk: ArtifactDesk, announced: _Announced, span: Span, sending: _Sending, receive: Receive, send: Send
 ) -> None:
-    """Send, and stop reading from the store as soon as the client has gone."""
-    sender = asyncio.ensure_future(_send_bytes(desk, file, span, sending, send))
-    watcher = asyncio.ensure_future(_client_gone(receive))
+    """Send, and stop reading from the store as soon as the client has gone, or the access that this goes by."""
+    sender = asyncio.ensure_future(_send_bytes(desk, announced.file, span, sending, send))
+    tasks = {sender, asyncio.ensure_future(_client_gone(receive))}
+    if announced.file.grant_id is not None:
+        tasks.add(asyncio.ensure_future(_access_ended(desk, announced.file.grant_id, sending)))
     try:
-        await asyncio.wait({sender, watcher}, return_when=asyncio.FIRST_COMPLETED)
-        if sender.done():
-            await sender
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in {sender} if sender.done() else done:
+            await task
     finally:
-        for task in (sender, watcher):
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(sender, watcher, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _access_ended(desk: ArtifactDesk, grant_id: UUID, sending: _Sending) -> None:
+    """Raises AccessEnded when the grant has ended or was withdrawn while its bytes leave."""
+    while True:
+        await asyncio.sleep(LOOKS_EVERY_SECONDS)
+        async with desk.database.read() as session:
+            if not await is_live(session, grant_id, at=desk.clock.now()):
+                sending.ended = AccessEnded("The access grant that this download went by has ended.")
+                raise sending.ended
 
 
 async def _send_bytes(desk: ArtifactDesk, file: OpenedFile, span: Span, sending: _Sending, send: Send) -> None:
@@ -166,16 +214,21 @@ async def _client_gone(receive: Receive) -> None:
         pass
 
 
-async def _conclude(desk: ArtifactDesk, file: OpenedFile, span: Span, sending: _Sending, event_id: UUID) -> None:
+async def _conclude(desk: ArtifactDesk, announced: _Announced, span: Span, sending: _Sending) -> None:
+    file, reservation = announced.file, announced.reservation
     complete = sending.started and sending.bytes_sent == span.size_bytes
     whole = complete and span.size_bytes == file.size_bytes
     async with desk.database.transaction() as session:
+        if reservation is not None and not complete:
+            share = -(-reservation.rows * sending.bytes_sent // max(span.size_bytes, 1))
+            await release(session, reservation, rows=share, size_bytes=sending.bytes_sent)
         await conclude(
             session,
-            event_id,
+            announced.event_id,
             outcome=Outcome.COMPLETED if complete else Outcome.ABORTED,
             rows=file.rows if whole else None,
             bytes=sending.bytes_sent,
+            reason=None if complete else sending.ended,
             at=desk.clock.now(),
             new_id=desk.new_id,
         )

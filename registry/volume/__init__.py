@@ -1,0 +1,1 @@
+"""How much of a data set is read, by whom, in a window of time; and what happens when that is unusual."""
