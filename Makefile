@@ -86,6 +86,10 @@ client-programs: $(PROGRAMS) ## Install the JavaScript clients that the tests ru
 .PHONY: fuzzers
 fuzzers: $(FUZZERS) ## Install Schemathesis and clairvoyance, which the tests run, into .fuzzers
 
+.PHONY: permissions
+permissions: install ## Write docs/permissions.md from the code
+	$(RUN) tools.permissions_page write
+
 .PHONY: trusted-documents
 trusted-documents: install ## Write guildhall/trusted_documents.json from what our clients send
 	$(RUN) tools.trusted_documents write
@@ -100,7 +104,7 @@ clean: ## Remove what the checks and tests leave behind (not .venv, not your dat
 check: static test coverage-floor ## All of the checks below and the tests
 
 .PHONY: static
-static: format lint types contracts sizes shape dead-code schema-check trusted-check manifests chart ## The checks that run no product code
+static: format lint types contracts sizes shape dead-code schema-check permissions-check trusted-check manifests chart ## The checks that run no product code
 
 .PHONY: format
 format: install ## Is everything formatted?
@@ -133,6 +137,10 @@ dead-code: install ## vulture: code that nothing reaches
 .PHONY: schema-check
 schema-check: install ## Is guildhall/schema.graphql what the code says?
 	$(RUN) tools.schema_file check
+
+.PHONY: permissions-check
+permissions-check: install ## Is docs/permissions.md what the code says?
+	$(RUN) tools.permissions_page check
 
 .PHONY: trusted-check
 trusted-check: install ## Is guildhall/trusted_documents.json what our clients send?

@@ -5,7 +5,7 @@ from typing import Any
 
 from guildhall.graphql import organisation
 from guildhall.graphql.compose import Composed, compose
-from guildhall.schema import audit, configuration, groups, sessions, tokens, viewer
+from guildhall.schema import access, audit, configuration, explaining, governing, groups, sessions, tokens, viewer
 from marketplace.graphql.fields import TYPES as MARKETPLACE
 from registry.graphql.fields import TYPES as REGISTRY
 from scheduler.graphql.fields import TYPES as SCHEDULER
@@ -18,12 +18,15 @@ OWN = [
     *groups.TYPES,
     *audit.TYPES,
     *configuration.TYPES,
+    *access.TYPES,
+    *governing.TYPES,
 ]
 
 
 def declarations() -> list[type[Any]]:
     """Every decorated class."""
-    return [*OWN, *REGISTRY, *MARKETPLACE, *SCHEDULER]
+    explained = explaining.declare_explaining(lambda: composed_schema().catalogue.types)
+    return [*OWN, *explained, *REGISTRY, *MARKETPLACE, *SCHEDULER]
 
 
 @cache

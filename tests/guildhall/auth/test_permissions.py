@@ -24,7 +24,7 @@ class TestPermissions:
 
     @pytest.mark.parametrize("name", PERMISSIONS)
     def test_verbs_that_look_are_reads_and_others_are_not(self, name: str) -> None:
-        looks = name.rpartition(":")[2] in {"read", "discover"}
+        looks = name.rpartition(":")[2] in {"read", "discover", "explain"}
         assert permission_named(name).permission_class.name.endswith("_READ") == looks
 
     def test_an_unknown_name_is_a_mistake_of_the_programmer(self) -> None:
