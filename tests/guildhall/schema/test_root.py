@@ -48,10 +48,11 @@ class TestPermissions:
             for declared in composed_schema().catalogue.types.values()
             if declared.is_node and declared.visible is None
         }
-        # These are there for everybody who is signed in: people, places, prices, and what software a run had.
+        # These are there for everybody who is signed in: people, places, who holds which role, prices, and what
+        # software a run had.
         assert unfiltered == {
             "Team", "User", "ServiceAccount", "Programme", "Period", "PriceList", "Rate", "Cluster", "Pool",
-            "Environment",
+            "Environment", "RoleBinding",
         }  # fmt: skip
 
     def test_silence_is_refused(self) -> None:
