@@ -94,6 +94,10 @@ permissions: install ## Write docs/permissions.md from the code
 trusted-documents: install ## Write guildhall/trusted_documents.json from what our clients send
 	$(RUN) tools.trusted_documents write
 
+.PHONY: command-reference
+command-reference: install ## Write the reference of the command `guildhall` into client/README.md
+	$(RUN) tools.command_reference write
+
 .PHONY: clean
 clean: ## Remove what the checks and tests leave behind (not .venv, not your data folder)
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* coverage.json htmlcov

@@ -53,7 +53,7 @@ class Ended:
 class Command:
     """Runs the command as one person, with folders of configuration and state of the test's own."""
 
-    environment: dict[str, str]
+    environment: dict[str, str] = field(repr=False)
     folder: Path
 
     def __call__(self, *arguments: str, stdin: str | None = None, **environment: str) -> Ended:

@@ -47,12 +47,12 @@ def request(
     duration: int,
     as_json: bool,
 ) -> None:
-    r"""Ask the stewards that a team or a person may read some data, for one purpose and a time.
+    """Ask the stewards that a team or a person may read some data, for one purpose and a time.
 
     \b
-        guildhall access request --dataset maintenance/gauge-digits --team quality --for 14d \
+        guildhall access request --dataset maintenance/gauge-digits --team quality --for 14d \\
                                  --purpose defect-detection --justification "our presses carry the same gauges"
-    """
+    """  # noqa: D301 -- \b keeps click from wrapping the example
     if not datasets and not models:
         raise click.UsageError("Say for what with --dataset or --model.")
     if (team is None) == (email is None):

@@ -24,6 +24,19 @@ class AuthSettings:
     issuer: str | None
     client_id: str | None
     scopes: tuple[str, ...]
+    audience: str | None = None
+
+    @property
+    def form(self) -> dict[str, str]:
+        """What every request to the issuer carries.
+
+        An audience that is an address is asked for as RFC 8707 says, any other as most issuers have it; where a scope
+        names it already, as with Entra ID, asking twice would be refused.
+        """
+        form = {"client_id": self.client_id or ""}
+        if self.audience and not any(scope.startswith(self.audience) for scope in self.scopes):
+            form["resource" if "://" in self.audience else "audience"] = self.audience
+        return form
 
 
 @dataclass(frozen=True)
@@ -40,7 +53,7 @@ def settings_of(url: str) -> AuthSettings:
     answer = _ask("GET", f"{url}/auth/settings")
     found = _json(answer) if answer.status_code == httpx.codes.OK else {}
     scopes = found.get("scopes") or ["openid"]
-    return AuthSettings(found.get("issuer"), found.get("clientId"), tuple(map(str, scopes)))
+    return AuthSettings(found.get("issuer"), found.get("clientId"), tuple(map(str, scopes)), found.get("audience"))
 
 
 def sign_in(settings: AuthSettings, show: Callable[[str, str], None]) -> Tokens:
@@ -51,7 +64,7 @@ def sign_in(settings: AuthSettings, show: Callable[[str, str], None]) -> Tokens:
     if not address:
         message = f"{settings.issuer} offers no device flow; sign in with a token: `guildhall login --token-stdin`."
         raise CommandFailed(message)
-    asked = {"client_id": settings.client_id or "", "scope": " ".join(settings.scopes)}
+    asked = {**settings.form, "scope": " ".join(settings.scopes)}
     answer = _ask("POST", _safe(str(address)), asked)
     grant = _json(answer)
     if answer.status_code != httpx.codes.OK or "device_code" not in grant:
@@ -73,11 +86,7 @@ def renew(issuer: str, client_id: str, refresh_token: str) -> Tokens:
 def _wait_for_token(settings: AuthSettings, endpoints: dict[str, Any], grant: dict[str, Any]) -> Tokens:
     interval = int(grant.get("interval") or INTERVAL_SECONDS)
     ends_at = time.monotonic() + min(int(grant.get("expires_in") or WAIT_SECONDS_MAX), WAIT_SECONDS_MAX)
-    asked = {
-        "grant_type": GRANT,
-        "client_id": settings.client_id or "",
-        "device_code": str(grant["device_code"]),
-    }
+    asked = {**settings.form, "grant_type": GRANT, "device_code": str(grant["device_code"])}
     address = _safe(str(endpoints["token_endpoint"]))
     while time.monotonic() < ends_at:
         time.sleep(interval)

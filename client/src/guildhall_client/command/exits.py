@@ -99,7 +99,7 @@ def _next_step(codes: set[str]) -> str:
         return " Sign in again with `guildhall login`."
     if "ACCESS_REFUSED" in codes:
         return " Ask for it with `guildhall access request`."
-    if "CARD_INCOMPLETE" in codes:
+    if "CARD_SECTION_MISSING" in codes:
         return " The version is there; write them with --card and --data-needs, and publish it again without --folder."
     if "QUOTE_EXPIRED" in codes:
         return " Ask for another quote."
@@ -108,7 +108,7 @@ def _next_step(codes: set[str]) -> str:
 
 def _problem(problem: Problem) -> str:
     """Where a name in the input says more than the sentence, it stands behind it."""
-    if problem.field is None or problem.code == "CARD_INCOMPLETE":
+    if problem.field is None or problem.code == "CARD_SECTION_MISSING":
         return _sentence(problem.message)
     return f"{problem.message.removesuffix('.')} ({problem.field})."
 

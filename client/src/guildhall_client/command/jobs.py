@@ -71,7 +71,8 @@ def logs(job: str, follow: bool, lines: int, as_json: bool) -> None:
     """
     with connected() as client:
         if follow:
-            raise click.exceptions.Exit(follow_to_end(client, job, as_json=as_json))
+            find_job(client, job)
+            raise click.exceptions.Exit(Follower(client, job, as_json=as_json).to_end())
         found = find_job(client, job, lines)
     if as_json:
         print_json(found)
@@ -102,25 +103,32 @@ def find_job(client: Client, job_id: str, lines: int = 1) -> dict[str, Any]:
     return found
 
 
-def follow_to_end(client: Client, job_id: str, *, as_json: bool = False) -> Exit:
-    """Print what comes of a job until it has ended: its lines on standard output, its states beside them."""
-    find_job(client, job_id)
-    state = ""
-    for change in client.follow_job(job_id):
-        if as_json:
-            print_json_line(change)
+class Follower:
+    """Prints what comes of a job: its lines on standard output, its states beside them. Interrupted, it can go on."""
+
+    def __init__(self, client: Client, job_id: str, *, as_json: bool = False) -> None:
+        self._client = client
+        self._job_id = job_id
+        self._as_json = as_json
+        self._cursor: str | None = None
+        self._state = ""
+
+    def to_end(self) -> Exit:
+        """Follow until the job has ended; after an interruption at most the last line comes twice."""
+        for change in self._client.follow_job(self._job_id, self._cursor):
+            self._print(change)
+            self._state = change["state"] or self._state
+            self._cursor = change["cursor"]
+        return Exit.OK if self._state == "SUCCEEDED" else Exit.JOB_FAILED
+
+    def _print(self, change: dict[str, Any]) -> None:
+        if self._as_json:  # JSON lines: a stream has no end to wait for
+            click.echo(json.dumps(change, ensure_ascii=False))
         elif change["logLine"]:
             print_line(change["logLine"]["text"])
         elif change["state"]:
             reason = (change["stateReason"] or {}).get("message", "")
             note(f"— {change['state']}{': ' + reason if reason else ''}")
-        state = change["state"] or state
-    return Exit.OK if state == "SUCCEEDED" else Exit.JOB_FAILED
-
-
-def print_json_line(value: dict[str, Any]) -> None:
-    """JSON lines: a stream has no end to wait for."""
-    click.echo(json.dumps(value, ensure_ascii=False))
 
 
 def _row(job: dict[str, Any]) -> list[Any]:

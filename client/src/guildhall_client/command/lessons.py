@@ -43,12 +43,12 @@ def add(
     tags: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    r"""Write a lesson on a model version, a data set or a job; what failed is worth as much as what worked.
+    """Write a lesson on a model version, a data set or a job; what failed is worth as much as what worked.
 
     \b
-        guildhall lesson add --model vision/gauge-reader@3 --outcome MIXED \
+        guildhall lesson add --model vision/gauge-reader@3 --outcome MIXED \\
                              --summary "Fails on glare; normalise contrast first"
-    """
+    """  # noqa: D301 -- \b keeps click from wrapping the example
     if sum(subject is not None for subject in (model, dataset, job)) != 1:
         raise click.UsageError("Say what it is about with one of --model, --dataset and --job.")
     if body_file is not None:

@@ -1,11 +1,13 @@
 """Where the command begins, and the one place where an error becomes a sentence on standard error and an exit code."""
 
 import errno
+import io
 import os
 import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import click
 
@@ -13,6 +15,7 @@ from guildhall_client.command.catalogue import COMMANDS, ListedGroup
 from guildhall_client.command.exits import CommandFailed, Exit, told
 from guildhall_client.errors import GuildhallClientError
 
+COMPLETION_VARIABLE = "_GUILDHALL_COMPLETE"
 EPILOG = """\b
 Environment: GUILDHALL_URL and GUILDHALL_TOKEN name the server and the caller before any profile does;
 GUILDHALL_PROFILE, GUILDHALL_TEAM and GUILDHALL_PROGRAMME spare options; NO_COLOR is obeyed.
@@ -48,10 +51,15 @@ root = ListedGroup(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code, see `exits.MEANINGS`."""
+    _stand_in_for_closed_streams()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError):  # a stream that somebody put in our place
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     code, sentence = _run(arguments)
+    try:
+        sys.stdout.flush()
+    except OSError:  # told already; what the interpreter flushes at its end must not fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if sentence:
         with suppress(OSError):
             sys.stderr.write(f"guildhall: {sentence}\n")
@@ -60,18 +68,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> tuple[int, str]:
     try:
-        code = root.main(args=arguments, prog_name="guildhall", standalone_mode=False)
+        if COMPLETION_VARIABLE in os.environ:
+            root.main(prog_name="guildhall", complete_var=COMPLETION_VARIABLE)  # answers the shell and exits
+        # Not `root.main`, which would end a closed pipe as a failure, by itself.
+        with root.make_context("guildhall", list(sys.argv[1:] if arguments is None else arguments)) as context:
+            root.invoke(context)
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 -- nobody must see a traceback unasked
         return _ended_by(error)
-    return int(code or 0), ""
+    return Exit.OK, ""
 
 
 def _ended_by(error: BaseException) -> tuple[int, str]:
     """The exit code, and the sentence if there is one to say."""
     match error:
+        case click.exceptions.Exit():
+            outcome = error.exit_code, ""
         case click.exceptions.NoArgsIsHelpError():
-            outcome = Exit.USAGE, error.format_message()
+            click.echo(error.format_message(), err=True)
+            outcome = Exit.USAGE, ""
         case click.UsageError():
             outcome = Exit.USAGE, _usage(error)
         case click.ClickException():
@@ -84,7 +99,6 @@ def _ended_by(error: BaseException) -> tuple[int, str]:
         case click.Abort() | KeyboardInterrupt():
             outcome = Exit.INTERRUPTED, "Interrupted."
         case BrokenPipeError():
-            _abandon_output()
             outcome = Exit.PIPE_CLOSED, ""
         case OSError():
             outcome = Exit.FAILED, _disk(error)
@@ -116,7 +130,10 @@ def _unforeseen(error: BaseException) -> str:
     return f"This should not have happened ({kind}); GUILDHALL_DEBUG=1 shows where. Please report it."
 
 
-def _abandon_output() -> None:
-    """Nobody reads any more: what the interpreter flushes at its end must not fail again."""
-    with suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _stand_in_for_closed_streams() -> None:
+    """A shell can start us with a stream closed; then Python has None where everybody expects a file."""
+    if sys.stdin is None:
+        sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 -- for the life of the process
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 -- same

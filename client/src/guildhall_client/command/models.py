@@ -86,11 +86,11 @@ def show(model: Reference, as_json: bool) -> None:
 @click.option("--protect/--unprotect", default=None, help="Whether only a maintainer may move it from now on.")
 @json_option
 def alias(version: Reference, name: str, reason: str, protect: bool | None, as_json: bool) -> None:
-    r"""Point an alias at a version, making the alias where it is new.
+    """Point an alias at a version, making the alias where it is new.
 
     \b
         guildhall model alias maintenance/gauge-reader@3 champion --reason "reads nine in ten"
-    """
+    """  # noqa: D301 -- \b keeps click from wrapping the example
     if version.version is None:
         raise click.UsageError(f"Say which version, as {version}@3.")
     with connected() as client:

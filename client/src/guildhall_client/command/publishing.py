@@ -50,7 +50,7 @@ def publish(
     as_json: bool,
     **details: Any,  # noqa: ANN401 -- click's values
 ) -> None:
-    r"""Publish a version, uploading it first where a folder is given.
+    """Publish a version, uploading it first where a folder is given.
 
     Without --folder a version that is there is published: the one that is named, or the latest that is ready. Where the
     card lacks something, each missing section is named. An upload that was cut off goes on when it is given again.
@@ -58,7 +58,7 @@ def publish(
     \b
         guildhall model publish vision/gauge-reader --folder out --card CARD.md --metric accuracy=0.93
         guildhall model publish vision/gauge-reader@3
-    """
+    """  # noqa: D301 -- \b keeps click from wrapping the example
     if folder is not None and version.version is not None:
         raise click.UsageError(f"A folder becomes a version of its own number: leave out @{version.version}.")
     # Read before anything is sent, so that a file that is no good leaves nothing half done.
@@ -85,7 +85,7 @@ def publish(
 def card_sections(text: str) -> list[dict[str, str]]:
     """The sections of a Markdown text, by its headings of the first two levels."""
     found = list(_HEADING.finditer(text))
-    ends = [match.start() for match in found[1:]] + [len(text)]
+    ends = [*(match.start() for match in found[1:]), len(text)][: len(found)]
     return [
         {"name": match[1], "body": text[match.end() : end].strip()}
         for match, end in zip(found, ends, strict=True)

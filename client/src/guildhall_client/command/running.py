@@ -15,7 +15,7 @@ from guildhall_client.command.documents import ACCEPT_QUOTE, CANCEL_JOB, MODEL_F
 from guildhall_client.command.exits import CommandFailed, Exit
 from guildhall_client.command.ignoring import ignore_rules
 from guildhall_client.command.job_options import Asked, job_input, job_options, team_and_programme
-from guildhall_client.command.jobs import follow_to_end
+from guildhall_client.command.jobs import Follower
 from guildhall_client.command.options import json_option
 from guildhall_client.command.printing import (
     moment,
@@ -36,11 +36,11 @@ from guildhall_client.packing import files_to_pack
 @job_options
 @json_option
 def quote(as_json: bool, **options: Any) -> None:  # noqa: ANN401 -- click's values
-    r"""Ask what a job would cost. Nothing is held and nothing runs.
+    """Ask what a job would cost. Nothing is held and nothing runs.
 
     \b
         guildhall quote --gpus 2 --walltime 4h -- python train.py
-    """
+    """  # noqa: D301 -- \b keeps click from wrapping the example
     asked = Asked(**options)
     with connected() as client:
         offer = _quote(client, asked)
@@ -67,7 +67,7 @@ def run(
     as_json: bool,
     **options: Any,  # noqa: ANN401 -- click's values
 ) -> None:
-    r"""Run a command on the compute marketplace, and bring back its result.
+    """Run a command on the compute marketplace, and bring back its result.
 
     Packs the folder (without what .guildhallignore, or else .gitignore, names), asks for a quote, asks you, runs the
     command, shows what it writes, and downloads the model version that it made. Ctrl-C asks whether to stop the job or
@@ -75,9 +75,9 @@ def run(
 
     \b
         guildhall run --gpus 1 --walltime 2h -- python train.py --epochs 10
-        guildhall run --data data=vision/gauges@2 --purpose defect-detection \
+        guildhall run --data data=vision/gauges@2 --purpose defect-detection \\
                       --output vision/gauge-reader -- python train.py
-    """
+    """  # noqa: D301 -- \b keeps click from wrapping the example
     asked = Asked(**options)
     with connected() as client:
         offer = _quote(client, asked)
@@ -158,11 +158,12 @@ def _show(offer: dict[str, Any], asked: Asked) -> None:
 
 def _follow(client: Client, job_id: str, *, as_json: bool) -> Exit:
     """To the end, over any number of Ctrl-C."""
+    follower = Follower(client, job_id)
     while True:
         try:
             # With --json standard output is one document at the end.
             with redirect_stdout(sys.stderr if as_json else sys.stdout):
-                return follow_to_end(client, job_id)
+                return follower.to_end()
         except KeyboardInterrupt:
             if not sys.stdin.isatty():
                 message = f"Interrupted; the job goes on: `guildhall logs -f {job_id}`, or `guildhall cancel {job_id}`."

@@ -19,7 +19,7 @@ from guildhall_client.command.profiles import DEFAULT_PROFILE, Credentials, Prof
 @click.option("--token-stdin", is_flag=True, help="Read a token from standard input, for scripts.")
 @click.option("--token", "ask_for_token", is_flag=True, help="Ask for a token, also where the server has an issuer.")
 def login(url: str | None, token_stdin: bool, ask_for_token: bool) -> None:
-    r"""Sign in at a server, and remember it.
+    """Sign in at a server, and remember it.
 
     Where the server has an issuer, you are shown an address and a code for your browser; else you are asked for a
     token. Tokens are never taken from the command line, where others could read them.
@@ -28,7 +28,7 @@ def login(url: str | None, token_stdin: bool, ask_for_token: bool) -> None:
         guildhall login https://guildhall.example.org
         guildhall login https://guildhall.example.org --token-stdin < token.txt
         guildhall --profile trial login http://127.0.0.1:8321
-    """
+    """  # noqa: D301 -- \b keeps click from wrapping the example
     name, address = _place(url)
     if address.startswith("http://") and address.split("/")[2].rsplit(":", 1)[0] not in {*device.LOOPBACK, "[::1]"}:
         note(f"Warning: {address} is not https, so your token can be read on the way.")

@@ -1,0 +1,198 @@
+"""quote, run, jobs, logs, cancel, wallet: a real job on this machine, also with Ctrl-C at a terminal."""
+
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.client.command.conftest import PROGRAM, SECONDS_MAX, Command
+
+SCRIPT = """
+import os, sys, time
+for line in range(int(sys.argv[1])):
+    print("line", line, flush=True)
+    time.sleep(float(os.environ.get("PAUSE", "0")))
+os.makedirs("output", exist_ok=True)
+open("output/weights.bin", "wb").write(b"x" * 1000)
+print("with", sorted(os.listdir(".")), flush=True)
+sys.exit(int(os.environ.get("CODE", "0")))
+"""
+WALLTIME = ["--walltime", "10m"]
+REGISTER = [
+    "model",
+    "publish",
+    "maintenance/runner-made",
+    "--folder",
+    "code",
+    "--draft",
+    "--task",
+    "t",
+    "--risk",
+    "low",
+]
+
+
+@pytest.fixture
+def folder(mira: Command) -> Path:
+    made = mira.folder / "code"
+    made.mkdir()
+    (made / "train.py").write_text(SCRIPT)
+    (made / "secret.env").write_text("not for the server")
+    (made / "data").mkdir()
+    (made / "data" / "big.csv").write_text("not for the server either")
+    (made / ".guildhallignore").write_text("*.env\ndata/\n")
+    return made
+
+
+def run(*more: str, lines: int = 2) -> list[str]:
+    return ["run", "--folder", "code", *WALLTIME, *more, "--", "python", "train.py", str(lines)]
+
+
+@pytest.mark.usefixtures("folder")
+class TestRun:
+    def test_to_its_result(self, mira: Command) -> None:
+        mira.ok(*REGISTER)
+        ended = mira.ok(*run("--yes", "--output", "maintenance/runner-made", "--env", "A=b"))
+        lines = ended.out.splitlines()
+        assert lines[:2] == ["line 0", "line 1"]
+        assert "train.py" in lines[2]
+        assert "secret.env" not in lines[2]
+        assert "data" not in lines[2]
+        assert re.fullmatch(r"code SUCCEEDED: [0-9.]+ credits, [0-9.]+ came back\.", lines[-1])
+        assert "Packing 2 files" in ended.err
+        assert ", without what .guildhallignore names." in ended.err
+        assert "runner-made@2: 1 files, 1000 B in runner-made-v2." in ended.err
+        assert (mira.folder / "runner-made-v2" / "weights.bin").read_bytes() == b"x" * 1000
+
+    def test_one_that_fails(self, mira: Command) -> None:
+        ended = mira(*run("--yes", "--json", "--env", "CODE=3"))
+        assert ended.code == 6
+        assert ended.json["state"] == "FAILED"
+        assert ended.json["folders"] == []
+        assert "line 0\nline 1\n" in ended.err
+
+    def test_detached_listed_followed_cancelled(self, mira: Command) -> None:
+        job = mira.ok(*run("--yes", "--detach", "--name", "long-one", "--env", "PAUSE=1", lines=600)).out.strip()
+        assert job.startswith("Job_")
+        found = mira.ok("jobs", "--team", "maintenance", "--name", "long-one", "--since", "2026-01-01", "--json").json
+        assert [node["id"] for node in found["nodes"]] == [job]
+        with mira.terminal("logs", "-f", job) as terminal:
+            terminal.until("line 1")
+            terminal.press("\x03")
+            assert terminal.end() == 130
+        assert "line 0" in mira.ok("logs", job).out
+        assert mira.ok("logs", job, "--lines", "5", "--json").json["state"] == "RUNNING"
+        assert mira.ok("cancel", job, "--reason", "enough").out == f"{job} is STOPPING.\n"
+        followed = mira("logs", "-f", job)
+        assert followed.code == 6
+        assert "— CANCELLED" in followed.err
+        assert f"{job}  long-one  maintenance  CANCELLED" in mira.ok("jobs", "--state", "cancelled").out
+        assert mira.ok("cancel", job).out == f"{job} is CANCELLED.\n"
+        shown = mira.ok("wallet", "maintenance").out
+        assert "zero-defects" in shown
+        assert mira.ok("wallet", GUILDHALL_TEAM="maintenance").out == shown
+        page = mira.ok("jobs", "--limit", "1")
+        assert page.err.startswith("There are more: --after ")
+        after = mira.ok("jobs", "--after", page.err.split()[-1], "--limit", "1").out
+        assert after.splitlines()[1] != page.out.splitlines()[1]
+
+    def test_json_lines(self, mira: Command) -> None:
+        job = mira.ok(*run("--yes", "--detach", "--json")).json["id"]
+        followed = mira.ok("logs", "-f", job, "--json").out.splitlines()
+        assert any('"text": "line 1"' in line for line in followed)
+
+    def test_asked_and_told_no(self, mira: Command) -> None:
+        with mira.terminal(*run()) as terminal:
+            terminal.until("Accept the quote and hold these credits? [y/N]: ")
+            terminal.press("n\r")
+            assert terminal.end() == 130
+        assert "Nothing was done." in terminal.said
+        assert "hold" in terminal.said
+
+    def test_ctrl_c_stops(self, mira: Command) -> None:
+        with mira.terminal(*run("--env", "PAUSE=1", lines=600)) as terminal:
+            terminal.until("[y/N]: ")
+            terminal.press("y\r")
+            terminal.until("line 1")
+            terminal.press("\x03")
+            terminal.until("(stop, detach) [detach]: ")
+            terminal.press("stop\r")
+            assert terminal.end() == 6
+        assert "Stopping the job." in terminal.said
+        assert terminal.said.count("line 0") == 1
+        assert "CANCELLED" in terminal.said
+
+    @pytest.mark.parametrize("answer", ["detach\r", "\x03"])
+    def test_ctrl_c_detaches(self, mira: Command, answer: str) -> None:
+        with mira.terminal(*run("--yes", "--env", "PAUSE=1", lines=600)) as terminal:
+            terminal.until("line 1")
+            terminal.press("\x03")
+            terminal.until("(stop, detach) [detach]: ")
+            terminal.press(answer)
+            assert terminal.end() == 0
+        (job,) = set(re.findall(r"logs -f (Job_\w+)", terminal.said))
+        assert mira.ok("logs", job, "--json").json["state"] == "RUNNING"
+        mira.ok("cancel", job)
+
+    def test_interrupted_without_a_terminal_the_job_goes_on(self, mira: Command) -> None:
+        process = subprocess.Popen(
+            [PROGRAM, *run("--yes", "--env", "PAUSE=1", lines=600)],
+            cwd=mira.folder,
+            env=mira.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "line 0\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=SECONDS_MAX)
+        assert process.returncode == 130
+        (job,) = set(re.findall(r"guildhall cancel (Job_\w+)", err))
+        mira.ok("cancel", job)
+
+
+@pytest.mark.usefixtures("folder")
+class TestQuote:
+    def test_for_people_and_programs(self, mira: Command) -> None:
+        arguments = ["quote", "--folder", "code", *WALLTIME, "--cpu", "1", "--memory", "1GiB", "--pool", "forge-small"]
+        shown = mira.ok(*arguments, "--", "python", "train.py").out
+        assert "for          maintenance, on zero-defects\n" in shown
+        assert "pools        forge-small\n" in shown
+        offer = mira.ok(*arguments, "--json", "--", "python", "train.py").json
+        assert (offer["hold"], [pool["name"] for pool in offer["eligiblePools"]]) == ("1", ["forge-small"])
+        late = mira("quote", "--folder", "code", "--start-by", "2099-01-01", "--", "x")
+        assert (late.code, "at most 30 days ahead" in late.err) == (1, True)
+
+    @pytest.mark.parametrize(
+        ("arguments", "code", "sentence"),
+        [
+            (["--", "x"], 2, "no terminal to ask"),
+            ([], 2, "Missing argument '-- COMMAND...'"),
+            (["--walltime", "soon", "--", "x"], 2, "'soon' is no duration; write it as 90s"),
+            (["--memory", "much", "--", "x"], 2, "'much' is no size; write it as 512MiB or 4G"),
+            (["--env", "A", "--", "x"], 2, "'A' is not NAME=VALUE"),
+            (["--data", "d=a/b", "--", "x"], 2, "Say with --purpose what the data is used for"),
+            (["--data", "d=a/b", "--purpose", "p", "--", "x"], 3, "no data set a/b"),
+            (["--base", "d=b", "--purpose", "p", "--", "x"], 2, "'b' is not TEAM/NAME"),
+            (["--base", "d=a/b", "--purpose", "p", "--", "x"], 3, "no model a/b"),
+            (["--output", "maintenance/absent", "--", "x"], 3, "no model maintenance/absent"),
+            (["--team", "nobody", "--", "x"], 3, "There is no team nobody"),
+            (["--programme", "absent", "--", "x"], 1, "absent"),
+            (["--accelerator", "tpu-9000", "--", "x"], 1, ""),
+            (["--folder", "code/data/none", "--", "x"], 2, "does not exist"),
+        ],
+    )
+    def test_refused(self, mira: Command, arguments: list[str], code: int, sentence: str) -> None:
+        ended = mira("run", "--folder", "code", *arguments)
+        assert (ended.code, ended.out) == (code, ""), ended.err
+        assert sentence in ended.err
+
+    def test_whose_job_it_is_must_be_clear(self, mira: Command) -> None:
+        ended = mira("quote", "--folder", "code", "--", "x", GUILDHALL_TEAM="quality")
+        assert ended.code in {1, 3, 4}
+        empty = mira("quote", "--folder", "code", "--team", "platform", "--", "x")
+        assert empty.code in {2, 3, 4}
