@@ -259,3 +259,22 @@ class AuditStream(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     next_leaf: Mapped[int] = mapped_column(BigInteger)
     delivered_at: Mapped[Timestamp]
+
+
+class PolicyHistory(Base):
+    """One line of the policy as it became at a moment; `line` is NULL where it ended. Written by triggers.
+
+    `key` is the id of a role binding or of a team, or the role and the permission of a rule.
+    """
+
+    __tablename__ = "policy_history"
+    __table_args__ = (
+        CheckConstraint("kind IN ('BINDING', 'RULE', 'TEAM')", name="kind"),
+        Index("ix_policy_history_kind_key_changed_at", "kind", "key", "changed_at"),
+    )
+
+    id: Mapped[Id]
+    changed_at: Mapped[Timestamp]
+    kind: Mapped[str]
+    key: Mapped[str]
+    line: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))

@@ -1,21 +1,35 @@
 """The audit record as auditors read it; it names types of every package, so it stands in the root."""
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, case, select
+from sqlalchemy import ColumnElement, ScalarSelect, case, false, func, select, true
+from sqlalchemy.orm import aliased
 
+from guildhall.audit import questions
+from guildhall.audit.personal import erase_person
+from guildhall.audit.questions import PolicyLineKind
+from guildhall.audit.record import record
 from guildhall.audit.search import ACTS, PERMISSION, about_any, visible_acts
-from guildhall.audit.tables import Outcome
+from guildhall.audit.tables import AuditEvent, Outcome, PolicyHistory
+from guildhall.auth.actor import Actor
+from guildhall.auth.authorize import require
 from guildhall.auth.permissions import PermissionClass
+from guildhall.auth.resources import ResourceRef
 from guildhall.auth.tables import ServiceAccount
 from guildhall.errors import NotFound
-from guildhall.graphql.context import Context
-from guildhall.graphql.declare import column, connection, extend, node, one, reason, reference, references
+from guildhall.graphql.context import Call, Context
+from guildhall.graphql.declare import column, connection, extend, node, one, payload, reason, reference, references
 from guildhall.graphql.filters import filters, matches, matching
-from guildhall.graphql.ids import split_id
+from guildhall.graphql.ids import decode_id, split_id
+from guildhall.graphql.inputs import MutationInput, input_type
+from guildhall.graphql.mutations import mutation
 from guildhall.graphql.scalars import ID, JSON, BigInt
+from guildhall.graphql.sources import Scope
 from guildhall.schema.viewer import ACTORS
+from registry.access.tables import AccessGrant
 
 RESOURCES = (
     "Team", "User", "ServiceAccount",
@@ -26,6 +40,10 @@ RESOURCES = (
 )  # fmt: skip
 """The types of things that acts are about and that can be shown; others stay out of `resources`."""
 
+
+ERASE = "guildhall:audit:erase"
+
+USE = aliased(AuditEvent, name="use")
 
 SUBMITTER_KIND = case(
     (
@@ -63,6 +81,9 @@ class AuditFilter:
     on_behalf_of_id: ID = matching(lambda value, _context: ACTS.c.on_behalf_of_id == _key(value))
     outcome: Outcome = matches(ACTS.c.outcome)
     request_id: str = matching(lambda value, _context: ACTS.c.request_id == value)
+    permission_class: PermissionClass = matches(ACTS.c.permission_class)
+    team_id: ID = matching(lambda value, _context: ACTS.c.team_id == _key(value))
+    access_grant_id: ID = matching(lambda value, _context: ACTS.c.access_grant_id == _key(value))
 
 
 @node("AuditEvent", table=ACTS, visible=visible_acts, permission=PERMISSION, team=ACTS.c.team_id)
@@ -86,6 +107,12 @@ class AuditEventType:
     request_id: str | None = column(ACTS.c.request_id)
     address: str | None = column(ACTS.c.address)
     client: str | None = column(ACTS.c.client)
+    leaf_number: BigInt | None = column(
+        ACTS.c.leaf_number, description="Its leaf in the sealed tree under /audit/log; null: not sealed yet."
+    )
+    erased_at: datetime | None = column(
+        ACTS.c.erased_at, description="Since when the caller's address and words are erased."
+    )
     before: JSON | None = column(ACTS.c.before)
     after: JSON | None = column(ACTS.c.after)
     resources = references(ACTS.c.resource_types, ACTS.c.resource_ids, types={name: name for name in RESOURCES})
@@ -105,4 +132,139 @@ class AuditQueries:
     )
 
 
-TYPES = [AuditEventType, AuditQueries]
+def _reads_of(
+    _context: Context, *, resource_id: ID, since: datetime | None = None, until: datetime | None = None
+) -> Scope:
+    return Scope(where=[*questions.data_reads([_key(resource_id)]), *questions.between(since, until)])
+
+
+def _acts_of(_context: Context, *, actor_id: ID, since: datetime | None = None, until: datetime | None = None) -> Scope:
+    return Scope(where=[*questions.acts_of(_key(actor_id)), *questions.between(since, until)])
+
+
+def _without_grant(_context: Context, *, since: datetime | None = None, until: datetime | None = None) -> Scope:
+    return Scope(where=[*questions.reads_without_grant(), *questions.between(since, until)])
+
+
+def _policy_changes(_context: Context, *, since: datetime | None = None, until: datetime | None = None) -> Scope:
+    return Scope(where=[*questions.policy_changes(), *questions.between(since, until)])
+
+
+def _policy_at(_context: Context, *, moment: datetime) -> Scope:
+    return Scope(rows=questions.policy_at(moment))
+
+
+def _visible_policy(actor: Actor) -> ColumnElement[bool]:
+    return true() if actor.may(PERMISSION, None) else false()
+
+
+@filters("PolicyLineFilter")
+class PolicyLineFilter:
+    """Which lines."""
+
+    kind: PolicyLineKind = matches(PolicyHistory.kind)
+
+
+@node("PolicyLine", table=PolicyHistory, visible=_visible_policy, permission=PERMISSION)
+class PolicyLineType:
+    """One line of the policy as it was: a role that somebody holds, a rule of a role, or a team in its tree."""
+
+    kind: PolicyLineKind = column(PolicyHistory.kind)
+    changed_at: datetime = column(PolicyHistory.changed_at, description="Since when it read so.")
+    line: JSON | None = column(PolicyHistory.line, description="Null: it ended then.")
+
+
+def _question(scope: Callable[..., Scope], description: str) -> Any:  # noqa: ANN401 -- what `connection` returns
+    return connection(
+        "AuditEvent",
+        scope=scope,
+        default_order=[ACTS.c.occurred_at.desc()],
+        total_count=False,
+        permission=PERMISSION,
+        description=description + " Newest first.",
+    )
+
+
+@extend("Query")
+class AuditQuestions:
+    """What auditors ask most."""
+
+    data_reads = _question(_reads_of, "Who read this data between two moments; a data set covers its versions.")
+    acts_of = _question(_acts_of, "Everything that this person or program did, by their jobs as well.")
+    reads_without_grant = _question(_without_grant, "Reads of data that no access grant stands behind.")
+    policy_changes = _question(_policy_changes, "Every change of who may what.")
+    policy_at = connection(
+        "PolicyLine",
+        name="PolicyAt",
+        filter=PolicyLineFilter,
+        scope=_policy_at,
+        default_order=[PolicyHistory.kind, PolicyHistory.key],
+        total_count=False,
+        permission=PERMISSION,
+        description="What the policy said at that moment.",
+    )
+    unused_access_grants = connection(
+        "AccessGrant",
+        name="UnusedAccessGrant",
+        where=[~questions.was_used(AccessGrant.id)],
+        default_order=[AccessGrant.valid_from.desc()],
+        total_count=False,
+        permission=PERMISSION,
+        description="Access grants that nothing was ever read by.",
+    )
+
+
+def _use(*values: ColumnElement[Any]) -> ScalarSelect[Any]:
+    """Of the acts that stand on a grant."""
+    return (
+        select(*values)
+        .where(USE.access_grant_id == AccessGrant.id, USE.permission_class == "DATA_READ", USE.concludes_id.is_(None))
+        .correlate(AccessGrant)
+        .scalar_subquery()
+    )
+
+
+@extend("AccessGrant")
+class AccessGrantUse:
+    """How long access lasted, beside how long it might have."""
+
+    first_used_at: datetime | None = column(_use(func.min(USE.act_at)), description="Null: never.")
+    last_used_at: datetime | None = column(_use(func.max(USE.act_at)), description="Null: never.")
+    times_used: int = column(_use(func.count(USE.id)), description="How often data was read by it.")
+
+
+@input_type
+class ErasePersonalValuesInput(MutationInput):
+    """Whose."""
+
+    user_id: ID
+
+
+@payload
+class ErasePersonalValuesPayload:
+    """Of how many events; the events themselves and their proof stay."""
+
+    events: int | None = column("events")
+
+
+@extend("Mutation")
+class AuditMutations:
+    """What may be taken out of the record: nothing but a person's own values."""
+
+    @mutation(permission=ERASE, payload=ErasePersonalValuesPayload)
+    async def erase_personal_values(call: Call, given: ErasePersonalValuesInput) -> Mapping[str, Any]:
+        """Erase a person's addresses, words and names from the audit record, for good."""
+        key = decode_id(given.user_id, "User", field="userId")
+        require(call.actor, ERASE, team_id=None)
+        events = await erase_person(call.session, key, at=call.at)
+        await record(
+            call.session, call.actor, action=ERASE, resources=[ResourceRef("User", key)], rows=events, at=call.at,
+            new_id=call.new_id,
+        )  # fmt: skip
+        return {"events": events}
+
+
+TYPES = [
+    AuditEventType, AuditQueries, PolicyLineType, AuditQuestions, AccessGrantUse, ErasePersonalValuesPayload,
+    AuditMutations,
+]  # fmt: skip

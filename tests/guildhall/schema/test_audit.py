@@ -1,0 +1,144 @@
+"""What auditors ask of the record, and what is erased from it."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import select, text
+
+from guildhall.audit.questions import POLICY_ACTIONS
+from guildhall.audit.record import record
+from guildhall.audit.tables import AuditPersonal, Outcome
+from guildhall.auth.actor import Actor, RequestContext, system_actor
+from guildhall.auth.permissions import PERMISSIONS
+from guildhall.auth.resources import ResourceRef
+from guildhall.auth.subjects import ActorKind
+from guildhall.auth.tables import User
+from guildhall.clock import SystemClock, new_id
+from guildhall.db.transaction import Database
+from guildhall.graphql.ids import encode_id
+from tests.conftest import MONDAY_MORNING
+from tests.guildhall.conftest import Asker
+from tests.people import make_user
+
+READ = "registry:dataset:read"
+FIELDS = "nodes { action outcome justification address accessGrant { id } leafNumber erasedAt }"
+WORKER = system_actor("worker")
+
+
+async def person(database: Database, name: str) -> UUID:
+    async with database.read() as session:
+        return (await session.scalars(select(User.id).where(User.name == name))).one()
+
+
+def caller(key: UUID) -> Actor:
+    return Actor(
+        kind=ActorKind.USER, id=key, name="", policy=WORKER.policy, request=RequestContext(address="192.0.2.7")
+    )
+
+
+async def read(database: Database, key: UUID, dataset: UUID, *, hours: int, **more: Any) -> None:
+    async with database.transaction() as session:
+        await record(
+            session, caller(key), action=READ, resources=[ResourceRef("Dataset", dataset)], new_id=new_id,
+            at=MONDAY_MORNING + timedelta(hours=hours), **more,
+        )  # fmt: skip
+
+
+class TestQuestions:
+    async def test_who_read_this_between_two_moments(self, ask: Asker, database: Database) -> None:
+        mia, dataset = await person(database, "Mia"), new_id()
+        for hours in (0, 1, 2):
+            await read(database, mia, dataset, hours=hours, justification=f"at {hours}")
+        document = f"""query ($id: ID!, $since: DateTime, $until: DateTime) {{
+            dataReads(first: 9, resourceId: $id, since: $since, until: $until) {{ {FIELDS} }} }}"""
+        since, until = (MONDAY_MORNING + timedelta(hours=hours) for hours in (1, 2))
+        key = encode_id("Dataset", dataset)
+        found = await ask("otto", document, id=key, since=since.isoformat(), until=until.isoformat())
+        assert found["data"]["dataReads"]["nodes"] == [
+            {
+                "action": READ, "outcome": "ALLOWED", "justification": "at 1", "address": "192.0.2.7",
+                "accessGrant": None, "leafNumber": None, "erasedAt": None,
+            }
+        ]  # fmt: skip
+        assert len((await ask("otto", document, id=key))["data"]["dataReads"]["nodes"]) == 3
+        assert (await ask("mia", document, id=key))["errors"][0]["extensions"]["code"] == "FORBIDDEN"
+
+    async def test_everything_that_somebody_did_by_their_jobs_as_well(self, ask: Asker, database: Database) -> None:
+        async with database.transaction() as session:
+            lea = await make_user(session, "lea")
+        await read(database, lea, new_id(), hours=0)
+        job = Actor(kind=ActorKind.JOB, id=new_id(), name="job", policy=WORKER.policy, on_behalf_of=lea)
+        async with database.transaction() as session:
+            await record(session, job, action="scheduler:job:report", at=MONDAY_MORNING, new_id=new_id)
+        document = "query ($id: ID!) { actsOf(first: 9, actorId: $id) { nodes { action } } }"
+        found = (await ask("otto", document, id=encode_id("User", lea)))["data"]["actsOf"]["nodes"]
+        assert {act["action"] for act in found} == {READ, "scheduler:job:report"}
+
+    async def test_reads_without_a_grant(self, ask: Asker, database: Database) -> None:
+        mia = await person(database, "Mia")
+        await read(database, mia, new_id(), hours=90, outcome=Outcome.REFUSED)
+        await read(database, mia, new_id(), hours=91, access_grant_id=new_id())
+        document = """query ($since: DateTime) {
+            readsWithoutGrant(first: 9, since: $since) { nodes { outcome } } }"""
+        since = (MONDAY_MORNING + timedelta(hours=90)).isoformat()
+        found = await ask("otto", document, since=since)
+        assert found["data"]["readsWithoutGrant"]["nodes"] == [{"outcome": "REFUSED"}]
+
+    async def test_what_the_policy_said_then(self, ask: Asker, database: Database) -> None:
+        before = SystemClock().now()
+        async with database.transaction() as session:
+            zoe = await make_user(session, "zoe", roles={"auditor": [None]})
+        between = SystemClock().now()
+        async with database.transaction() as session:
+            await session.execute(text("DELETE FROM role_bindings WHERE subject_id = :zoe"), {"zoe": zoe})
+        document = """query ($moment: DateTime!) {
+            policyAt(first: 100, moment: $moment, filter: {kind: {eq: BINDING}}) { nodes { kind line } } }"""
+        held = []
+        for moment in (before, between, SystemClock().now()):
+            answer = await ask("otto", document, moment=moment.isoformat())
+            lines = [node["line"] for node in answer["data"]["policyAt"]["nodes"]]
+            held.append([line["role"] for line in lines if line["subject_id"] == str(zoe)])
+        assert held == [[], ["auditor"], []]
+        refused = await ask("mia", document, moment=datetime(2020, 1, 1, tzinfo=UTC).isoformat())
+        assert refused["errors"][0]["extensions"]["code"] == "FORBIDDEN"
+
+    async def test_changes_of_the_policy_and_unused_grants(self, ask: Asker, database: Database) -> None:
+        mia = await person(database, "Mia")
+        async with database.transaction() as session:
+            await record(
+                session, caller(mia), action="guildhall:role:bind", at=MONDAY_MORNING, new_id=new_id,
+                resources=[ResourceRef("User", mia)],
+            )  # fmt: skip
+        document = "{ policyChanges(first: 9) { nodes { action } } unusedAccessGrants(first: 9) { nodes { id } } }"
+        data = (await ask("otto", document))["data"]
+        assert {"action": "guildhall:role:bind"} in data["policyChanges"]["nodes"]
+        assert data["unusedAccessGrants"]["nodes"] == []
+
+
+class TestErasePersonalValues:
+    async def test_administrators_erase_and_the_event_stays(self, ask: Asker, database: Database) -> None:
+        async with database.transaction() as session:
+            ivy = await make_user(session, "ivy")
+        await read(database, ivy, dataset := new_id(), hours=0, justification="for Ivy")
+        document = """mutation ($id: ID!) { erasePersonalValues(input: {userId: $id}) { events errors { code } } }"""
+        key = encode_id("User", ivy)
+        assert (await ask("otto", document, id=key))["errors"][0]["extensions"]["code"] == "PERMISSION_REFUSED"
+        async with database.read() as session:
+            assert await session.scalar(select(AuditPersonal.erased_at).where(AuditPersonal.person_id == ivy)) is None
+        assert (await ask("ada", document, id=key))["data"]["erasePersonalValues"] == {"events": 1, "errors": []}
+        assert (await ask("ada", document, id=key))["data"]["erasePersonalValues"] == {"events": 0, "errors": []}
+        question = f"query ($id: ID!) {{ dataReads(first: 9, resourceId: $id) {{ {FIELDS} }} }}"
+        (shown,) = (await ask("otto", question, id=encode_id("Dataset", dataset)))["data"]["dataReads"]["nodes"]
+        assert (shown["action"], shown["justification"], shown["address"]) == (READ, None, None)
+        assert shown["erasedAt"] is not None
+
+
+class TestPolicyActions:
+    @pytest.mark.parametrize("action", sorted(PERMISSIONS))
+    def test_whatever_changes_the_policy_is_among_them(self, action: str) -> None:
+        """A new permission of these nouns changes who may what, and belongs on the list."""
+        nouns = ("guildhall:role:", "guildhall:group:")
+        if action.startswith(nouns) and not action.endswith(":read"):
+            assert action in POLICY_ACTIONS
