@@ -38,11 +38,19 @@ async def lock_mappings(session: AsyncSession, *, alone: bool) -> None:
 
 
 async def apply_groups(
-    session: AsyncSession, actor: Actor, user_id: UUID, *, groups: Collection[str], at: datetime, new_id: IdSource
+    session: AsyncSession,
+    actor: Actor,
+    user_id: UUID,
+    *,
+    groups: Collection[str],
+    at: datetime,
+    new_id: IdSource,
+    keep_last: bool = True,
 ) -> bool:
     """Let a person hold by group exactly what these groups are mapped to; returns whether that changed anything.
 
-    The last administrator stays one: nobody could appoint another. The caller holds the lock of the mappings.
+    With `keep_last` the last administrator stays one, whatever group they left: nobody could appoint another.
+    The caller holds the lock of the mappings.
     """
     mapped = select(GroupMapping.team_id, GroupMapping.role).where(GroupMapping.group_name.in_(groups))
     wanted: set[Place] = {(row.team_id, row.role) for row in await session.execute(mapped)}
@@ -55,7 +63,7 @@ async def apply_groups(
     if not left and not added:
         return False
     await session.execute(delete(RoleBinding).where(RoleBinding.id.in_([held[place] for place in left])))
-    if (None, ADMINISTRATOR) in left and not await has_administrator(session):
+    if keep_last and (None, ADMINISTRATOR) in left and not await has_administrator(session):
         logger.warning("%s left the groups of administrators, and stays one: there is no other.", user_id)
         added |= {(None, ADMINISTRATOR)}
     if added:

@@ -112,4 +112,4 @@ def _resources(mapping_id: UUID, team_id: UUID | None) -> list[ResourceRef]:
 
 async def _apply(session: AsyncSession, actor: Actor, group: str, *, at: datetime, new_id: IdSource) -> None:
     for person in await people_in(session, group):
-        await apply_groups(session, actor, person.user_id, groups=person.groups, at=at, new_id=new_id)
+        await apply_groups(session, actor, person.user_id, groups=person.groups, at=at, new_id=new_id, keep_last=False)
