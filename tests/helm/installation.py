@@ -191,7 +191,7 @@ def _values(image: str, url: str) -> dict[str, Any]:
         "trial": {"enabled": True, "storageClassName": STORAGE, "databaseSize": "1Gi", "artifactsSize": "1Gi"},
         "api": {"replicas": 1, "resources": little},
         "worker": {"replicas": 1, "resources": little},
-        "sealer": {"enabled": False},
+        "sealer": {"resources": little},
         "migration": {"resources": little},
         "trialDatabase": {"resources": little},
         "publicUrl": url,

@@ -39,8 +39,12 @@ class TestValues:
             ((), "artifacts.url is missing: an object store such as s3://bucket/prefix, or trial.enabled=true"),
             (("--set", "trial.enabled=true"), "image.repository is missing: name the image that helm/image/Contain"),
             (
-                (*IMAGE, "--set", "artifacts.url=s3://bucket"),
+                (*IMAGE, "--set", "artifacts.url=s3://bucket", "--set", "sealer.enabled=false"),
                 "database.existingSecret is missing: a secret with the addresses of a PostgreSQL, or trial.enabled",
+            ),
+            (
+                (*IMAGE, "--set", "artifacts.url=s3://bucket", "--set", "database.existingSecret=addresses"),
+                "sealer.headsUrl is missing: where the signed heads of the audit record go, such as s3://audit/heads",
             ),
             ((*TRIAL, "--set", "replica=2"), "additional properties 'replica' not allowed"),
             ((*TRIAL, "--set", "image.tag=latest"), "image/tag"),
@@ -87,6 +91,14 @@ class TestProduction:
         assert not any(pod["automountServiceAccountToken"] for pod in pods(without).values())
         assert of_kind(without, "ClusterRole") == {}
 
+    def test_the_key_of_the_seal_is_the_sealer_s_alone(self, helm: Path) -> None:
+        mounted = {}
+        for part, pod in pods(example(helm, "production")).items():
+            volumes = {each["name"]: each for each in pod["volumes"]}
+            mounted[part] = {each["key"] for each in volumes.get("keys", {}).get("secret", {}).get("items", [])}
+        of_all = {"secret.key", "audit.key", "credentials.key"}
+        assert mounted == {"api": of_all, "worker": of_all, "sealer": {*of_all, "seal.key"}, "migration": set()}
+
     def test_its_rights_are_those_of_the_guide(self, helm: Path) -> None:
         (role,) = of_kind(example(helm, "production"), "ClusterRole").values()
         guide = yaml.safe_load_all((DOCS / "kubernetes" / "cluster-role.yaml").read_text(encoding="utf-8"))
@@ -96,9 +108,9 @@ class TestProduction:
 class TestTrial:
     def test_its_keys_are_32_bytes_in_hexadecimal_each_of_its_own(self, helm: Path) -> None:
         keys = of_kind(example(helm, "trial"), "Secret")["guildhall-keys"]["data"]
-        assert set(keys) == {"secret.key", "audit.key", "credentials.key"}
+        assert set(keys) == {"secret.key", "audit.key", "credentials.key", "seal.key"}
         assert all(re.fullmatch(rb"[0-9a-f]{64}", b64decode(key)) for key in keys.values())
-        assert len(set(keys.values())) == 3
+        assert len(set(keys.values())) == 4
 
     def test_its_database_opens_to_the_two_logins(self, helm: Path) -> None:
         secret = of_kind(example(helm, "trial"), "Secret")["guildhall-trial-database"]["stringData"]

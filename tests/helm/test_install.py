@@ -63,7 +63,7 @@ def told(installation: Installation, administrator: str, tmp_path_factory: pytes
 class TestInstallation:
     async def test_every_part_runs_restricted_and_has_never_been_restarted(self, installation: Installation) -> None:
         pods = await installation.pods()
-        assert set(pods) == {"api", "worker", "migration", "trial-database"}
+        assert set(pods) == {"api", "worker", "sealer", "migration", "trial-database"}
         assert pods.pop("migration")["status"]["phase"] == "Succeeded"
         for part, pod in pods.items():
             assert pod["status"]["phase"] == "Running", part

@@ -117,14 +117,25 @@ securityContext: {{ include "guildhall.container.security" . | nindent 2 }}
 {{- end }}
 {{- end }}
 
+{{- /* Called with (list $ "api"). Only the sealer sees the key that signs the heads of the audit record. */ -}}
 {{- define "guildhall.volumes" -}}
+{{- $root := index . 0 -}}
 - {name: scratch, emptyDir: {}}
 - {name: data, emptyDir: {}}
 - name: keys
-  secret: {secretName: {{ include "guildhall.keys.secret" . }}, defaultMode: 0440}
-{{- if .Values.trial.enabled }}
+  secret:
+    secretName: {{ include "guildhall.keys.secret" $root }}
+    defaultMode: 0440
+    items:
+      {{- range list "secret.key" "audit.key" "credentials.key" }}
+      - {key: {{ . }}, path: {{ . }}}
+      {{- end }}
+      {{- if eq (index . 1) "sealer" }}
+      - {key: seal.key, path: seal.key}
+      {{- end }}
+{{- if $root.Values.trial.enabled }}
 - name: artifacts
-  persistentVolumeClaim: {claimName: {{ include "guildhall.name" . }}-trial-artifacts}
+  persistentVolumeClaim: {claimName: {{ include "guildhall.name" $root }}-trial-artifacts}
 {{- end }}
 {{- end }}
 
@@ -172,28 +183,40 @@ spec:
           {{- with .container }}
           {{- . | nindent 10 }}
           {{- end }}
-      volumes: {{ include "guildhall.volumes" $root | nindent 8 }}
+      volumes: {{ include "guildhall.volumes" (list $root .part) | nindent 8 }}
 {{- end }}
 
 {{- define "guildhall.settings" -}}
 {{- $name := include "guildhall.name" . -}}
 {{- $url := printf "http://%s.%s.svc:%v" $name .Release.Namespace .Values.service.port -}}
 {{- $artifacts := .Values.artifacts.url -}}
-{{- if .Values.trial.enabled }}{{ $artifacts = "file:///var/lib/guildhall-artifacts" }}{{ end -}}
+{{- $heads := .Values.sealer.headsUrl -}}
+{{- if .Values.trial.enabled -}}
+{{- $artifacts = "file:///var/lib/guildhall-artifacts/artifacts" -}}
+{{- $heads = "file:///var/lib/guildhall-artifacts/audit-heads" -}}
+{{- end -}}
+{{- $artifacts = required "artifacts.url is missing: an object store such as s3://bucket/prefix, or trial.enabled=true" $artifacts -}}
+{{- if .Values.sealer.enabled -}}
+{{- $heads = required "sealer.headsUrl is missing: where the signed heads of the audit record go, such as s3://audit/heads, or sealer.enabled=false" $heads -}}
+{{- end -}}
 {{- $settings := dict
   "BIND" "0.0.0.0:8321"
   "DATA_DIR" "/var/lib/guildhall"
   "PUBLIC_URL" (.Values.publicUrl | default $url)
   "JOBS_URL" (.Values.jobsUrl | default $url)
-  "ARTIFACTS_URL" (required "artifacts.url is missing: an object store such as s3://bucket/prefix, or trial.enabled=true" $artifacts)
+  "ARTIFACTS_URL" $artifacts
   "SECRET_KEY_FILE" "/etc/guildhall/keys/secret.key"
   "AUDIT_KEY_FILE" "/etc/guildhall/keys/audit.key"
   "CREDENTIALS_KEY_FILE" "/etc/guildhall/keys/credentials.key"
+  "SEAL_KEY_FILE" "/etc/guildhall/keys/seal.key"
+  "AUDIT_HEADS_URL" $heads
   "GRAPHQL_INTROSPECTION" "false"
   "GRAPHQL_SUGGESTIONS" "false"
   "GRAPHQL_GRAPHIQL" "false"
 -}}
 {{- range $key, $value := merge (deepCopy .Values.settings) $settings }}
+{{- if $value }}
 GUILDHALL_{{ $key }}: {{ $value | quote }}
+{{- end }}
 {{- end }}
 {{- end }}
