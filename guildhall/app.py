@@ -26,7 +26,7 @@ from guildhall.graphql.subscriptions.feed import Feed
 from guildhall.graphql.subscriptions.places import Places
 from guildhall.graphql.subscriptions.stream import Streams
 from guildhall.graphql.trusted import load_trusted_documents
-from guildhall.http import failures, graphql, health, login, tlog
+from guildhall.http import audit_report, failures, graphql, health, login, tlog
 from guildhall.http.door import Door
 from guildhall.http.graphiql_page import asset_route
 from guildhall.http.hot_path import HotPath
@@ -123,7 +123,14 @@ def create_app(
     )  # fmt: skip
 
     others = Litestar(
-        route_handlers=[*OWN_ROUTES, *login.ROUTES, *tlog.ROUTES, *ARTIFACT_ROUTES, *RUNNER_ROUTES],
+        route_handlers=[
+            *OWN_ROUTES,
+            *login.ROUTES,
+            *tlog.ROUTES,
+            *audit_report.ROUTES,
+            *ARTIFACT_ROUTES,
+            *RUNNER_ROUTES,
+        ],
         exception_handlers={HTTPException: failures.refuse, Exception: failures.mask},
         lifespan=[_watching(policies, streams)],
         state=_state(
@@ -192,6 +199,7 @@ def _state(
         {
             health.DATABASE_KEY: database,
             health.METRICS_KEY: metrics,
+            audit_report.STATE_KEY: audit_report.AuditDesk(database=database, identity=identity, new_id=new_id),
             login.STATE_KEY: login.LoginDesk(
                 identity=identity, signing_in=identity.signing_in, attempts=identity.attempts, settings=settings
             ),

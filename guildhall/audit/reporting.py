@@ -1,0 +1,135 @@
+"""Acts as a report, CSV or JSON lines, as long as they are; who takes one is recorded before the first line leaves."""
+
+import csv
+import io
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, select, tuple_
+
+from guildhall.audit.outcomes import conclude
+from guildhall.audit.questions import between
+from guildhall.audit.record import record
+from guildhall.audit.search import ACTS, PERMISSION, visible_acts
+from guildhall.audit.tables import Outcome
+from guildhall.auth.actor import Actor
+from guildhall.auth.authorize import require
+from guildhall.clock import Clock, IdSource
+from guildhall.db.transaction import Database
+from guildhall.errors import GuildhallError
+
+PAGE_ROWS = 1_000
+COLUMNS = [column.name for column in ACTS.c]
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class ReportFormat(StrEnum):
+    """How the lines are written."""
+
+    CSV = "csv"
+    JSON_LINES = "jsonl"
+
+
+class ReaderLeft(GuildhallError):
+    """The report was not taken to its end."""
+
+    code = "READER_LEFT"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What somebody wants to take along: which acts, of which time, in which form."""
+
+    form: ReportFormat
+    since: datetime | None
+    until: datetime | None
+    clauses: Sequence[ColumnElement[bool]]
+
+
+async def begin_report(database: Database, actor: Actor, report: Report, *, at: datetime, new_id: IdSource) -> UUID:
+    """Record the intent and return its id. Raises PermissionRefused for who audits nothing."""
+    if not actor.may_somewhere(PERMISSION):
+        require(actor, PERMISSION, team_id=None)
+    async with database.transaction() as session:
+        wanted = {"format": report.form, "since": report.since, "until": report.until}
+        return await record(
+            session, actor, action=PERMISSION, outcome=Outcome.STARTED, after=wanted, at=at, new_id=new_id
+        )
+
+
+async def report_lines(
+    database: Database, actor: Actor, report: Report, event_id: UUID, *, clock: Clock, new_id: IdSource
+) -> AsyncIterator[bytes]:
+    """The report in pieces, newest act first; at its end, or where the reader leaves, what left is recorded."""
+    rows = size = 0
+    complete = False
+    try:
+        if report.form is ReportFormat.CSV:
+            yield _csv([COLUMNS])
+        async for page in _pages(database, actor, report):
+            piece = _written(report.form, page)
+            yield piece
+            rows, size = rows + len(page), size + len(piece)
+        complete = True
+    finally:
+        async with database.transaction() as session:
+            await conclude(
+                session, event_id, outcome=Outcome.COMPLETED if complete else Outcome.ABORTED, rows=rows, bytes=size,
+                reason=None if complete else ReaderLeft("The reader left before the end."), at=clock.now(),
+                new_id=new_id,
+            )  # fmt: skip
+
+
+async def _pages(database: Database, actor: Actor, report: Report) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+    order = (ACTS.c.occurred_at, ACTS.c.id)
+    statement = (
+        select(ACTS)
+        .where(visible_acts(actor), *report.clauses, *between(report.since, report.until))
+        .order_by(*(column.desc() for column in order))
+        .limit(PAGE_ROWS)
+    )
+    last: tuple[datetime, UUID] | None = None
+    while True:  # ends at the first page that is not full
+        page = statement if last is None else statement.where(tuple_(*order) < tuple_(*last))
+        async with database.read() as session:
+            rows = [dict(row) for row in (await session.execute(page)).mappings()]
+        if rows:
+            yield rows
+        if len(rows) < PAGE_ROWS:
+            return
+        last = rows[-1]["occurred_at"], rows[-1]["id"]
+
+
+def _written(form: ReportFormat, rows: Sequence[Mapping[str, Any]]) -> bytes:
+    plain = [{name: _plain(value) for name, value in row.items()} for row in rows]
+    if form is ReportFormat.JSON_LINES:
+        return "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in plain).encode()
+    return _csv([[_cell(row[name]) for name in COLUMNS] for row in plain])
+
+
+def _csv(lines: Sequence[Sequence[object]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue().encode()
+
+
+def _cell(value: object) -> object:
+    """A text that a spreadsheet would take for a formula is told by an apostrophe that it is none."""
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False)
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 -- any column
+    if isinstance(value, list):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    return value

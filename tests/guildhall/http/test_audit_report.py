@@ -1,0 +1,99 @@
+"""The report of an auditor, and what is recorded of its taking."""
+
+import csv
+import io
+import json
+from datetime import timedelta
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from guildhall.audit import reporting
+from guildhall.audit.record import record
+from guildhall.audit.reporting import Report, ReportFormat, begin_report, report_lines
+from guildhall.audit.search import ACTS, PERMISSION
+from guildhall.auth.actor import system_actor
+from guildhall.auth.resources import ResourceRef
+from guildhall.clock import SimulatedClock, new_id
+from guildhall.db.transaction import Database
+from guildhall.graphql.ids import encode_id
+from tests.conftest import MONDAY_MORNING
+
+READ = "registry:dataset:read"
+WORKER = system_actor("worker")
+
+
+async def taken(database: Database) -> list[tuple[str, int | None]]:
+    statement = select(ACTS.c.outcome, ACTS.c.rows).where(ACTS.c.action == PERMISSION)
+    async with database.read() as session:
+        return [(row.outcome, row.rows) for row in await session.execute(statement.order_by(ACTS.c.id.desc()))]
+
+
+class TestReportRoute:
+    async def test_both_forms_page_by_page(
+        self, client: httpx.AsyncClient, database: Database, tokens: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(reporting, "PAGE_ROWS", 2)
+        dataset = new_id()
+        async with database.transaction() as session:
+            for hours in range(5):
+                await record(
+                    session, WORKER, action=READ, resources=[ResourceRef("Dataset", dataset)], new_id=new_id,
+                    justification="=1+1", at=MONDAY_MORNING + timedelta(hours=hours), after={"n": hours},
+                )  # fmt: skip
+        headers = {"authorization": f"Bearer {tokens['otto']}"}
+        asked = {"resource": encode_id("Dataset", dataset), "since": "2026-03-02T08:30:00Z"}
+        answer = await client.get("/audit/report", params=asked | {"format": "csv"}, headers=headers)
+        assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
+        rows = list(csv.DictReader(io.StringIO(answer.text)))
+        assert [row["after"] for row in rows] == ['{"n": 4}', '{"n": 3}', '{"n": 2}', '{"n": 1}']
+        assert {row["justification"] for row in rows} == {"'=1+1"}
+        answer = await client.get(
+            "/audit/report", params=asked | {"until": "2026-03-02T10:00", "actor": encode_id("User", WORKER.id)},
+            headers=headers,
+        )  # fmt: skip
+        (line,) = answer.text.splitlines()
+        assert (json.loads(line)["after"], json.loads(line)["justification"]) == ({"n": 1}, "=1+1")
+        answer = await client.get("/audit/report", params={"question": "policy-changes"}, headers=headers)
+        assert answer.status_code == 200
+        assert [(outcome, rows) for outcome, rows in await taken(database)][1:] == [("COMPLETED", 1), ("COMPLETED", 4)]
+
+    @pytest.mark.parametrize(
+        ("who", "asked", "status", "code"),
+        [
+            (None, {}, 401, "UNAUTHENTICATED"),
+            ("mia", {}, 403, "PERMISSION_REFUSED"),
+            ("otto", {"format": "pdf"}, 400, "INVALID_REPORT"),
+            ("otto", {"since": "soon"}, 400, "INVALID_REPORT"),
+            ("otto", {"resource": "that"}, 400, "INVALID_REPORT"),
+            ("otto", {"question": "why"}, 400, "INVALID_REPORT"),
+            ("otto", {"colour": "red"}, 400, "INVALID_REPORT"),
+        ],
+    )
+    async def test_refusals(
+        self, client: httpx.AsyncClient, database: Database, tokens: dict[str, str], who: str | None,
+        asked: dict[str, str], status: int, code: str,
+    ) -> None:  # fmt: skip
+        before = await taken(database)
+        headers = {} if who is None else {"authorization": f"Bearer {tokens[who]}"}
+        answer = await client.get("/audit/report", params=asked, headers=headers)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+        assert await taken(database) == ([("REFUSED", None), *before] if who == "mia" else before)
+
+
+class TestReportLines:
+    async def test_whoever_leaves_early_is_recorded_as_such(
+        self, fresh_database: Database, clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(reporting, "PAGE_ROWS", 1)
+        report = Report(form=ReportFormat.JSON_LINES, since=None, until=None, clauses=[ACTS.c.action == READ])
+        async with fresh_database.transaction() as session:
+            for _ in range(3):
+                await record(session, WORKER, action=READ, at=clock.now(), new_id=new_id)
+        event = await begin_report(fresh_database, WORKER, report, at=clock.now(), new_id=new_id)
+        lines = report_lines(fresh_database, WORKER, report, event, clock=clock, new_id=new_id)
+        await anext(lines)
+        await anext(lines)
+        await lines.aclose()  # type: ignore[attr-defined]  # it is a generator
+        assert await taken(fresh_database) == [("ABORTED", 1)]
