@@ -1,11 +1,11 @@
 """Access to data: requests, decisions, grants, and what the caller may read."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Float, cast, func
+from sqlalchemy import ColumnElement, Float, cast, func
 from strawberry import UNSET
 
 from guildhall.auth.resources import ResourceRef
@@ -51,6 +51,14 @@ from registry.minimisation.filters import MILLIONTHS
 from registry.models.tables import ModelVersion
 
 APPROVALS_MAX = 20
+
+
+ENDS_WITHIN = timedelta(days=7)
+
+
+def about_to_end(at: datetime) -> list[ColumnElement[bool]]:
+    """Grants that still count and will not in a week."""
+    return [AccessGrant.withdrawn_at.is_(None), AccessGrant.valid_to > at, AccessGrant.valid_to <= at + ENDS_WITHIN]
 
 
 @filters("AccessRequestFilter")
@@ -294,6 +302,13 @@ class AccessQueue:
         default_order=[AccessRequest.created_at],
         permission=REQUEST,
         description="Requests that wait for the caller as a steward of everything concerned, oldest first.",
+    )
+    access_grants_about_to_end = connection(
+        "AccessGrant",
+        where=lambda context: about_to_end(context.at),
+        default_order=[AccessGrant.valid_to],
+        permission=REQUEST,
+        description="Grants that the caller may see and that end within a week; renewing one is a new request.",
     )
 
 

@@ -6,6 +6,7 @@ from registry.graphql import (
     artifacts,
     cards,
     datasets,
+    leaving,
     lessons,
     lineage,
     models,
@@ -32,4 +33,5 @@ TYPES = [
     *adoption.TYPES,
     *search.TYPES,
     *volume.TYPES,
+    *leaving.TYPES,
 ]
