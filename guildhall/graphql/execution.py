@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from inspect import isawaitable
 from typing import Any
 
@@ -19,6 +20,7 @@ from guildhall.db.kept_statements import KeptStatements
 from guildhall.db.timing import StatementTimes, statements_timed
 from guildhall.errors import GuildhallError, Invalid, LimitExceeded
 from guildhall.graphql.answers import format_error
+from guildhall.graphql.compiler.answers import Fetch
 from guildhall.graphql.compiler.compile import CompiledDocument, CompiledMutation
 from guildhall.graphql.compiler.runs import FallBack
 from guildhall.graphql.compose import Composed
@@ -32,8 +34,9 @@ from guildhall.graphql.documents import (
     refused,
     refused_by,
 )
-from guildhall.graphql.fetching import NotStanding, StatementFailed, StatementSource
+from guildhall.graphql.fetching import NotStanding, StatementFailed, StatementSource, TransactionSource
 from guildhall.graphql.mutations import Done
+from guildhall.graphql.recording import Reads
 from guildhall.graphql.resolving import resolving
 from guildhall.settings import Settings
 
@@ -134,11 +137,11 @@ class Executor:
         if not isinstance(operation.compiled, CompiledDocument) or self._statements is None:
             return None
         seconds_max = self._settings.graphql_seconds_max
-        source = StatementSource(self._statements, context.at, standing)
+        compiled = operation.compiled
+        answer = partial(compiled.answer, context, request.variables or {})
         try:
             async with asyncio.timeout(seconds_max):
-                text, reads = await operation.compiled.answer(context, request.variables or {}, source.fetch)
-                await reads.write(context)
+                text = await self._read(compiled, answer, context, standing)
         except (FallBack, NotStanding):
             return None
         except TimeoutError:
@@ -148,6 +151,29 @@ class Executor:
         except GuildhallError as error:
             return _failed(error, context)
         return Answer([], msgspec.Raw(text.encode()), executed=True, compiled=True)
+
+    async def _read(
+        self,
+        compiled: CompiledDocument | CompiledMutation,
+        answer: Callable[[Fetch], Awaitable[tuple[str, Reads]]],
+        context: Context,
+        standing: Standing | None,
+    ) -> str:
+        """The text of an answer. One that holds closed records is read in the transaction that records so.
+
+        Only the answer shows whether it does. What was read for nothing is dropped and read again, and the next one of
+        this document begins with the transaction.
+        """
+        assert self._statements is not None, "there are statements to be read"
+        if not compiled.tells_of_records:
+            text, reads = await answer(StatementSource(self._statements, context.at, standing).fetch)
+            if not reads.found_any:
+                return text
+        async with context.database.transaction() as session:
+            text, reads = await answer(TransactionSource(session, context.at, standing).fetch)
+            compiled.tells_of_records = reads.found_any
+            await reads.add_to(session, context)
+        return text
 
     @contextmanager
     def _told_if_slow(self, prepared: Prepared, operation: Operation, context: Context) -> Iterator[None]:
@@ -187,10 +213,9 @@ class Executor:
             with contextlib.suppress(FallBack):
                 performed = await operation.compiled.perform(context, request.variables or {})
                 done = performed.done
-                source = StatementSource(self._statements, context.at, None)
                 try:
-                    text, reads = await operation.compiled.tell(performed, source.fetch)
-                    await reads.write(context)
+                    tell = partial(operation.compiled.tell, performed)
+                    text = await self._read(operation.compiled, tell, context, None)
                 except StatementFailed as failed:
                     return _failed(failed.error, context)
                 except GuildhallError as error:

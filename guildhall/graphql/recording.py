@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import array
 
 from guildhall.audit.record import record
 from guildhall.auth.resources import ResourceRef
+from guildhall.db.transaction import WriteSession
 from guildhall.graphql.context import Context
 from guildhall.graphql.sources import Expression
 
@@ -49,18 +50,26 @@ class Reads:
                 (ResourceRef(name, key), None) for (name, _), key in zip(recorded.resources, keys, strict=True)
             )
 
+    @property
+    def found_any(self) -> bool:
+        """Whether there is anything to be recorded."""
+        return bool(self._found)
+
     async def write(self, context: Context) -> None:
-        """Write the events, in one transaction; nothing where nothing was noted."""
-        if not self._found:
-            return
-        async with context.database.transaction() as session:
-            for permission, resources in sorted(self._found.items()):
-                await record(
-                    session,
-                    context.actor,
-                    action=permission,
-                    resources=list(resources),
-                    at=context.at,
-                    new_id=context.new_id,
-                )
+        """Write the events in a transaction of their own; nothing where nothing was noted."""
+        if self._found:
+            async with context.database.transaction() as session:
+                await self.add_to(session, context)
+
+    async def add_to(self, session: WriteSession, context: Context) -> None:
+        """Write the events in the transaction that read what they tell of."""
+        for permission, resources in sorted(self._found.items()):
+            await record(
+                session,
+                context.actor,
+                action=permission,
+                resources=list(resources),
+                at=context.at,
+                new_id=context.new_id,
+            )
         self._found.clear()

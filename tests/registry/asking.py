@@ -30,7 +30,7 @@ class Asking:
         self.settings = settings
         self.clock = clock
         self.composed: Composed = composed_schema()
-        self._executor = Executor(self.composed, settings)
+        self.executor = Executor(self.composed, settings)
         self.store = ArtifactStore.open("memory:///")
         self._services = Services().add(ArtifactStore, self.store).add(UploadTickets, UploadTickets(b"k" * 32))
         self._house: House | None = None
@@ -49,9 +49,9 @@ class Asking:
         assert self._house is not None, "build the house first"
         return self._house.actor(who)
 
-    async def body(self, who: str | Actor, document: str, **variables: Any) -> dict[str, Any]:
-        """The whole answer."""
-        context = Context(
+    def context(self, who: str | Actor) -> Context:
+        """A request of one of the people."""
+        return Context(
             database=self.database,
             actor_or_none=who if isinstance(who, Actor) else self.actor(who),
             clock=self.clock,
@@ -62,7 +62,10 @@ class Asking:
             at=self.clock.now(),
             request_id="request-1",
         )
-        return (await self._executor.run(Request(document, variables), context)).body()
+
+    async def body(self, who: str | Actor, document: str, **variables: Any) -> dict[str, Any]:
+        """The whole answer."""
+        return (await self.executor.run(Request(document, variables), self.context(who))).body()
 
     async def __call__(self, who: str | Actor, document: str, **variables: Any) -> Any:
         """The data of an answer without errors."""

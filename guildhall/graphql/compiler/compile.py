@@ -52,6 +52,8 @@ class _Compiled:
         """How many fields the document selects at most."""
         self.is_one_statement = not whole.prepared and not whole.called
         """Whether no field is Python's."""
+        self.tells_of_records = False
+        """Whether the last answer held closed records, so that the next one is read where it can be recorded."""
         if not self._switches.any_directive and not self._switches.nodes:
             self._plans[()] = whole
 

@@ -1,14 +1,19 @@
 """Reads of closed records: each is on the audit record before the answer leaves, and without a record there is none."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from guildhall.audit.tables import AuditEvent
+from guildhall.auth.standing import Standing
+from guildhall.db.kept_statements import KeptStatements
 from guildhall.db.transaction import DatabaseUnavailable, WriteSession
+from guildhall.graphql.compiler.compile import CompiledDocument
+from guildhall.graphql.execution import Executor, Request
+from guildhall.graphql.fetching import TransactionSource
 from guildhall.graphql.ids import encode_id
 from registry.datasets.tables import Classification
 from tests.registry.asking import Asking
@@ -18,6 +23,16 @@ from tests.registry.house import trained_on
 pytestmark = pytest.mark.usefixtures("purposes")
 
 PAGE = """query($first: Int!) { datasets(first: $first) { nodes { name versions(first: 5) { nodes { number } } } } }"""
+
+
+@pytest.fixture(params=["graphql-core", "a statement"])
+async def ask(request: pytest.FixtureRequest, ask: Asking) -> AsyncIterator[Asking]:
+    """Answered in both ways."""
+    statements = KeptStatements(ask.database.url, connections_max=2, statement_seconds=10)
+    if request.param == "a statement":
+        ask.executor = Executor(ask.composed, ask.settings, statements)
+    yield ask
+    await statements.close()
 
 
 async def discoveries(ask: Asking) -> list[AuditEvent]:
@@ -81,6 +96,66 @@ class TestReads:
         assert len(event.resource_ids) == 1
         await ask("quinn", "query { datasets { totalCount } }")
         assert len(await discoveries(ask)) == 1
+
+
+class TestOneTransaction:
+    async def test_what_is_told_was_read_where_it_is_recorded(
+        self, ask: Asking, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        statements = KeptStatements(ask.database.url, connections_max=2, statement_seconds=10)
+        ask.executor = Executor(ask.composed, ask.settings, statements)
+        fetch, read_in = TransactionSource.fetch, []
+
+        async def noting(source: TransactionSource, sql: str, arguments: Sequence[Any]) -> str | None:
+            found = await fetch(source, sql, arguments)
+            read_in.append(await source._session.scalar(text("SELECT pg_current_xact_id()::text")))
+            return found
+
+        monkeypatch.setattr(TransactionSource, "fetch", noting)
+        async with ask.house() as house:
+            await registered(house)
+        nobody = Standing(ask.actor("quinn"), b"\0" * 32)
+        try:
+            for _ in range(2):
+                await ask("quinn", PAGE, first=10)
+            monkeypatch.setattr(TransactionSource, "fetch", fetch)
+            asked = Request(PAGE, {"first": 10})
+            assert await ask.executor.run_standing(asked, ask.context("quinn"), nobody) is None
+        finally:
+            await statements.close()
+        async with ask.database.read() as session:
+            written = text("SELECT xmin::text FROM audit_events WHERE action LIKE '%discover'")
+            recorded_in = await session.scalars(written)
+            assert sorted(recorded_in) == sorted(read_in)
+        assert len(read_in) == 2
+
+    async def test_a_list_that_has_become_open_is_read_without_a_transaction_again(self, ask: Asking) -> None:
+        async with ask.house() as house:
+            await registered(house, "closed")
+            await registered(house, "open", classification=Classification.PUBLIC)
+        document = """query($name: String!) { datasets(first: 9, filter: {name: {eq: $name}}) { nodes { name } } }"""
+        for name in ("closed", "open", "open", "closed"):
+            await ask("quinn", document, name=name)
+        assert len(await discoveries(ask)) == 2
+
+    async def test_a_wrong_value_is_for_graphql_core(self, ask: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+        async with ask.house() as house:
+            await registered(house)
+        monkeypatch.setattr(CompiledDocument, "answer", divided_by_zero(CompiledDocument.answer))
+        for _ in range(2):
+            await ask("quinn", PAGE, first=10)
+        assert len(await discoveries(ask)) == 2
+
+
+def divided_by_zero(answer: Any) -> Any:
+    """The same answers; inside a transaction PostgreSQL finds fault with a value."""
+
+    async def failing(compiled: Any, context: Any, variables: Any, fetch: Any) -> Any:
+        if isinstance(fetch.__self__, TransactionSource):
+            return await fetch("SELECT (1 / $1::int)::text", [0]), None
+        return await answer(compiled, context, variables, fetch)
+
+    return failing
 
 
 class TestWithoutARecord:

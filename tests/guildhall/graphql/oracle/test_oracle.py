@@ -16,6 +16,7 @@ SHORT, LONG = 500, 10_000
 SEED, LONG_SEED = 20, 21
 WITHOUT_ERRORS_MIN, COMPILED_MIN, FIELDS_MIN = 0.7, 0.8, 0.6
 SHOWN_MAX = 3
+TOLD_EVERY = 1_000
 
 Heard = tuple[Rounds, list[Outcome]]
 
@@ -79,9 +80,15 @@ class TestManyMore:
         self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:
         rounds = Rounds(world, composed_schema(), LONG_SEED)
-        differing = [outcome async for outcome in rounds.outcomes(LONG) if not outcome.equal]
-        with capsys.disabled():
-            print(rounds.told())  # noqa: T201 -- what was measured is to be seen
+        differing = []
+        async for outcome in rounds.outcomes(LONG):
+            if not outcome.equal:
+                differing.append(outcome)
+            if rounds.tally.documents % TOLD_EVERY == 0 or len(differing) == SHOWN_MAX:
+                with capsys.disabled():
+                    print(rounds.told(), flush=True)  # noqa: T201 -- what was measured is to be seen
+            if len(differing) == SHOWN_MAX:  # the rest would say the same
+                break
         await require_equal(rounds, differing)
         shares = rounds.shares()
         assert shares["without errors"] >= WITHOUT_ERRORS_MIN, rounds.tally.codes
