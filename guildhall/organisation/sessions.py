@@ -11,6 +11,7 @@ from guildhall.audit.record import record
 from guildhall.auth.actor import Actor, RequestContext
 from guildhall.auth.claims import NotOfIssuer
 from guildhall.auth.code_flow import Grant
+from guildhall.auth.issuer import IssuerUnavailable
 from guildhall.auth.resources import ResourceRef
 from guildhall.auth.subjects import ActorKind
 from guildhall.auth.tables import Session, Token
@@ -23,6 +24,7 @@ from guildhall.organisation.tokens import ISSUE, REVOKE, TOPIC
 
 REFRESH_LEASE = timedelta(seconds=30)
 """How long one request may take to ask the issuer; others go on meanwhile with what is known."""
+AWAY_TOO_LONG = "The issuer has been away for too long to go on without asking it who you are; come again in a moment."
 KEPT_AFTER_END = timedelta(days=30)
 
 
@@ -106,7 +108,8 @@ async def take_due(
 ) -> Due | None:
     """The session whose issuer must be asked again, leased to the caller; None where it is over.
 
-    While another request holds the lease, or asked in vain a moment ago, the session is let on for that long.
+    While another request holds the lease, or asked in vain a moment ago, the session is let on for that long; raises
+    IssuerUnavailable where that has gone on for longer than sessions do.
     """
     statement = (
         select(Session, Token)
@@ -126,7 +129,10 @@ async def take_due(
     if at < held.fresh_until or kept is None:
         return None
     if held.refreshing_until is not None and at < held.refreshing_until:
-        await _let_on(session, held, at=at, until=min(held.refreshing_until, held.fresh_until + lasting.outage))
+        until = min(held.refreshing_until, held.fresh_until + lasting.outage)
+        if until <= at:
+            raise IssuerUnavailable(AWAY_TOO_LONG)
+        await _let_on(session, held, at=at, until=until)
         return None
     held.refreshing_until = at + REFRESH_LEASE
     await session.flush()

@@ -4,7 +4,9 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from guildhall.clock import SimulatedClock, SystemClock, new_id
+from guildhall.clock import SimulatedClock, SteadyClock, SystemClock, new_id
+
+START = datetime(2026, 3, 2, 8, tzinfo=UTC)
 
 
 class TestSystemClock:
@@ -35,3 +37,27 @@ class TestNewId:
         made = [new_id() for _ in range(10_000)]
         assert {one.version for one in made} == {7}
         assert made == sorted(set(made))
+
+
+class TestSteadyClock:
+    def test_time_goes_on_when_the_clock_is_set_back(self, caplog: pytest.LogCaptureFixture) -> None:
+        said, elapsed = [START], [0.0]
+
+        class Machine:
+            def now(self) -> datetime:
+                return said[0]
+
+        clock = SteadyClock(Machine(), elapsed=lambda: elapsed[0])
+        assert clock.now() == START
+        said[0], elapsed[0] = START + timedelta(hours=2), 1.0
+        assert clock.now() == START + timedelta(hours=2)
+        said[0], elapsed[0] = START, 11.0
+        assert clock.now() == START + timedelta(hours=2, seconds=10)
+        elapsed[0] = 12.0
+        assert clock.now() == START + timedelta(hours=2, seconds=11)
+        assert caplog.text.count("was set back") == 1
+        said[0] = START + timedelta(hours=3)
+        assert clock.now() == START + timedelta(hours=3)
+        said[0] = START
+        assert clock.now() == START + timedelta(hours=3)
+        assert caplog.text.count("was set back") == 2

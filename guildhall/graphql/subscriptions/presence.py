@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from itertools import count
 
 from guildhall.auth.actor import Actor
@@ -11,6 +12,8 @@ from guildhall.graphql.subscriptions.feed import POLICY_TOPIC, Feed
 from guildhall.organisation.tokens import TOPIC as TOKEN_TOPIC
 
 RETRY_SECONDS = 1.0
+RECHECK_SECONDS = 60.0
+"""A token that has expired ends what it opened within so long; one that was withdrawn, at once."""
 
 _numbers = count(1)
 
@@ -25,13 +28,15 @@ class Presence:
         self.topic = f"presence:{next(_numbers)}"
 
     async def watch(self) -> Unauthenticated:
-        """Ask again who calls whenever policy or token are noticed; returns why the caller no longer counts."""
+        """Ask again who calls when policy or token are noticed, and now and then; returns why they no longer count."""
         token = self.actor.token
         topics = [POLICY_TOPIC] if token is None else [POLICY_TOPIC, topic_of(TOKEN_TOPIC, token.id)]
         with self._feed.follow(topics) as follower:
             follower.mark()  # the caller was found before anybody followed
             while True:
-                await follower.wait()
+                with suppress(TimeoutError):  # nobody announces that a token has come to its end
+                    async with asyncio.timeout(RECHECK_SECONDS):
+                        await follower.wait()
                 follower.clear()
                 try:
                     actor = await self._identify()

@@ -285,6 +285,7 @@ class TestRenewal:
         assert (await ask(browser, **OWN))[0] == 200
         house.later(seconds=house.settings.session_outage_seconds - 30)
         assert await ask(browser, **OWN) == (503, "ISSUER_UNAVAILABLE")
+        assert await ask(browser, **OWN) == (503, "ISSUER_UNAVAILABLE")
         house.issuer.away = False
         house.later(seconds=30)
         house.answer_with()
