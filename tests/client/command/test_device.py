@@ -1,0 +1,198 @@
+"""The device flow against an issuer of our own making, which answers as it is told to."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+
+from guildhall_client.command.device import AuthSettings
+from tests.client.command.conftest import Command
+
+PENDING = (400, {"error": "authorization_pending"})
+DENIED = (400, {"error": "access_denied"})
+WHO = {"data": {"viewer": {"actor": {"__typename": "User", "name": "Dora Device"}, "memberships": []}}}
+
+
+class Issuer(ThreadingHTTPServer):
+    """An issuer, and the server that names it; `answers` are those of the token endpoint, the last one for ever."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.issuer: str | None = self.url
+        self.device_endpoint: str | None = f"{self.url}/device"
+        self.token_endpoint = f"{self.url}/token"
+        self.device_answer: tuple[int, Any] = (
+            200,
+            {
+                "device_code": "device-1", "user_code": "ABCD-EFGH", "verification_uri": "https://issuer.example/device",
+                "expires_in": 60, "interval": 0.01,
+            },
+        )  # fmt: skip
+        self.answers: list[tuple[int, Any]] = []
+        self.forms: list[dict[str, list[str]]] = []
+        self.bearers: list[str] = []
+
+    def token_answer(self) -> tuple[int, Any]:
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Issuer
+
+    def do_GET(self) -> None:
+        if self.path == "/auth/settings":
+            self._answer(200, {"issuer": self.server.issuer, "clientId": "cli", "scopes": ["openid"], "audience": "gh"})
+        elif self.path == "/.well-known/openid-configuration":
+            found = {"token_endpoint": self.server.token_endpoint}
+            if self.server.device_endpoint:
+                found["device_authorization_endpoint"] = self.server.device_endpoint
+            self._answer(200, found)
+        else:
+            self._answer(404, "not here")
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/graphql":
+            self.server.bearers.append(self.headers["Authorization"])
+            self._answer(200, WHO)
+            return
+        self.server.forms.append(parse_qs(body.decode()))
+        status, answer = self.server.device_answer if self.path == "/device" else self.server.token_answer()
+        self._answer(status, answer)
+
+    def log_message(self, *_arguments: Any) -> None:
+        """Tests are quiet."""
+
+    def _answer(self, status: int, value: Any) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    with Issuer() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def granted(access: str, lasts: int = 3600, **more: str) -> tuple[int, Any]:
+    return 200, {"access_token": access, "expires_in": lasts, "token_type": "Bearer", **more}
+
+
+class TestLogin:
+    def test_a_code_for_the_browser(self, issuer: Issuer, stranger: Command) -> None:
+        issuer.answers = [PENDING, granted("access-1", refresh_token="refresh-1")]
+        ended = stranger.ok("login", issuer.url)
+        assert ended.err == "Open https://issuer.example/device in a browser and confirm the code ABCD-EFGH.\n"
+        assert ended.out.startswith(f"Signed in at {issuer.url} as Dora Device;")
+        assert issuer.bearers == ["Bearer access-1"]
+        assert issuer.forms[0] == {"client_id": ["cli"], "scope": ["openid"], "audience": ["gh"]}
+        assert issuer.forms[1]["grant_type"] == ["urn:ietf:params:oauth:grant-type:device_code"]
+        assert issuer.forms[1]["device_code"] == ["device-1"]
+
+    def test_a_token_is_renewed_before_it_ends(self, issuer: Issuer, stranger: Command) -> None:
+        issuer.answers = [granted("access-1", lasts=5, refresh_token="refresh-1")]
+        stranger.ok("login", issuer.url)
+        issuer.answers = [granted("access-2", refresh_token="refresh-2")]
+        issuer.forms.clear()
+        stranger.ok("whoami")
+        stranger.ok("whoami")
+        assert issuer.bearers == ["Bearer access-1", "Bearer access-2", "Bearer access-2"]
+        assert issuer.forms == [{"client_id": ["cli"], "grant_type": ["refresh_token"], "refresh_token": ["refresh-1"]}]
+
+    def test_a_session_that_has_ended(self, issuer: Issuer, stranger: Command) -> None:
+        issuer.answers = [granted("access-1", lasts=5, refresh_token="refresh-1")]
+        stranger.ok("login", issuer.url)
+        issuer.answers = [(400, {"error": "invalid_grant", "error_description": "signed out everywhere"})]
+        ended = stranger("whoami")
+        assert (ended.code, ended.out) == (4, "")
+        assert ended.err == (
+            "guildhall: Your session has ended (signed out everywhere). Sign in with `guildhall login`.\n"
+        )
+
+    def test_a_token_that_cannot_be_renewed(self, issuer: Issuer, stranger: Command) -> None:
+        issuer.answers = [granted("access-1", lasts=5)]
+        stranger.ok("login", issuer.url)
+        ended = stranger("whoami")
+        assert (ended.code, ended.err.startswith("guildhall: Your token for ")) == (4, True)
+
+    @pytest.mark.parametrize(
+        ("answer", "code", "sentence"),
+        [
+            (DENIED, 4, "The sign-in was refused at the issuer."),
+            ((400, {"error": "expired_token"}), 4, "The code has ended before it was used"),
+            ((400, {"error": "invalid_client"}), 4, "The issuer gave no token: invalid_client."),
+            ((500, "oh"), 4, "The issuer gave no token: it answered 500."),
+        ],
+    )
+    def test_no_token(
+        self, issuer: Issuer, stranger: Command, answer: tuple[int, Any], code: int, sentence: str
+    ) -> None:
+        issuer.answers = [answer]
+        ended = stranger("login", issuer.url)
+        assert (ended.code, ended.out) == (code, "")
+        assert sentence in ended.err
+        assert not (Path(stranger.environment["XDG_CONFIG_HOME"]) / "guildhall").exists()
+
+    def test_a_code_that_nobody_used(self, issuer: Issuer, stranger: Command) -> None:
+        issuer.answers = [PENDING]
+        issuer.device_answer[1]["expires_in"] = 1
+        begun = time.monotonic()
+        assert stranger("login", issuer.url).code == 4
+        assert time.monotonic() - begun >= 1
+
+    def test_an_issuer_that_wants_to_be_asked_more_slowly(self, issuer: Issuer, stranger: Command) -> None:
+        issuer.answers = [(400, {"error": "slow_down"}), granted("access-1")]
+        begun = time.monotonic()
+        stranger.ok("login", issuer.url)
+        assert time.monotonic() - begun >= 5
+
+    def test_no_device_flow(self, issuer: Issuer, stranger: Command) -> None:
+        issuer.device_endpoint = None
+        ended = stranger("login", issuer.url)
+        assert (ended.code, "offers no device flow" in ended.err) == (1, True)
+
+    def test_no_code(self, issuer: Issuer, stranger: Command) -> None:
+        issuer.device_answer = (401, {"error": "unauthorized_client"})
+        ended = stranger("login", issuer.url)
+        assert (ended.code, "gave no code to sign in with: unauthorized_client." in ended.err) == (1, True)
+
+    def test_an_issuer_that_is_none(self, issuer: Issuer, stranger: Command) -> None:
+        issuer.issuer = f"{issuer.url}/elsewhere"
+        ended = stranger("login", issuer.url)
+        assert (ended.code, "does not answer as an OpenID provider does (status 404)" in ended.err) == (1, True)
+
+    def test_nothing_secret_goes_over_plain_http(self, issuer: Issuer, stranger: Command) -> None:
+        issuer.device_endpoint = "http://issuer.example/device"
+        ended = stranger("login", issuer.url)
+        assert (ended.code, "is not https" in ended.err) == (1, True)
+        assert issuer.forms == []
+
+
+class TestForm:
+    @pytest.mark.parametrize(
+        ("audience", "scopes", "more"),
+        [
+            (None, ("openid",), {}),
+            ("guildhall", ("openid",), {"audience": "guildhall"}),
+            ("https://guildhall.example", ("openid",), {"resource": "https://guildhall.example"}),
+            ("api://1", ("openid", "api://1/.default"), {}),
+        ],
+    )
+    def test_how_the_audience_is_asked_for(
+        self, audience: str | None, scopes: tuple[str, ...], more: dict[str, str]
+    ) -> None:
+        assert AuthSettings("https://issuer", "cli", scopes, audience).form == {"client_id": "cli", **more}
