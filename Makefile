@@ -12,6 +12,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m
 INSTALLED := $(VENV)/.installed
 CHECKERS := .checkers/.installed
+WRITERS := .docs/.installed
 
 # The laptop and the CI machine that this is tuned on have two cores.
 TEST_WORKERS ?= 2
@@ -100,7 +101,7 @@ command-reference: install ## Write the reference of the command `guildhall` int
 
 .PHONY: clean
 clean: ## Remove what the checks and tests leave behind (not .venv, not your data folder)
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* coverage.json htmlcov
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* coverage.json htmlcov docs/_build docs/reference
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 ##@ Check (make check is exactly what CI runs)
@@ -108,7 +109,7 @@ clean: ## Remove what the checks and tests leave behind (not .venv, not your dat
 check: static test coverage-floor ## All of the checks below and the tests
 
 .PHONY: static
-static: format lint types contracts sizes shape dead-code schema-check permissions-check trusted-check manifests chart ## The checks that run no product code
+static: format lint types contracts sizes shape dead-code schema-check permissions-check trusted-check manifests chart docs ## The checks that run no product code
 
 .PHONY: format
 format: install ## Is everything formatted?
@@ -153,6 +154,16 @@ trusted-check: install ## Is guildhall/trusted_documents.json what our clients s
 .PHONY: manifests
 manifests: install $(CHECKERS) ## Is what we send to Kubernetes valid for 1.33 to 1.37, and what does checkov say?
 	$(RUN) tools.manifest_checks .checkers/bin
+
+.PHONY: docs
+docs: install $(WRITERS) ## Build the site into docs/_build; a warning is an error
+	$(RUN) tools.reference_pages
+	.docs/bin/sphinx-build -q -W --keep-going -n -j auto docs docs/_build
+
+$(WRITERS): tools/docs-requirements.txt
+	uv=$$($(PYTHON) tools/get_uv.py); $$uv venv --quiet --clear --python $(VENV)/bin/python .docs; \
+	$$uv pip sync --quiet --python .docs/bin/python --require-hashes tools/docs-requirements.txt
+	touch $@
 
 .PHONY: chart
 chart: install $(CHECKERS) ## helm lint and template, and what Kubernetes 1.33 to 1.37 and checkov say of the chart

@@ -1,0 +1,61 @@
+"""The page is carried out as it stands: its commands by a shell, its Python block by block in one session."""
+
+import contextlib
+import re
+import subprocess
+from collections.abc import Iterator
+from io import StringIO
+from typing import Any
+
+import pytest
+
+from tests.e2e.faults.processes import REPOSITORY, Site, make_site, running
+
+PAGE = (REPOSITORY / "docs" / "first-hour.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+ADDRESS = "http://127.0.0.1:8321"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The installation that the page's commands make; what they do besides is the Makefile's."""
+    (commands,) = [block for kind, block in BLOCKS if kind == "sh"]
+    install, bootstrap, serve = commands.strip().splitlines()
+    assert (install, serve) == ("make install", "make serve")
+    folder = tmp_path_factory.mktemp("first-hour")
+    made = make_site(folder / "data")
+    bootstrap = bootstrap.replace(".venv/bin/python", str(REPOSITORY / ".venv" / "bin" / "python"))
+    environment = {**made.environment, "PYTHONPATH": str(REPOSITORY)}
+    subprocess.run(["sh", "-ec", bootstrap], cwd=folder, env=environment, check=True, timeout=120)
+    with running(made, "all"):
+        yield made
+
+
+@pytest.fixture(scope="module")
+def said(site: Site) -> list[str]:
+    """What each block of Python printed."""
+    session: dict[str, Any] = {}
+    printed = []
+    with contextlib.chdir(site.folder.parent), contextlib.ExitStack() as left:
+        left.callback(lambda: session.pop("guildhall").close())  # also where a block fails
+        for code in (block for kind, block in BLOCKS if kind == "python"):
+            out = StringIO()
+            with contextlib.redirect_stdout(out):
+                exec(compile(code.replace(ADDRESS, site.url), "first-hour.md", "exec"), session)  # noqa: S102 -- ours
+            printed.append(out.getvalue())
+    return printed
+
+
+class TestFirstHour:
+    def test_every_block_does_what_the_page_says(self, said: list[str]) -> None:
+        viewer, team, model, refused, published, found = said
+        assert viewer == "{'viewer': {'__typename': 'Viewer'}}\n"
+        assert "maintenance CREATED" in team
+        assert model == "version 1\n"
+        assert "CARD" in refused
+        assert published == "PUBLISHED\n"
+        assert "'name': 'gauge-reader'" in found
+        assert "registry:model:publish ALLOWED" in found
+
+    def test_nothing_of_it_is_left_out(self) -> None:
+        assert {kind for kind, _ in BLOCKS} == {"sh", "python"}
