@@ -1,0 +1,177 @@
+"""`make bench-audit`: what the record costs, with the seal at work, beside the same server that records nothing."""
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from benchmarks.audit.verifier import verified_rate, write_export
+from benchmarks.audit.writes import CHAIN, Sides, rate
+from benchmarks.load import drive
+from benchmarks.processes import free_port
+from benchmarks.report import Figure, at_least, plain, report
+from guildhall.db.embedded import DATABASE, SUPERUSER, EmbeddedServer
+from guildhall.db.migrating import load_tables, migrate
+from tests.e2e.faults.conftest import make_house
+from tests.e2e.faults.house import House
+from tests.e2e.faults.processes import Site, end, running, start, wait_until_ready
+from tests.e2e.faults.treasures import dataset
+
+READERS = 8
+CLIENTS = 16
+PAGE_WANTED, DOWNLOAD_WANTED, RECORD_WANTED, CHAIN_WANTED, VERIFIER_WANTED = 0.9, 0.9, 0.3, 4.0, 300_000
+MIB = 1 << 20
+MODEL_PAGE = "query Page($id: ID!) { node(id: $id) { ... on Model { name description team { name } versions(first: 5)\
+ { nodes { number status } } } } }"
+DATASET_RECORD = "query Record($id: ID!) { node(id: $id) { ... on Dataset { name description classification } } }"
+FILES = "query Files($id: ID!) { node(id: $id) { ... on DatasetVersion { files(first: 1) { nodes { url } } } } }"
+Measure = Callable[[Site], Awaitable[float]]
+
+
+@contextmanager
+def unrecorded(site: Site) -> Iterator[Site]:
+    """The same installation without the record, at another address."""
+    bind = f"127.0.0.1:{free_port()}"
+    other = replace(site, url=f"http://{bind}", environment={**site.environment, "GUILDHALL_BIND": bind})
+    process = start(other, "-m", "benchmarks.audit.unrecorded", "api")
+    try:
+        wait_until_ready(other, process)
+        yield other
+    finally:
+        end(process)
+
+
+def _posting(document: str, key: str, token: str, seconds: float) -> Measure:
+    body = json.dumps({"query": document, "variables": {"id": key}}).encode()
+
+    async def measure(site: Site) -> float:
+        port = urlsplit(site.url).port
+        assert port is not None
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        return (await drive(port, [body], headers, seconds=seconds)).rate
+
+    return measure
+
+
+def _downloading(path: str, token: str, seconds: float) -> Measure:
+    async def measure(site: Site) -> float:
+        parts = urlsplit(site.url)
+        asked = f"GET {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+        ends, done = time.perf_counter() + seconds, 0
+
+        async def reader() -> None:
+            nonlocal done
+            reading, writing = await asyncio.open_connection(parts.hostname, parts.port, limit=4 * MIB)
+            while time.perf_counter() < ends:
+                writing.write(asked)
+                head = await reading.readuntil(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 200"), head
+                await reading.readexactly(MIB)
+                done += 1
+            writing.close()
+
+        began = time.perf_counter()
+        await asyncio.gather(*(reader() for _ in range(READERS)))
+        return done / (time.perf_counter() - began)
+
+    return measure
+
+
+async def _compared(name: str, measure: Measure, sides: Sequence[Site], rounds: int, wanted: float) -> Figure:
+    """Both take turns; medians."""
+    rates: list[list[float]] = [[], []]
+    for _ in range(rounds):
+        for index, site in enumerate(sides):
+            rates[index].append(await measure(site))
+    with_record, without = (statistics.median(each) for each in rates)
+    return at_least(name, with_record, without, wanted)
+
+
+async def _served(house: House, folder: Path, given: argparse.Namespace) -> list[Figure]:
+    """Reads of one installation by two servers, with and without the record; the sealer is at work throughout."""
+    (folder / "file").mkdir()
+    (folder / "file" / "data.bin").write_bytes(os.urandom(MIB))
+    made = await asyncio.to_thread(house.change, "ada", "RegisterDataset", **dataset("scans"))
+    key = made["dataset"]["id"]
+    ada = house.people["ada"]
+    version = (await asyncio.to_thread(ada.upload_dataset_version, key, folder / "file", {}))["id"]
+    url = ada.execute(FILES, {"id": version})["node"]["files"]["nodes"][0]["url"]
+    token = house.tokens["ada"]
+    page = _posting(MODEL_PAGE, house.ids["model"], token, given.seconds)
+    closed = _posting(DATASET_RECORD, key, token, given.seconds)
+    download = _downloading(urlsplit(url).path, token, given.seconds)
+    with unrecorded(house.site) as other, running(house.site, "sealer"):
+        sides = (house.site, other)
+        return [
+            await _compared("page of an open model, requests/s, no record", page, sides, given.rounds, PAGE_WANTED),
+            await _compared(
+                "1 MiB of closed data, downloads/s, no record", download, sides, given.rounds, DOWNLOAD_WANTED
+            ),
+            await _compared("a CONFIDENTIAL record, requests/s, no record", closed, sides, given.rounds, RECORD_WANTED),
+        ]
+
+
+async def _written(server: EmbeddedServer, given: argparse.Namespace) -> Figure:
+    owner = await server.connect(SUPERUSER, DATABASE)
+    await owner.execute(CHAIN)
+    await owner.close()
+
+    async def connect(*_: object, **__: object) -> "asyncpg.Connection[asyncpg.Record]":
+        return await server.connect(SUPERUSER, DATABASE)
+
+    rates: dict[str, list[float]] = {"ours": [], "chain": []}
+    async with asyncpg.create_pool(min_size=CLIENTS, max_size=CLIENTS, connect=connect) as pool:
+        sides = Sides(pool)
+        for _ in range(given.rounds):
+            rates["ours"].append(await rate(sides.ours, clients=CLIENTS, seconds=given.seconds))
+            rates["chain"].append(await rate(sides.chain, clients=CLIENTS, seconds=given.seconds))
+    ours, chain = (statistics.median(each) for each in rates.values())
+    return at_least(f"audited writes at {CLIENTS} clients, acts/s, hash chain in the row", ours, chain, CHAIN_WANTED)
+
+
+async def main(arguments: Sequence[str] | None = None) -> bool:
+    """An installation of its own in a temporary folder, compared and reported; whether all that is wanted holds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=4, help="each measurement")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--events", type=int, default=1_000_000, help="what the independent verifier checks")
+    given = parser.parse_args(arguments)
+    load_tables()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="guildhall-bench-audit-")))
+        async with EmbeddedServer(folder / "postgres") as server:
+            await migrate(server.owner_url)
+            addresses = {
+                "GUILDHALL_DATABASE_URL": server.service_url,
+                "GUILDHALL_MIGRATION_DATABASE_URL": server.owner_url,
+                "GUILDHALL_UPLOAD_PART_BYTES": str(8 * MIB),
+            }
+            (folder / "site").mkdir()
+            house = await asyncio.to_thread(make_house, folder / "site", addresses, stack)
+            stack.enter_context(running(house.site, "api"))
+            await asyncio.to_thread(house.furnish)
+            figures = await _served(house, folder, given)
+            figures.append(await _written(server, given))
+            stack.pop_all().close()
+    with tempfile.TemporaryDirectory(prefix="guildhall-bench-audit-") as name:
+        await asyncio.to_thread(write_export, Path(name) / "record", given.events)
+        speed = await verified_rate(Path(name) / "record")
+    figures += [
+        at_least(f"independent verifier, events/s of {given.events:,}", speed, VERIFIER_WANTED, 1.0),
+        plain("processors", os.cpu_count() or 1),
+    ]
+    return report("audit", figures, notes=[f"{given.rounds} rounds of {given.seconds:g} s, taking turns"])
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
