@@ -193,7 +193,7 @@ test-long: install client-programs fuzzers $(CHECKERS) ## The long lane of the p
 BENCH ?=
 
 .PHONY: bench
-bench: bench-graphql bench-abuse bench-jobs bench-ledger bench-artifacts bench-access ## All of the benchmarks below
+bench: bench-graphql bench-abuse bench-jobs bench-ledger bench-artifacts bench-access bench-audit ## All of the benchmarks below
 
 .PHONY: bench-graphql
 bench-graphql: install ## Pages and documents against one hand-written statement, Strawberry and PostGraphile 5
@@ -211,6 +211,10 @@ bench-ledger: install ## Hold, capture and release, against a function without c
 .PHONY: bench-access
 bench-access: install ## Decisions at up to a million lines beside pycasbin, and changes until they are in force
 	$(RUN) benchmarks.access.main $(BENCH)
+
+.PHONY: bench-audit
+bench-audit: install ## What the record costs: a server without it, a chain of hashes, a verifier of others
+	$(RUN) benchmarks.audit.main $(BENCH)
 
 .PHONY: bench-artifacts
 bench-artifacts: install ## A large file and many small ones through the client, against a bare copy with hashing
