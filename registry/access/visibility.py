@@ -89,6 +89,6 @@ def _answers_for(actor: Actor, dataset_ids: Select[UUID]) -> ColumnElement[bool]
     dataset = aliased(Dataset)  # an alias, or a statement that reads data sets itself would be correlated with this
     answering = team_rows(actor, team_column=dataset.team_id, permission=READ)
     if actor.kind is ActorKind.USER:
-        steward = exists().where(DatasetSteward.dataset_id == dataset.id, DatasetSteward.user_id == actor.id)
-        answering = or_(answering, steward)
+        steward = aliased(DatasetSteward)  # as above: a statement may read stewards itself
+        answering = or_(answering, exists().where(steward.dataset_id == dataset.id, steward.user_id == actor.id))
     return exists().where(dataset.id.in_(dataset_ids), answering)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, exists, or_, select
+from sqlalchemy.orm import aliased
 
 from guildhall.auth.actor import Actor
 from guildhall.auth.authorize import visible_rows
@@ -29,7 +30,8 @@ def visible_datasets(actor: Actor) -> ColumnElement[bool]:
     rows = visible_rows(actor, visibility_column=Dataset.visibility, team_column=Dataset.team_id, permission=DISCOVER)
     if actor.kind is not ActorKind.USER:
         return rows
-    stewarded = exists().where(DatasetSteward.dataset_id == Dataset.id, DatasetSteward.user_id == actor.id)
+    steward = aliased(DatasetSteward)  # an alias: a statement that reads stewards itself would be correlated with it
+    stewarded = exists().where(steward.dataset_id == Dataset.id, steward.user_id == actor.id)
     return or_(rows, stewarded)
 
 

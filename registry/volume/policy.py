@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, exists, or_, select, true
+from sqlalchemy import ColumnElement, delete, exists, or_, true
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import aliased
 
@@ -100,10 +100,8 @@ def visible_access_alerts(actor: Actor) -> ColumnElement[bool]:
     dataset = aliased(Dataset)
     answering = team_rows(actor, team_column=dataset.team_id, permission=READ_ALERTS)
     if actor.kind is ActorKind.USER:
-        steward = select(DatasetSteward.user_id).where(
-            DatasetSteward.dataset_id == dataset.id, DatasetSteward.user_id == actor.id
-        )
-        answering = or_(answering, steward.exists())
+        steward = aliased(DatasetSteward)  # a statement may read stewards itself
+        answering = or_(answering, exists().where(steward.dataset_id == dataset.id, steward.user_id == actor.id))
     return exists().where(dataset.id == AccessAlert.dataset_id, answering)
 
 
