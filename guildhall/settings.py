@@ -203,6 +203,10 @@ class Settings:
         default_text="the folder `audit-heads` in the data folder",
         text="Where the sealer publishes signed heads, one object each; the database's role must not write there.",
     )  # fmt: skip
+    notices_url: str = _variable(
+        "", web_url, right="a URL that begins with http:// or https://", default_text="none", secret=True,
+        text="Where notices about access to data are sent as JSON: grants that are about to end, unusual reading.",
+    )  # fmt: skip
     audit_witness_url: str = _variable(
         "", web_url, right="a URL that begins with http:// or https://", default_text="none",
         text="The submission address of a C2SP tlog-witness that signs our heads as well.",

@@ -22,6 +22,7 @@ from scheduler.context import SchedulerContext, pass_by
 from scheduler.crew import Crew
 from scheduler.cycle import run_cycle
 from scheduler.sweeps import delete_parts, sweep
+from scheduler.telling import telling
 from scheduler.waking import WAKE_CHANNEL
 
 SWEEP_EVERY = timedelta(minutes=10)
@@ -77,6 +78,7 @@ async def run_worker(
             owner=f"{socket.gethostname()}:{os.getpid()}:{new_id().hex[-8:]}",
         )
         ended.push_async_callback(context.lanes.close)
+        await ended.enter_async_context(telling(context))
         loop = asyncio.get_running_loop()
         while not stop.is_set():
             woken.clear()

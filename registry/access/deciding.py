@@ -42,6 +42,7 @@ from registry.access.tables import (
 )
 from registry.access.visibility import visible_access_requests
 from registry.datasets.stewards import require_steward, stewarded
+from registry.notices.queue import NoticeKind, notify, warned_at
 from registry.texts import require_text
 
 DECIDE = "registry:access:decide"
@@ -224,6 +225,8 @@ async def _grant(
         for resource in extent.resources
     ]
     await session.execute(insert(AccessGrantResource), rows)
+    due_at = warned_at(at, valid_to)
+    await notify(session, NoticeKind.ACCESS_ENDS, grant.id, at=at, due_at=due_at, new_id=new_id)
     return grant
 
 

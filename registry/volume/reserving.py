@@ -17,6 +17,7 @@ from guildhall.db.transaction import ReadSession, WriteSession
 from guildhall.errors import Forbidden, RateLimited
 from registry.artifacts.tables import Artifact
 from registry.datasets.tables import Dataset, DatasetVersion
+from registry.notices.queue import NoticeKind, notify
 from registry.volume.counting import Reservation, Volume, count, load_budgets
 from registry.volume.tables import AccessAlert, BudgetAction, BudgetScope
 
@@ -116,8 +117,8 @@ async def record_crossing(
     )
 
 
-async def raise_alert(session: WriteSession, alert: Alert, *, new_id: IdSource) -> AccessAlert:
-    """Write the alert; where the window has one, that grows. A delay that has begun stays as it was."""
+async def raise_alert(session: WriteSession, alert: Alert, *, new_id: IdSource) -> None:
+    """Write the alert, and tell of it; where the window has one, that grows. A delay that has begun stays as it was."""
     volume, key = alert.volume, alert.volume.key
     delays = volume.budget.action is BudgetAction.DELAY
     row = {
@@ -141,7 +142,9 @@ async def raise_alert(session: WriteSession, alert: Alert, *, new_id: IdSource) 
             "message": statement.excluded.message,
         },
     )
-    return (await session.scalars(statement.returning(AccessAlert))).one()
+    written = (await session.scalars(statement.returning(AccessAlert))).one()
+    if written.id == row["id"]:
+        await notify(session, NoticeKind.ACCESS_ALERT, written.id, at=alert.raised_at, new_id=new_id)
 
 
 async def _cross(

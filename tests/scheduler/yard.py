@@ -220,14 +220,14 @@ class Yard(Furnishing):
                 description="Reads gauges.", risk_tier=RiskTier.LOW, at=at, new_id=new_id,
             )  # fmt: skip
 
-    async def grant(self, *, team: str = "maintenance", days: float = 30, purpose: str | None = None) -> UUID:
+    async def grant(self, *, team: str = "maintenance", days: float = 30, **given: Any) -> UUID:
         """Access to the data set for a team; without a purpose the owning team's own."""
         grant_id, at = new_id(), self.clock.now()
         async with self.database.transaction() as session:
             await session.execute(
                 insert(AccessGrant).values(
-                    id=grant_id, basis="OWNERSHIP", beneficiary_team_id=self.teams[team], purpose=purpose,
-                    justification="a test", valid_from=at, valid_to=at + timedelta(days=days), created_at=at,
+                    id=grant_id, basis="OWNERSHIP", beneficiary_team_id=self.teams[team], justification="a test",
+                    valid_from=at, valid_to=at + timedelta(days=days), created_at=at, **given,
                 )
             )  # fmt: skip
             await session.execute(

@@ -95,6 +95,14 @@ class TestAssignment:
         assert (await site.client.post("/runner/v1/assignment", headers=runner.headers)).status_code == 405
 
 
+async def narrow_to(site: Site, column: str) -> None:
+    """In place of the grant that there is, one for a column."""
+    values = {"withdrawn_at": site.yard.clock.now(), "withdrawn_by": site.yard.people["anna"], "withdrawal_reason": "x"}
+    async with site.yard.database.transaction() as session:
+        await session.execute(update(AccessGrant).values(values))
+    await site.yard.grant(columns=[column])
+
+
 class TestInputs:
     async def test_are_served_and_each_read_is_recorded(self, site: Site, job_id: UUID, runner: Runner) -> None:
         (file,) = (await runner.post("inputs/0/open"))["files"]
@@ -126,6 +134,23 @@ class TestInputs:
         refused = await site.yard.events("registry:dataset:read")
         assert [event.outcome for event in refused] == ["REFUSED", "REFUSED"]
         assert {event.purpose for event in refused} == {"quality"}
+
+    async def test_of_a_narrowed_grant_only_the_part_is_told_and_staged(self, site: Site, runner: Runner) -> None:
+        await narrow_to(site, "abc")
+        content, digest = b"abc\n", hashlib.sha256(b"abc\n").hexdigest()
+        (file,) = (await runner.post("inputs/0/open"))["files"]
+        assert (file["sizeBytes"], file["sha256"]) == (len(content), digest)
+        assert (await runner.download(file["url"])).content == content
+        events = await site.yard.events("registry:dataset:read")
+        assert [event.after["sha256"] for event in events] == [digest, digest]
+
+    async def test_a_file_that_cannot_be_narrowed_is_not_staged(self, site: Site, runner: Runner) -> None:
+        await narrow_to(site, "salary")
+        status, code, message = await runner.refused("inputs/0/open")
+        assert (status, code) == (403, "ACCESS_REFUSED")
+        assert "cannot be cut to them" in message
+        (refused,) = await site.yard.events("registry:dataset:read")
+        assert (refused.outcome, refused.purpose) == ("REFUSED", "quality")
 
     async def test_no_other_input_and_no_other_file(self, site: Site, runner: Runner) -> None:
         status, code, _ = await runner.refused("inputs/1/open")
