@@ -189,6 +189,33 @@ class TestAtVersion:
         assert team in (await in_force(database, policies)).rules.teams
 
 
+class TestLocked:
+    """A table of the policy is locked: what is held decides on, and what must be read waits and is then whole."""
+
+    async def test_role_bindings(self, database: Database, server: EmbeddedServer) -> None:
+        async with database.transaction() as session:
+            team = await make_team(session, "locked")
+            ada = Subject(ActorKind.USER, await make_user(session, "locked-ada", roles={"viewer": [team]}))
+        policies = Policies(database)
+        held = await in_force(database, policies)
+        connection = await server.connect(OWNER_ROLE, str(make_url(database.url).database))
+        try:
+            async with connection.transaction():
+                await connection.execute("LOCK TABLE role_bindings IN ACCESS EXCLUSIVE MODE")
+                await connection.execute("DELETE FROM role_bindings WHERE subject_id = $1", ada.id)
+                assert (await in_force(database, policies)) is held, "an uncommitted change is none"
+                assert held.may(ada, "registry:model:read", team)
+                changing = asyncio.create_task(new_team(database))
+                await asyncio.sleep(0.1)
+                assert not changing.done(), "another change waits for this one"
+            await changing
+            now = await in_force(database, policies)
+            assert not now.may(ada, "registry:model:read", team)
+            assert changing.result() in now.rules.teams
+        finally:
+            await connection.close()
+
+
 class TestLoadChanges:
     """After any change, what was held and what changed give what the tables say."""
 
