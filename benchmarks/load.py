@@ -51,9 +51,11 @@ async def drive(
     path.write_bytes(b"\n".join(bodies))
     lines = "|".join(f"{name}: {value}" for name, value in headers.items())
     arguments = ["-address", f"127.0.0.1:{port}", "-bodies", str(path), "-connections", str(CONNECTIONS)]
-    found = json.loads(
-        await _run([str(binary), *arguments, "-headers", lines, "-seconds", str(seconds), "-requests", str(requests)])
-    )
+    told = ["-headers", lines, "-seconds", str(seconds), "-requests", str(requests)]
+    try:
+        found = json.loads(await _run([str(binary), *arguments, *told]))
+    finally:
+        path.unlink()
     if found["refused"]:
         raise LoadFailed(f"{found['refused']} of {found['requests']} requests failed, such as: {found['example']}")
     rate = found["requests"] / found["seconds"]

@@ -101,6 +101,7 @@ def create_app(
     metrics = Metrics()
     executor = _executor(settings, database)
     streams = _streams(settings, database, executor)
+    metrics.streams.set_function(lambda: streams.followed)
     reader = RequestReader(settings, load_trusted_documents(only=settings.graphql_trusted_only))
     desk = graphql.GraphQLDesk(
         database=database,
@@ -149,10 +150,12 @@ def _executor(settings: Settings, database: Database) -> Executor:
         connections_max=settings.database_kept_connections,
         statement_seconds=settings.database_statement_seconds,
     )
-    database.close_with(statements.close)
     composed = composed_schema()
     logger.info("%s", coverage_of(composed.schema, composed.catalogue).sentence())
-    return Executor(composed, settings, statements)
+    executor = Executor(composed, settings, statements)
+    database.close_with(executor.finish)
+    database.close_with(statements.close)
+    return executor
 
 
 def _streams(settings: Settings, database: Database, executor: Executor) -> Streams:

@@ -40,6 +40,9 @@ from guildhall.graphql.recording import Reads
 from guildhall.graphql.resolving import resolving
 from guildhall.settings import Settings
 
+FINISH_SECONDS_MAX = 10
+"""How long a server that stops waits for changes that have begun; those that are not done then are rolled back."""
+
 _SLOWEST_TOLD = 5
 
 logger = logging.getLogger(__name__)
@@ -205,6 +208,11 @@ class Executor:
         self._running.add(running)  # the event loop alone would forget it
         running.add_done_callback(self._running.discard)
         return await asyncio.shield(running)
+
+    async def finish(self) -> None:
+        """Wait for the changes whose callers have left, before the database is closed."""
+        if self._running:
+            await asyncio.wait(self._running, timeout=FINISH_SECONDS_MAX)
 
     async def _change(self, prepared: Prepared, operation: Operation, request: Request, context: Context) -> Answer:
         """One change is told by a statement after its commit, where that can tell it; else graphql-core tells it."""

@@ -23,7 +23,8 @@ JSON = NewType("JSON", object)
 """Any JSON value, as it is."""
 
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
-_WHOLE = re.compile(r"-?[0-9]{1,19}")
+_WHOLE = re.compile(r"-?[0-9]+")
+_BIG_CHARACTERS_MAX = 20
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _YEARS = f"between the years {MOMENT_MIN.year} and {MOMENT_MAX.year}"
 _INFINITIES = (datetime.min, datetime.max)  # noqa: DTZ901 -- as the driver has them, without an offset
@@ -67,9 +68,11 @@ def parse_date(value: object) -> date:
 
 def parse_big_int(value: object) -> int:
     """A whole number of 64 bits from a decimal string, or from a number where a client sends one."""
-    if isinstance(value, bool) or not isinstance(value, str | int) or _WHOLE.fullmatch(str(value)) is None:
+    number = value if isinstance(value, int) and not isinstance(value, bool) else None
+    if isinstance(value, str) and _WHOLE.fullmatch(value) is not None:
+        number = int(value) if len(value) <= _BIG_CHARACTERS_MAX else _BIG_MAX + 1
+    if number is None:
         raise ValueError("A BigInt is written as a decimal string, such as “1797”.")
-    number = int(value)
     if not _BIG_MIN <= number <= _BIG_MAX:
         raise ValueError(f"A BigInt lies between {_BIG_MIN} and {_BIG_MAX}.")
     return number

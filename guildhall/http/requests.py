@@ -1,5 +1,6 @@
 """From bytes to a GraphQL request: what GraphQL over HTTP allows, and how much of it."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
@@ -17,6 +18,8 @@ BODY_BYTES_BESIDES = 16_384
 
 _QUERY_FIELDS_MAX = 20
 _ABSENT = msgspec.Raw(b"null")
+_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
+_HALF = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
 class MalformedRequest(Invalid):
@@ -53,7 +56,7 @@ class RequestReader:
         except msgspec.ValidationError as error:
             raise MalformedRequest("A request is one JSON object with `query`; batches are not taken.") from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise MalformedRequest(f"The body is not JSON: {error}.") from error
+            raise MalformedRequest(f"The body is not JSON: {_reason(body, error)}.") from error
         except RecursionError as error:
             raise MalformedRequest("The body is nested too deeply.") from error
         return self._request(parts)
@@ -114,6 +117,12 @@ def _decoded(part: msgspec.Raw, name: str) -> Any:  # noqa: ANN401 -- any JSON
     try:
         return msgspec.json.decode(part)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise MalformedRequest(f"`{name}` is not JSON: {error}.") from error
+        raise MalformedRequest(f"`{name}` is not JSON: {_reason(bytes(part), error)}.") from error
     except RecursionError as error:
         raise MalformedRequest(f"`{name}` is nested too deeply.") from error
+
+
+def _reason(text: bytes, error: Exception) -> str:
+    """What is wrong with JSON; of half a character the reader says no more than that something is missing."""
+    half = _HALF.search(_PAIR.sub(b"", text))
+    return str(error) if half is None else f"{half[0].decode()} is half of a surrogate pair, which is no character"

@@ -35,6 +35,9 @@ class Metrics:
         self.graphql_answers = Counter(
             "guildhall_graphql_answers", "GraphQL answers by what made them.", ["made_by"], registry=self.registry
         )
+        self.streams = Gauge(
+            "guildhall_graphql_streams", "Subscriptions that are followed now.", registry=self.registry
+        )
         self.clusters = Gauge(
             "guildhall_cluster_state", "1 for the state that a cluster is in.", ["cluster", "state"],
             registry=self.registry,

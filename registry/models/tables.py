@@ -46,6 +46,7 @@ class Model(Base):
         CheckConstraint("versions_made >= 0", name="versions_made_not_negative"),
         Index("ix_models_search", "search", postgresql_using="gin"),
         Index("ix_models_created_at", "created_at", "id"),
+        Index("ix_models_name", "name", "id"),
     )
 
     id: Mapped[Id]

@@ -28,12 +28,17 @@ class Places:
         self._per_caller_max = per_caller_max
         self._taken: Counter[Subject] = Counter()
 
+    @property
+    def taken(self) -> int:
+        """How many things are followed now."""
+        return self._taken.total()
+
     @contextmanager
     def take(self, subject: Subject) -> Iterator[None]:
         """One place; raises TooManySubscriptions, NoPlaceLeft."""
         if self._taken[subject] >= self._per_caller_max:
             raise TooManySubscriptions(f"You follow {self._per_caller_max} things already, the most that one may.")
-        if self._taken.total() >= self._places_max:
+        if self.taken >= self._places_max:
             raise NoPlaceLeft("This server carries as many subscriptions as it can; try again in a moment.")
         self._taken[subject] += 1
         try:

@@ -83,6 +83,15 @@ class TestRequests:
         if status != 200:
             assert code(answer) == "BAD_REQUEST"
 
+    @pytest.mark.parametrize("half", ["\\ud800", "\\udc00", "\\ud83d\\ude00 \\uDBFF"])
+    async def test_half_a_character_is_told_as_such(self, client: httpx.AsyncClient, half: str) -> None:
+        content = f'{{"query": "{{ __typename }}", "variables": {{"x": "{half}"}}}}'
+        answer = await client.post("/graphql", content=content, headers={"content-type": "application/json"})
+        assert answer.status_code == 400
+        (error,) = answer.json()["errors"]
+        told = f"{half.rsplit(maxsplit=1)[-1]} is half of a surrogate pair, which is no character."
+        assert error["message"].endswith(told)
+
     @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH"])
     async def test_other_methods_are_405(self, client: httpx.AsyncClient, method: str) -> None:
         answer = await client.request(method, "/graphql")

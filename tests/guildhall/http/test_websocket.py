@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 import websockets
 
@@ -204,6 +205,8 @@ class TestLimits:
             assert (await otto.read())["type"] == "next"
             await otto.follow("2", document)
             assert (await otto.read())["payload"][0]["extensions"]["code"] == "NO_PLACE_LEFT"
+            async with httpx.AsyncClient() as client:
+                assert "guildhall_graphql_streams 3.0" in (await client.get(f"{address}/metrics")).text
             await mia.send(id="1", type="complete")
             await mia.follow("4", document)
             assert (await mia.read())["type"] == "next"

@@ -1,5 +1,6 @@
 """What a mutation changed is told by a statement after its commit, and nothing is ever done twice."""
 
+import asyncio
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -86,6 +87,24 @@ class TestMutations:
         assert not answer.compiled
         assert answer.errors[0]["path"] == ["done", "house", "viewerCan"]
         assert RUNS == ["house-3"]
+
+    async def test_one_that_has_begun_ends_also_when_the_caller_leaves(
+        self, composed: Composed, settings: Settings, anna: Actor, new_context: Any, house_database: Database
+    ) -> None:
+        executor = Executor(composed, settings)
+        await executor.finish()
+        async with house_database.transaction() as session:  # whoever changes the row now waits
+            await session.execute(select(House.name).where(House.id == HOUSES[3]).with_for_update())
+            RUNS.clear()
+            asked = asyncio.create_task(executor.run(Request(RENAME, {"input": given("left")}), new_context(anna)))
+            while not RUNS:
+                await asyncio.sleep(0.01)
+            asked.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asked
+        await executor.finish()
+        async with house_database.read() as session:
+            assert await session.scalar(select(House.name).where(House.id == HOUSES[3])) == "left"
 
     async def test_a_wrong_input_does_nothing(self, ask: Ask, anna: Actor) -> None:
         answer = await ask(anna, RENAME, input={"name": 1})
