@@ -112,8 +112,10 @@ async def _apply_people(
         actor,
         action=CHANGE,
         resources=[ResourceRef("User", users[email].id) for email in [*new, *renamed]],
-        before=before,
-        after={email: {"name": users[email].name} for email in [*new, *renamed]},
+        personal={
+            users[email].id: {"email": email, "before": before.get(email), "after": {"name": users[email].name}}
+            for email in [*new, *renamed]
+        },
         at=at,
         new_id=new_id,
     )
