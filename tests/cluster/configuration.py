@@ -22,6 +22,7 @@ FAKE_NODES = "kwok.x-k8s.io/node=fake"
 RUNS_FOR = "FAKE_RUNS_FOR"
 """The variable of a container that says how long its pod runs on a node of kwok, such as `3s`; without it, no time."""
 POD_COMPLETE = "pod-complete.yaml"
+AUDIT_LOG = "audit.log"
 # A lost node is noticed, and its pods leave it, in half a minute rather than in six.
 _NODE_GRACE_SECONDS = 24
 _NODE_LEASE_SECONDS = 12
@@ -103,6 +104,7 @@ def write_files(layout: Layout, api_port: int) -> None:
     outer = kubeconfig_text(layout, "admin", f"https://{LOOPBACK}:{api_port}")
     (layout.state / "kubeconfig").write_text(outer, encoding="utf-8")
     _write_json(layout.state / "scheduler.yaml", _scheduler(layout))
+    _write_json(layout.state / "audit-policy.yaml", _audit_policy())
     _write_json(layout.state / POD_COMPLETE, _pod_complete())
     if layout.real_node:
         _write_json(layout.state / "kubelet.yaml", _kubelet(layout))
@@ -174,6 +176,8 @@ def api_server(layout: Layout) -> Sequence[str]:
         "--service-account-issuer=https://kubernetes.default.svc",
         "--service-cluster-ip-range=10.96.0.0/16",
         "--endpoint-reconciler-type=none",
+        f"--audit-policy-file={layout.state / 'audit-policy.yaml'}",
+        f"--audit-log-path={layout.state / AUDIT_LOG}",
         "--shutdown-delay-duration=0",
         f"--default-not-ready-toleration-seconds={_TOLERATION_SECONDS}",
         f"--default-unreachable-toleration-seconds={_TOLERATION_SECONDS}",
@@ -243,6 +247,12 @@ def kubelet(layout: Layout) -> Sequence[str]:
 def coredns(layout: Layout) -> Sequence[str]:
     """What answers for the names of services, at the address of the node."""
     return [str(built_coredns()), f"-conf={layout.state / 'Corefile'}"]
+
+
+def _audit_policy() -> Mapping[str, object]:
+    """What came from outside, when it came; the cluster's own parts would only fill the log."""
+    kept = {"level": "Metadata", "users": [CLIENTS["admin"][0]], "omitStages": ["ResponseStarted", "ResponseComplete"]}
+    return {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": [kept, {"level": "None"}]}
 
 
 def _scheduler(layout: Layout) -> Mapping[str, object]:
