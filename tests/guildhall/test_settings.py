@@ -64,6 +64,17 @@ class TestFromEnvironment:
         settings = Settings.from_environment(HOME | {"GUILDHALL_JOBS_NETWORKS": "10.0.0.0/16, 192.0.2.7,fd00::/8"})
         assert [str(each) for each in settings.jobs_networks] == ["10.0.0.0/16", "192.0.2.7/32", "fd00::/8"]
 
+    @pytest.mark.parametrize("issuer", ["https://id.example/", "http://127.0.0.1:3000", "http://localhost/realm"])
+    def test_an_issuer_is_kept_letter_by_letter(self, issuer: str) -> None:
+        settings = Settings.from_environment(HOME | {"GUILDHALL_OIDC_ISSUER": issuer})
+        assert (settings.oidc_issuer, settings.oidc_audience) == (issuer, settings.public_url)
+
+    def test_words_and_networks_are_lists(self) -> None:
+        given = {"GUILDHALL_OIDC_SCOPES": "openid, email openid", "GUILDHALL_TRUSTED_PROXIES": "10.1.2.3/8,::1"}
+        settings = Settings.from_environment(HOME | given)
+        assert settings.oidc_scopes == ("openid", "email")
+        assert [str(network) for network in settings.trusted_proxies] == ["10.0.0.0/8", "::1/128"]
+
     def test_an_empty_value_counts_as_not_set(self) -> None:
         settings = Settings.from_environment(HOME | {"GUILDHALL_BIND": "", "GUILDHALL_DATABASE_URL": ""})
         assert (settings.bind, settings.database_url) == ("127.0.0.1:8321", None)
@@ -77,6 +88,14 @@ class TestFromEnvironment:
             ("JOBS_NETWORKS", "here", "cannot be 'here': it must be networks such as 10.0.0.0/16,192.0.2.7/32."),
             ("LOG_LEVEL", "loud", "cannot be 'loud': it must be DEBUG, INFO, WARNING or ERROR."),
             ("GRAPHQL_INTROSPECTION", "maybe", "cannot be 'maybe': it must be true or false."),
+            (
+                "OIDC_ISSUER", "http://a.test",
+                "cannot be 'http://a.test': it must be the issuer's https:// address, or one of http:// on this machine.",
+            ),
+            (
+                "TRUSTED_PROXIES", "10.0.0.0/8 here",
+                "cannot be '10.0.0.0/8 here': it must be networks such as 10.0.0.0/8, separated by spaces or commas.",
+            ),
             ("GRAPHQL_PAGE_MAX", "0", "cannot be '0': it must be a whole number from 1 to 1000."),
             ("GRAPHQL_PAGE_MAX", "ten", "cannot be 'ten': it must be a whole number from 1 to 1000."),
             (

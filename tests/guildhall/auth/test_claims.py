@@ -130,6 +130,10 @@ class TestSignedBy:
         )
         assert not signed_by(take_apart(text), [public])
 
+    def test_a_key_of_another_kind(self, issuer: FakeIssuer) -> None:
+        (public,) = public_keys({"keys": [SECOND.as_dict(private=False)]}, keys_max=9)["second"]
+        assert not signed_by(take_apart(issuer.token(key=EC, header={"alg": "ES256"})), [public])
+
     def test_what_was_changed_afterwards(self, issuer: FakeIssuer) -> None:
         (public,) = public_keys({"keys": [FIRST.as_dict(private=False)]}, keys_max=9)["first"]
         head, _, signature = issuer.token().split(".")

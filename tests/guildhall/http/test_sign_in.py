@@ -5,10 +5,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+from uuid import UUID
 
 import httpx
 import pytest
 from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from guildhall.app import create_app
 from guildhall.auth.actor import system_actor
@@ -21,7 +23,7 @@ from guildhall.organisation.tokens import issue_token
 from guildhall.settings import Settings
 from tests.conftest import MONDAY_MORNING
 from tests.fake_issuer import AUDIENCE, BROWSER_CLIENT, ISSUER, SECOND, FakeIssuer
-from tests.people import actor_of, make_team, make_user
+from tests.people import actor_of, make_service_account, make_team, make_user
 
 SITE = AUDIENCE
 VIEWER = "{ viewer { actor { ... on User { email } } memberships { roles } } }"
@@ -63,13 +65,21 @@ class House:
         self.answer_with(name, nonce=asked["nonce"][0], **changed)
         return await browser.get("/auth/callback", params={"state": asked["state"][0], "code": "c", "iss": ISSUER})
 
-    async def token_of(self, name: str, kind: ActorKind = ActorKind.USER) -> str:
+    async def token_of(self, name: str) -> str:
         async with self.database.transaction() as session:
-            key = await make_user(session, name)
-            issued = await issue_token(
-                session, system_actor("tests"), subject_kind=kind, subject_id=key, label="tests",
-                expires_at=MONDAY_MORNING + timedelta(days=30), at=MONDAY_MORNING, new_id=new_id,
-            )  # fmt: skip
+            return await self._issue(session, ActorKind.USER, await make_user(session, name))
+
+    async def token_of_program(self, name: str) -> str:
+        async with self.database.transaction() as session:
+            team = await make_team(session, f"team-{new_id().hex[-8:]}")
+            key = await make_service_account(session, name, team)
+            return await self._issue(session, ActorKind.SERVICE_ACCOUNT, key)
+
+    async def _issue(self, session: AsyncSession, kind: ActorKind, key: UUID) -> str:
+        issued = await issue_token(
+            session, system_actor("tests"), subject_kind=kind, subject_id=key, label="tests",
+            expires_at=MONDAY_MORNING + timedelta(days=30), at=MONDAY_MORNING, new_id=new_id,
+        )  # fmt: skip
         return issued.text
 
 
@@ -264,10 +274,11 @@ class TestRenewal:
     async def test_without_a_refresh_token_it_ends_with_the_access_token(
         self, house: House, browser: httpx.AsyncClient
     ) -> None:
-        await house.sign_in(browser)
-        async with house.database.transaction() as session:
-            none = {"refresh_key": None, "refresh_nonce": None, "refresh_token": None}
-            await session.execute(update(Session).values(none))
+        begun = await browser.get("/auth/login")
+        asked = parse_qs(urlsplit(begun.headers["location"]).query)
+        house.issuer.answers["/token"] = {"id_token": house.issuer.identity_token(nonce=asked["nonce"][0])}
+        await browser.get("/auth/callback", params={"state": asked["state"][0], "code": "c", "iss": ISSUER})
+        assert (await ask(browser, **OWN))[0] == 200
         house.later(seconds=300)
         assert await ask(browser, **OWN) == (401, "TOKEN_REFUSED")
 
@@ -333,6 +344,14 @@ class TestSigningOut:
 
     async def test_it_is_for_people(self, house: House, browser: httpx.AsyncClient) -> None:
         assert (await browser.post("/auth/logout-everywhere")).status_code == 401
+        robot = bearer(await house.token_of_program("robot"))
+        assert (await browser.post("/auth/logout-everywhere", headers=robot)).status_code == 403
+        assert (await ask(browser, "{ viewer { permissions } }", **robot))[0] == 200
+
+    async def test_a_program_may_end_its_own_token(self, house: House, browser: httpx.AsyncClient) -> None:
+        robot = bearer(await house.token_of_program("robot"))
+        assert (await browser.post("/auth/logout", headers=robot)).status_code == 200
+        assert await ask(browser, **robot) == (401, "TOKEN_REFUSED")
 
 
 class TestBearer:
