@@ -1,5 +1,6 @@
 """A token that is limited to some roles: the same policy with fewer bindings."""
 
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -31,6 +32,13 @@ class TestNarrowed:
         assert (small.may(ROBOT, "read", PRESS), small.may(ROBOT, "write", PRESS)) == (True, False)
         assert small.permissions(OTHER, PRESS) == frozenset()
         assert policy.may(ROBOT, "write", PRESS)
+
+    def test_what_another_role_denies_stays_denied(self, policy: PolicySnapshot) -> None:
+        barred = RoleRules(frozenset({"print"}), frozenset({"read"}))
+        held = (*policy.rules.bindings[ROBOT], Binding("barred", PRESS))
+        rules = replace(policy.rules, roles={**policy.rules.roles, "barred": barred}, bindings={ROBOT: held})
+        small = narrowed(PolicySnapshot(rules), ROBOT, ["writer"])
+        assert small.permissions(ROBOT, PRESS) == {"write"}, "and what that role allows is not allowed either"
 
     def test_a_role_that_they_do_not_hold_gives_nothing(self, policy: PolicySnapshot) -> None:
         assert narrowed(policy, ROBOT, ["administrator"]).permissions(ROBOT, PRESS) == frozenset()
