@@ -18,15 +18,17 @@ from scheduler.context import SchedulerContext
 from scheduler.jobs.following import job_changed
 from scheduler.jobs.states import AttemptState
 from scheduler.jobs.tables import Attempt, AttemptReport, Job
-from scheduler.lanes import Visit
+from scheduler.lanes import Visit, one_by_one
 from scheduler.leases import return_leases, take_leases
 from scheduler.reconcile import REVENANT
 from scheduler.runs.logs import mask_tokens
 
 PLATFORM_LINES_MAX = 1_000
 PLATFORM_REPORT = 0
-REMOVED_TOGETHER_MAX = 50
-"""Attempts of one cluster and one cycle: nothing else is asked of the cluster meanwhile."""
+REMOVED_TOGETHER_MAX = 10
+"""Attempts under one lease, which must outlive some requests for each at the cluster's pace."""
+REMOVED_IN_CYCLE_MAX = 50
+"""Attempts of one cluster: nothing else is asked of it meanwhile."""
 STARTING_MANY = 5
 """While so many are being started at a cluster, clearing away waits: it costs the cluster as much as they do."""
 KEPT_MAX = timedelta(minutes=2)
@@ -82,10 +84,13 @@ async def remove_settled(context: SchedulerContext) -> None:
             executors[cluster.id] = executor
             each = _Settled(id=attempt_id, job_id=job_id, name=name, lost=state == AttemptState.LOST)
             settled.setdefault(cluster.id, []).append(each)
-    visits: dict[Hashable, Visit] = {
-        cluster_id: partial(_remove, context, of_cluster[:REMOVED_TOGETHER_MAX], executors[cluster_id])
-        for cluster_id, of_cluster in settled.items()
-    }
+    visits: dict[Hashable, Visit] = {}
+    for cluster_id, of_cluster in settled.items():
+        starts = range(0, min(len(of_cluster), REMOVED_IN_CYCLE_MAX), REMOVED_TOGETHER_MAX)
+        parts = [of_cluster[start : start + REMOVED_TOGETHER_MAX] for start in starts]
+        visits[cluster_id] = partial(
+            one_by_one, [partial(_remove, context, part, executors[cluster_id]) for part in parts]
+        )
     await context.visit(visits)
 
 
