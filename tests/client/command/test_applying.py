@@ -13,7 +13,19 @@ teams:
 periods:
   - {name: half, startsAt: 2026-01-01T00:00:00Z, endsAt: 2026-07-01T00:00:00Z}
 """
-PLAN = "+ Team laboratory\n+ Period half\nPlan: 2 to make, 0 to change, 1 as they are.\n"
+PLAN = """\
++ Team laboratory
++ Period half
+    startsAt: 2026-01-01T00:00:00Z
+    endsAt: 2026-07-01T00:00:00Z
+Plan: 2 to make, 0 to change, 1 as they are.
+"""
+CHANGED = """
+teams: [{name: laboratory, title: Lab}]
+periods: [{name: half, startsAt: 2026-01-01T00:00:00+00:00, endsAt: 2026-08-01T00:00:00Z}]
+pools: [{name: forge-small, cluster: this-machine, accelerator: sim-a10, slots: 3}]
+members: [{email: mira@guildhall.example, team: laboratory, roles: [viewer]}]
+"""
 
 
 @pytest.fixture
@@ -49,8 +61,13 @@ def test_from_plan_to_peace(pat: Command) -> None:
         "Plan: 0 to make, 0 to change, 3 as they are.\n",
         "Everything is so already.\n",
     )
-    (pat.folder / "o.yaml").write_text("teams: [{name: laboratory, title: Lab}]")
-    assert pat.ok(*apply, "--yes").out.startswith("~ Team laboratory\n")
+    (pat.folder / "o.yaml").write_text(CHANGED)
+    changed = pat.ok(*apply, "--dry-run").out
+    assert "~ Team laboratory\n    title: laboratory → Lab\n" in changed
+    assert "~ Period half\n    endsAt: 2026-07-01T00:00:00.000000Z → 2026-08-01T00:00:00Z\n" in changed
+    assert "~ Pool forge-small\n" in changed
+    assert "    wattsPerAccelerator" not in changed
+    assert "+ Membership mira@guildhall.example" in changed
 
 
 @pytest.mark.parametrize(

@@ -140,3 +140,67 @@ class TestWhoami:
     def test_a_role_everywhere(self, guild: Guild, mira: Command) -> None:
         told = mira.ok("whoami", GUILDHALL_TOKEN=guild.tokens["alma"])
         assert "roles   allocator everywhere\n" in told.out
+
+
+KEYRING = """
+import json, os, pathlib
+FILE = pathlib.Path(os.environ["HOME"], "keyring.json")
+
+class Backend:
+    priority = float(os.environ.get("KEYRING_PRIORITY", "5"))
+
+def get_keyring():
+    return Backend()
+
+def _kept():
+    return json.loads(FILE.read_text()) if FILE.exists() else {}
+
+def get_password(service, username):
+    return _kept().get(f"{service}/{username}")
+
+def set_password(service, username, password):
+    FILE.write_text(json.dumps({**_kept(), f"{service}/{username}": password}))
+
+def delete_password(service, username):
+    kept = _kept()
+    del kept[f"{service}/{username}"]
+    FILE.write_text(json.dumps(kept))
+"""
+
+
+class TestKeyring:
+    """With a module `keyring` of our own; the real one has no backend on a machine of tests."""
+
+    def installed(self, stranger: Command, **environment: str) -> Command:
+        modules = stranger.folder / "modules"
+        modules.mkdir()
+        (modules / "keyring.py").write_text(KEYRING)
+        return Command({**stranger.environment, "PYTHONPATH": str(modules), **environment}, stranger.folder)
+
+    def test_keeps_the_token(self, guild: Guild, stranger: Command) -> None:
+        command = self.installed(stranger)
+        ended = command.ok("login", guild.url, "--token-stdin", stdin=guild.tokens["mira"])
+        assert ended.out == f"Signed in at {guild.url} as Mira Mercer; the token is in the keyring.\n"
+        assert config(command, "tokens.json").read_text() == "{}"
+        assert command.ok("whoami", "--json").json["actor"]["name"] == "Mira Mercer"
+        command.ok("logout")
+        assert json.loads((Path(command.environment["HOME"]) / "keyring.json").read_text()) == {}
+        assert command("whoami").code == 4
+
+    def test_one_that_keeps_nothing_safe_is_left_alone(self, guild: Guild, stranger: Command) -> None:
+        command = self.installed(stranger, KEYRING_PRIORITY="0.5")
+        ended = command.ok("login", guild.url, "--token-stdin", stdin=guild.tokens["mira"])
+        assert ended.out.endswith("tokens.json.\n")
+
+    def test_one_that_refuses(self, guild: Guild, stranger: Command) -> None:
+        command = self.installed(stranger)
+        package = command.folder / "modules" / "keyring"
+        package.mkdir()
+        (package / "errors.py").write_text("class KeyringLocked(Exception): ...")
+        (package / "__init__.py").write_text(
+            KEYRING + "from keyring.errors import KeyringLocked\n"
+            "def get_password(*_): raise KeyringLocked('locked')\nset_password = get_password\n"
+        )
+        ended = command("login", guild.url, "--token-stdin", stdin=guild.tokens["mira"])
+        assert (ended.code, ended.out) == (1, "")
+        assert ended.err.startswith("guildhall: The keyring refused (locked); unlock it")

@@ -7,6 +7,7 @@ import click
 
 from guildhall_client.command.asking import require_yes
 from guildhall_client.command.connection import connected
+from guildhall_client.command.differences import Differences
 from guildhall_client.command.documents import APPLY_CONFIGURATION
 from guildhall_client.command.exits import CommandFailed, Exit
 from guildhall_client.command.options import json_option, yes_option
@@ -41,7 +42,7 @@ def apply(path: Path, dry_run: bool, yes: bool, as_json: bool) -> None:
     with connected() as client:
         plan = client.mutate(APPLY_CONFIGURATION, {**configuration, "dryRun": True})["changes"]
         if not as_json:
-            _show(plan)
+            _show(plan, Differences(client, configuration, plan))
         changes = [change for change in plan if change["action"] != "UNCHANGED"]
         if not dry_run and changes:
             if not yes:
@@ -55,11 +56,13 @@ def apply(path: Path, dry_run: bool, yes: bool, as_json: bool) -> None:
         note(f"{len(changes)} changes are made.")
 
 
-def _show(plan: list[dict[str, Any]]) -> None:
+def _show(plan: list[dict[str, Any]], differences: Differences) -> None:
     for change in plan:
         sign, style = _SIGNS[change["action"]]
         if change["action"] != "UNCHANGED":
             print_line(f"{sign} {change['kind']} {change['name']}", style)
+            for line in differences.lines(change):
+                print_line(f"    {line}", style)
     unchanged = sum(change["action"] == "UNCHANGED" for change in plan)
     created = sum(change["action"] == "CREATED" for change in plan)
     print_line(f"Plan: {created} to make, {len(plan) - created - unchanged} to change, {unchanged} as they are.")

@@ -307,3 +307,16 @@ mutation ApplyConfiguration($input: ApplyConfigurationInput!) {{
   applyConfiguration(input: $input) {{ changes {{ kind name action }} {_ERRORS} }}
 }}
 """)
+
+PRESENT_CONFIGURATION = Document(f"""
+query PresentConfiguration {{
+  teams(first: {PAGE_ROWS_MAX}) {{ nodes {{ name title }} }}
+  programmes(first: {PAGE_ROWS_MAX}) {{ nodes {{ name title strategicClass }} }}
+  periods(first: {PAGE_ROWS_MAX}) {{ nodes {{ name startsAt endsAt }} }}
+  purposes {{ name description }}
+  pools(first: {PAGE_ROWS_MAX}) {{
+    nodes {{ name accelerator walltimeSecondsMax wattsPerAccelerator image acceleratorResource nodes }}
+  }}
+  priceLists(first: {PAGE_ROWS_MAX}) {{ nodes {{ name validFrom validTo }} }}
+}}
+""")
