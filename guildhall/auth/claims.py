@@ -30,7 +30,6 @@ SECONDS_MAX = 100_000_000_000
 PublicKey = RSAKey | ECKey | OKPKey
 
 _registry = jws.JWSRegistry(algorithms=ALGORITHMS, strict_check_header=False)
-_registry.max_header_length = 2_048
 
 
 @dataclass(frozen=True)

@@ -89,8 +89,8 @@ class TestFromEnvironment:
             ("LOG_LEVEL", "loud", "cannot be 'loud': it must be DEBUG, INFO, WARNING or ERROR."),
             ("GRAPHQL_INTROSPECTION", "maybe", "cannot be 'maybe': it must be true or false."),
             (
-                "OIDC_ISSUER", "http://a.test",
-                "cannot be 'http://a.test': it must be the issuer's https:// address, or one of http:// on this machine.",
+                "OIDC_ISSUER", "http://a.b",
+                "cannot be 'http://a.b': it must be the issuer's https:// address, or one of http:// on this machine.",
             ),
             (
                 "TRUSTED_PROXIES", "10.0.0.0/8 here",

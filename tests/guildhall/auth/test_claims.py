@@ -148,7 +148,7 @@ class TestSignedBy:
             take_apart(confused)
 
     def test_a_key_that_the_token_brings_along_is_not_looked_at(self, issuer: FakeIssuer) -> None:
-        text = issuer.token(key=SECOND, header={"kid": "first", "jwk": SECOND.as_dict(private=False)})
+        text = issuer.token(key=EC, header={"alg": "ES256", "kid": "first", "jwk": EC.as_dict(private=False)})
         (public,) = public_keys({"keys": [FIRST.as_dict(private=False)]}, keys_max=9)["first"]
         assert not signed_by(take_apart(text), [public])
 
