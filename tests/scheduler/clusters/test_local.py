@@ -9,39 +9,19 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
-from uuid import UUID
 
 import psutil
 import pytest
 
 from guildhall.clock import new_id
 from scheduler.clusters import local as local_module
-from scheduler.clusters.executor import Launch, LaunchRefused, Observation, Phase, Reason
+from scheduler.clusters.executor import LaunchRefused, Observation, Phase, Reason
 from scheduler.clusters.local import LAUNCH_MARK, LocalExecutor
 from scheduler.clusters.local_folder import LocalFolder
 from scheduler.clusters.local_isolation import isolation_available
+from tests.scheduler.clusters.benches import CANCELLED, launch_of
 
-JOB = UUID("019d0000-0000-7000-8000-000000000001")
-LAUNCH = Launch(
-    name="gh-0123456789abcdef0123-1",
-    spec_hash="a" * 64,
-    job_id=JOB,
-    attempt_id=JOB,
-    pool="local-a",
-    accelerator_slots=2,
-    slot_indexes=(0, 3),
-    cpu=None,
-    memory_bytes=None,
-    walltime_seconds=60,
-    environment={"FROM_LAUNCH": "yes"},
-    token="ghj_secret",
-    api_url="http://127.0.0.1:9",
-    grace_seconds=1,
-    team="maintenance",
-    disk_bytes=None,
-    sensitive=False,
-)
-CANCELLED = Reason("CANCELLED", "cancelled by ada@example.org")
+LAUNCH = launch_of("gh-0123456789abcdef0123-1", pool="local-a", slot_indexes=(0, 3), walltime_seconds=60)
 
 Program = Callable[[str], None]
 
