@@ -51,13 +51,13 @@ class Edge:
         full: dict[tuple[int, int], bytes] = {}
         self._levels[0].append(leaf)
         self.size += 1
-        for level, hashes in enumerate(self._levels):
-            if len(hashes) < TILE_HASHES:
-                break
+        level = 0
+        while len(hashes := self._levels[level]) == TILE_HASHES:
             number = (self.size >> 8 * (level + 1)) - 1
             full[level, number] = b"".join(hashes)
             self._levels[level + 1].append(root_of(hashes))
             hashes.clear()
+            level += 1
         return full
 
     def growing(self) -> dict[tuple[int, int], bytes]:

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from guildhall.audit.mac import AuditKey, verify_row
 from guildhall.audit.personal import Commitment
-from guildhall.audit.record import TEXT_CHARACTERS_MAX, as_json, record, record_refusal
+from guildhall.audit.record import TEXT_CHARACTERS_MAX, add_events, as_json, compose_event, record, record_refusal
 from guildhall.audit.tables import AuditEvent, AuditPersonal, Outcome
 from guildhall.auth.actor import Actor, RequestContext, system_actor
 from guildhall.auth.authorize import PermissionRefused, Refused
@@ -111,6 +111,17 @@ class TestRecord:
             with statements(database) as sent:
                 await record(session, WORKER, action=READ, at=clock.now(), new_id=new_id)
         assert [statement.split()[0] for statement in sent] == ["INSERT"]
+
+    async def test_many_at_once_and_none(self, session: WriteSession, clock: SimulatedClock) -> None:
+        caller = Actor(
+            kind=ActorKind.USER, id=new_id(), name="ada", policy=WORKER.policy,
+            request=RequestContext(address="192.0.2.7"),
+        )  # fmt: skip
+        await add_events(session, [])
+        events = [compose_event(caller, action=READ, at=clock.now(), new_id=new_id) for _ in range(3)]
+        await add_events(session, events)
+        said = (await session.scalars(select(AuditPersonal).where(AuditPersonal.person_id == caller.id))).all()
+        assert {row.event_id for row in said} == {event["id"] for event in events}
 
     async def test_it_goes_with_the_transaction(self, database: Database, clock: SimulatedClock) -> None:
         async with database.read() as reading:

@@ -1,6 +1,9 @@
 """Whatever a superuser changes, sealed or not, is found."""
 
 from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -8,7 +11,8 @@ from sqlalchemy import func, select
 
 from guildhall.audit import verifying
 from guildhall.audit.checkpoints import Signer
-from guildhall.audit.mac import AuditKeys
+from guildhall.audit.exporting import Export, export_record
+from guildhall.audit.mac import AuditKey, AuditKeys, compute_mac
 from guildhall.audit.record import record
 from guildhall.audit.sealing import seal_once
 from guildhall.audit.tables import AuditSeal
@@ -190,3 +194,26 @@ class TestSuperuser:
         assert (await check(fresh_database, [earlier, later])).named == [
             "A head of 8 leaves was signed, and there are 4: the record was cut, or an earlier one was put back."
         ]
+
+
+class TestArchives:
+    async def test_events_of_an_archive_are_counted_apart(
+        self, fresh_database: Database, server: EmbeddedServer, clock: SimulatedClock, tmp_path: Path
+    ) -> None:
+        await write(fresh_database, clock, 3)
+        note = await seal(fresh_database, clock)
+        key = AuditKey(AUDIT_KEY)
+        row: dict[str, Any] = {
+            "name": "2026-03", "begins_at": clock.now(), "ends_at": clock.now() + timedelta(days=1), "events": 3,
+            "sha256": "", "archived_at": clock.now(), "mac_key": key.name,
+        }  # fmt: skip
+        code = compute_mac(key, row).hex()
+        values = ", ".join(f"'{value}'" for value in row.values())
+        await alter(
+            server,
+            fresh_database,
+            f"INSERT INTO audit_archives VALUES ({values}, decode('{code}', 'hex'))",
+            "DELETE FROM audit_events",
+        )
+        assert await check(fresh_database, [note]) == Verification(sealed=3, archived=3, heads=1)
+        assert await export_record(fresh_database, tmp_path / "record", [note]) == Export(3, 3)
