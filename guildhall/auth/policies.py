@@ -48,10 +48,8 @@ class Policies:
             held = await self._load(version)
         if held.covers(at):
             return held
-        moved = held.succeeded_by(held.rules, at=at)
-        if self._held is held:
-            self._held = moved
-        return moved
+        self._held = held.succeeded_by(held.rules, at=at)
+        return self._held
 
     async def watch(self) -> None:
         """Follow the notices until cancelled, and have each new version at hand before the next request asks."""
@@ -102,9 +100,8 @@ class Policies:
             if held is not None and held.version >= version:
                 return held
             async with self._database.read() as session:
-                rules = None if held is None else await load_changes(session, held.rules)
-                if rules is None:  # none is held, or more has changed than was written down
-                    rules = await load_rules(session)
+                changed = None if held is None else await load_changes(session, held.rules)
+                rules = changed or await load_rules(session)  # all, where more has changed than was written down
             at = None if held is None else held.at
             self._held = PolicySnapshot(rules, at=at, before=held)
             self._loaded.set()

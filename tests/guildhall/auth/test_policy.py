@@ -152,6 +152,13 @@ class TestPolicySnapshot:
         everywhere = PolicySnapshot(rules(**tree, bindings={ADA: (Binding("viewer", None), Binding("banned", team))}))
         assert everywhere.teams_where(ADA, "p:a:x") == frozenset({over})
 
+    def test_a_walk_to_the_top_ends_whatever_the_tables_say(self) -> None:
+        """The database refuses a circle; in one, nothing is found, and nobody waits."""
+        circle = rules(parents={TEAMS[0]: TEAMS[1], TEAMS[1]: TEAMS[0]}, bindings={ADA: (Binding("viewer", TEAMS[2]),)})
+        assert list(circle.line(TEAMS[0])) == [TEAMS[0], TEAMS[1]] * 4
+        assert not PolicySnapshot(circle).may(ADA, "p:a:x", TEAMS[0])
+        assert PolicySnapshot(circle).may(ADA, "p:a:x", TEAMS[2])
+
     def test_a_temporary_role_counts_until_just_before_its_end(self) -> None:
         start, end = MOMENTS[1], MOMENTS[2]
         held = Binding("viewer", None, start, end)

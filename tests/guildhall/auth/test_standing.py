@@ -168,3 +168,17 @@ class TestRecognised:
         await known(database, second, recognised)
         assert recognised.standing(first, AT, REQUEST) is None
         assert recognised.standing(second, AT, REQUEST) is not None
+
+    async def test_when_a_temporary_role_has_begun_or_ended_they_are_looked_up_again(self, database: Database) -> None:
+        recognised = Recognised()
+        async with database.transaction() as session:
+            user = await make_user(session, f"brief-{new_id().hex[-8:]}")
+            session.add(
+                RoleBinding(
+                    id=new_id(), subject_kind="USER", subject_id=user, role="viewer", created_at=AT, ends_at=SOON
+                )
+            )  # fmt: skip
+        text = await issue(database, ActorKind.USER, user)
+        await known(database, text, recognised)
+        assert recognised.standing(text, SOON - timedelta(microseconds=1), REQUEST) is not None
+        assert recognised.standing(text, SOON, REQUEST) is None

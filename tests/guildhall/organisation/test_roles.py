@@ -102,6 +102,15 @@ class TestSetLine:
             (line | {"effect": "deny"}, line | {"effect": None}),
         ], "and what changed nothing is not recorded"
 
+    async def test_others_may_be_let_read_the_record_and_no_more(
+        self, session: AsyncSession, admin: Actor, clock: SimulatedClock
+    ) -> None:
+        for effect in (Effect.ALLOW, None):
+            await set_line(
+                session, admin, role="steward", permission=AUDIT_READ, effect=effect, at=clock.now(), new_id=new_id
+            )
+            assert (await lines(session, "steward")).get(AUDIT_READ) == effect
+
     @pytest.mark.parametrize(
         ("role", "permission", "effect", "error"),
         [
