@@ -207,6 +207,23 @@ class TestWalk:
         left = [coordinate for coordinate in _leading_fields() if coordinate not in walk.asked | NOT_FOLLOWED.keys()]
         assert left == [], "fields that lead to other objects, and no rule here says who sees what behind them"
 
+    async def test_explanations(self, walk: Walk) -> None:
+        """What is not there is not explained either; what is, with what the data's own rules say."""
+        document = """query ($id: ID!) { explainAccess(permission: "registry:dataset:read", nodeId: $id) {
+            visible data { allowed reason { code } accessGrant { id } } } }"""
+        told = []
+        for viewer in viewers(walk, all_of_them=False):
+            for key in walk.rows["Dataset"]:
+                body = await walk.answer(viewer, document, id=encode_id("Dataset", key))
+                if key in walk.facts[viewer.name].of("Dataset"):
+                    explained = body["data"]["explainAccess"]
+                    assert explained["visible"] is True
+                    assert explained["data"]["allowed"] == (explained["data"]["reason"] is None)
+                    told.append(explained["data"]["allowed"])
+                else:
+                    assert [error["extensions"]["code"] for error in body["errors"]] == ["NOT_FOUND"]
+        assert {*told} == {True, False}
+
     @pytest.mark.long
     async def test_all_of_it(self, walk: Walk) -> None:
         await look_up_every_id(walk, all_of_them=True)
