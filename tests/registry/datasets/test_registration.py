@@ -71,6 +71,7 @@ class TestRegisterDataset:
             "permitted_purposes": ["quality", "research"],
             "retention_ends_on": RETENTION,
             "regions": ["eu", "us"],
+            "withdrawal_policy": "STOP",
             "created_by": house.people["carl"],
             "created_at": house.at,
         }
