@@ -1,6 +1,7 @@
 """Levels as SELECTs, and the numbered parameters of a statement."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import JSON, BindParameter, Subquery, literal_column, select
@@ -64,10 +65,14 @@ class Parameters:
         return None
 
     def share(self, rows: Subquery, name: str) -> str:
-        """`name AS MATERIALIZED (SELECT …)`; from here on the rows are called by their name."""
+        """`name AS MATERIALIZED (SELECT …)`; the rows are called by their name until `unshare`."""
         text = select_text(rows.element, self)
         self._shared.append((rows, name))
         return f"{name} AS MATERIALIZED ({text})"
+
+    def unshare(self, count: int) -> None:
+        """Forget the last names: the same rows may stand in another list, where the name means nothing."""
+        del self._shared[len(self._shared) - count :]
 
     def shared(self, rows: Subquery) -> str | None:
         """The name of rows that are read once for several places."""
@@ -121,10 +126,13 @@ class Levels:
             text = f"SELECT q.*, row_number() OVER () AS n, count(*) OVER () AS total FROM ({text}) q"
         return f"({text}) {level.alias}"
 
-    def shared(self, level: Level) -> str:
+    @contextmanager
+    def shared(self, level: Level, *, wanted: bool) -> Iterator[str]:
         """`WITH …` for a list that is read and counted, where finding its rows is more than reading a table."""
-        rows = [each for each in self._listing(level).parts.get("rows", ()) if isinstance(each, Subquery)]
-        return "".join(f"WITH {self._parameters.share(each, f'{level.alias}f')} " for each in rows)
+        listed = self._listing(level).parts.get("rows", ()) if wanted else ()
+        rows = [each for each in listed if isinstance(each, Subquery)]
+        yield "".join(f"WITH {self._parameters.share(each, f'{level.alias}f')} " for each in rows)
+        self._parameters.unshare(len(rows))
 
     def counted(self, level: Level, maximum: int | None) -> str:
         """`SELECT count(*) …` of a level's rows, as far as the maximum allows."""

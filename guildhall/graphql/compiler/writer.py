@@ -178,14 +178,14 @@ class _Writer:
         if page.level is None:
             return self._members(page.members, self._pieces)
         counted = any(isinstance(member, shapes.Count | shapes.CountTo) for _, member in page.members)
-        shared = self._levels.shared(page.level) if counted else ""
-        rows = self._levels.rows(page.level)
-        inside = _PageWriter(self, self._levels, page.level)
         check: list[Piece] = []
         if page.check is not None:
             mark = rf"concat(E'\x01a{page.check.site}|', {plain_text(page.check.parent)}, E'\x02')"
             check = [Sql(mark)]
-        body = self._joined([*check, *self._members(page.members, inside.pieces)])
+        with self._levels.shared(page.level, wanted=counted) as shared:
+            rows = self._levels.rows(page.level)
+            inside = _PageWriter(self, self._levels, page.level)
+            body = self._joined([*check, *self._members(page.members, inside.pieces)])
         # HAVING makes it one row also where nothing that was selected is an aggregate (`hasPreviousPage` alone).
         return [Sql(f"({shared}SELECT {body} FROM {rows} HAVING true)")]
 

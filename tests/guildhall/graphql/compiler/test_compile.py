@@ -51,6 +51,13 @@ class TestEveryKindOfField:
         assert data["searchRooms"]["count"] == {"value": 3, "exact": False}
         await both(anna, text, after=data["searchRooms"]["pageInfo"]["endCursor"])
 
+    async def test_one_search_twice(self, both: Any, anna: Actor) -> None:
+        hits = 'searchRooms(text: "x", first: 2) { edges { score node { name } } '
+        data = await both(
+            anna, f"{{ one: {hits} count {{ value }} }} two: {hits} }} three: {hits} count {{ value }} }} }}"
+        )
+        assert data["one"] == data["three"] == data["two"] | {"count": {"value": 3}}
+
     async def test_a_list_of_several_types(self, both: Any, bert: Actor) -> None:
         data = await both(
             bert,
