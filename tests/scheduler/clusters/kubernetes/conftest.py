@@ -2,15 +2,20 @@
 
 import time
 from collections.abc import AsyncIterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 
+from scheduler.clusters.kubernetes import reflector
 from scheduler.clusters.kubernetes.connection import KubernetesApi
 from scheduler.clusters.kubernetes.credentials import ClusterCredentials
 from tests.cluster.handle import RealCluster
 from tests.cluster.relay import Relay
+from tests.scheduler.clusters.kubernetes.accounts import new_namespace
 from tests.scheduler.clusters.kubernetes.faulty_proxy import FaultyProxy, faulty_proxy
+
+_numbers = count(1)
 
 
 @pytest.fixture
@@ -47,6 +52,19 @@ async def proxied_api(proxy: FaultyProxy) -> AsyncIterator[KubernetesApi]:
     api = connect(proxy.kubeconfig)
     yield api
     await api.close()
+
+
+@pytest.fixture
+async def namespace(api: KubernetesApi) -> str:
+    """Of the test alone."""
+    return await new_namespace(api, f"test-{next(_numbers)}")
+
+
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reflector that has failed tries again soon."""
+    monkeypatch.setattr(reflector, "BACKOFF_SECONDS_MIN", 0.02)
+    monkeypatch.setattr(reflector, "BACKOFF_SECONDS_MAX", 0.2)
 
 
 def connect(kubeconfig: str) -> KubernetesApi:

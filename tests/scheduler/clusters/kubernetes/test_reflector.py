@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from itertools import count
 
 import pytest
 from aiohttp import web
@@ -10,31 +9,17 @@ from aiohttp import web
 from scheduler.clusters.kubernetes import reflector as module
 from scheduler.clusters.kubernetes.connection import KubernetesApi
 from scheduler.clusters.kubernetes.failures import AnswerUnintelligible, ClusterBusy, ClusterUnreachable, VersionExpired
-from scheduler.clusters.kubernetes.resources import NAMESPACES
 from tests.cluster.handle import RealCluster
 from tests.scheduler.clusters.kubernetes.faulty_proxy import FaultyProxy
 from tests.scheduler.clusters.kubernetes.following import SECONDS_MAX, agreed, change, drop, following, make, until
 from tests.scheduler.clusters.kubernetes.kinds import CONFIG_MAPS
 
-_numbers = count(1)
+pytestmark = pytest.mark.usefixtures("patience")
 
 
 @pytest.fixture
 def plane(control_plane: RealCluster) -> RealCluster:
     return control_plane
-
-
-@pytest.fixture
-async def namespace(api: KubernetesApi) -> str:
-    name = f"reflector-{next(_numbers)}"
-    await api.create(NAMESPACES, {"metadata": {"name": name}})
-    return name
-
-
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BACKOFF_SECONDS_MIN", 0.02)
-    monkeypatch.setattr(module, "BACKOFF_SECONDS_MAX", 0.2)
 
 
 class TestFollowing:

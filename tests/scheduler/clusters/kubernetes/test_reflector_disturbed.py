@@ -1,13 +1,9 @@
 """The reflector against a real API server that is killed, frozen, compacted, or cut off."""
 
-from itertools import count
-
 import pytest
 
-from scheduler.clusters.kubernetes import reflector as module
 from scheduler.clusters.kubernetes.connection import KubernetesApi
 from scheduler.clusters.kubernetes.failures import ClusterSilent, ClusterUnreachable, VersionExpired
-from scheduler.clusters.kubernetes.resources import NAMESPACES
 from tests.cluster.handle import RealCluster
 from tests.cluster.relay import Relay
 from tests.scheduler.clusters.kubernetes.following import (
@@ -22,25 +18,12 @@ from tests.scheduler.clusters.kubernetes.following import (
 )
 from tests.scheduler.clusters.kubernetes.kinds import CONFIG_MAPS
 
-_numbers = count(1)
+pytestmark = pytest.mark.usefixtures("patience")
 
 
 @pytest.fixture
 def plane(own_control_plane: RealCluster) -> RealCluster:
     return own_control_plane
-
-
-@pytest.fixture
-async def namespace(api: KubernetesApi) -> str:
-    name = f"reflector-{next(_numbers)}"
-    await api.create(NAMESPACES, {"metadata": {"name": name}})
-    return name
-
-
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BACKOFF_SECONDS_MIN", 0.02)
-    monkeypatch.setattr(module, "BACKOFF_SECONDS_MAX", 0.2)
 
 
 class TestDisturbances:
