@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from guildhall.errors import GuildhallError
 from guildhall.setting_values import (
@@ -194,8 +193,7 @@ class Settings:
         "sealer needs it, the database must not have it.",
     )  # fmt: skip
     audit_origin: str = _variable(
-        "", log_origin, right="a name such as guildhall.example.org/audit, without a scheme, spaces or +",
-        default_text="the host of GUILDHALL_PUBLIC_URL and /audit/log",
+        "guildhall.internal/audit/log", log_origin, right="a name such as guildhall.example.org/audit, without a scheme, spaces or +",
         text="The name of the audit record in its signed heads; it must never change.",
     )  # fmt: skip
     audit_heads_url: str = _variable(
@@ -283,7 +281,6 @@ class Settings:
             "jobs_url": self.jobs_url or public_url,
             "secret_key_file": self.secret_key_file if self.secret_key_file != Path() else data_dir / "secret.key",
             "seal_key_file": self.seal_key_file if self.seal_key_file != Path() else data_dir / "seal.key",
-            "audit_origin": self.audit_origin or f"{urlsplit(public_url).netloc}/audit/log",
             "audit_heads_url": self.audit_heads_url or (data_dir / "audit-heads").as_uri(),
             "audit_key_file": self.audit_key_file if self.audit_key_file != Path() else data_dir / "audit.key",
             "credentials_key_file": (
