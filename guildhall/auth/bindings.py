@@ -90,6 +90,17 @@ class BindingsOfSubjects(Mapping[Subject, tuple[Binding, ...]]):
         """What `get` says, in half its time."""
         return self._shards[_place(subject.id)].get(subject)
 
+    def some(self, maximum: int, turn: int) -> list[Subject]:
+        """A few subjects, others at each turn, without a look at all of them."""
+        found: list[Subject] = []
+        for offset in range(SHARDS):
+            shard = self._shards[(turn * maximum + offset) % SHARDS]
+            if shard:
+                found.append(sorted(shard)[turn % len(shard)])
+            if len(found) == maximum:
+                break
+        return found
+
     @override
     def __getitem__(self, key: Subject) -> tuple[Binding, ...]:
         return self._shards[_place(key.id)][key]

@@ -100,7 +100,7 @@ def disagreements(snapshot: PolicySnapshot) -> list[Question]:
     Casbin is given the lines that the sample is about, and no others.
     """
     rules = snapshot.rules
-    subjects = sorted(_pick(rules.bindings, SAMPLE_SUBJECTS_MAX, rules.version))
+    subjects = sorted(snapshot.some_subjects(SAMPLE_SUBJECTS_MAX))
     known = sorted({name for entry in rules.roles.values() for name in entry.allowed | entry.denied})
     permissions = frozenset(_pick(known, SAMPLE_PERMISSIONS_MAX, rules.version))
     held = {MEMBER, *(binding.role for subject in subjects for binding in rules.bindings[subject])}

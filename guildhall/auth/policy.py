@@ -166,6 +166,10 @@ class PolicySnapshot:
         """With those that have ended or not begun; None for one that is unknown or deactivated."""
         return self._held.held_by(subject)
 
+    def some_subjects(self, maximum: int) -> list[Subject]:
+        """A few of the active subjects, others at each version."""
+        return self._held.some(maximum, self.version)
+
     def job_permissions(self) -> frozenset[str]:
         """What a running job may do in its own team."""
         return self._of_roles(frozenset({JOB}))
