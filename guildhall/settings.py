@@ -193,7 +193,8 @@ class Settings:
         "sealer needs it, the database must not have it.",
     )  # fmt: skip
     audit_origin: str = _variable(
-        "guildhall.internal/audit/log", log_origin, right="a name such as guildhall.example.org/audit, without a scheme, spaces or +",
+        "guildhall.internal/audit/log", log_origin,
+        right="a name such as guildhall.example.org/audit, without a scheme, spaces or +",
         text="The name of the audit record in its signed heads; it must never change.",
     )  # fmt: skip
     audit_heads_url: str = _variable(
