@@ -3,8 +3,10 @@
 import contextlib
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,18 +19,21 @@ ADDRESS = "http://127.0.0.1:8321"
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The installation that the page's commands make; what they do besides is the Makefile's."""
+def site() -> Iterator[Site]:
+    """The installation that the page's commands make; what they do besides is the Makefile's.
+
+    Not below pytest's own folder: every start of pytest closes that to PostgreSQL's user.
+    """
     (commands,) = [block for kind, block in BLOCKS if kind == "sh"]
     install, bootstrap, serve = commands.strip().splitlines()
     assert (install, serve) == ("make install", "make serve")
-    folder = tmp_path_factory.mktemp("first-hour")
-    made = make_site(folder / "data")
     bootstrap = bootstrap.replace(".venv/bin/python", str(REPOSITORY / ".venv" / "bin" / "python"))
-    environment = {**made.environment, "PYTHONPATH": str(REPOSITORY)}
-    subprocess.run(["sh", "-ec", bootstrap], cwd=folder, env=environment, check=True, timeout=120)
-    with running(made, "all"):
-        yield made
+    with tempfile.TemporaryDirectory(prefix="gh-first-hour-") as folder:
+        made = make_site(Path(folder) / "data")
+        environment = {**made.environment, "PYTHONPATH": str(REPOSITORY)}
+        subprocess.run(["sh", "-ec", bootstrap], cwd=folder, env=environment, check=True, timeout=120)
+        with running(made, "all"):
+            yield made
 
 
 @pytest.fixture(scope="module")
