@@ -8,7 +8,7 @@ take the content away, once.
 import builtins
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import (
@@ -143,6 +143,8 @@ class AuditEvent(Base):
     mac_key: Mapped[str]
     mac: Mapped[builtins.bytes] = mapped_column(LargeBinary)
     xid: Mapped[str] = mapped_column(Xid8, server_default=FetchedValue(), deferred=True)
+    if TYPE_CHECKING:
+        justification: Mapped[str | None]  # read from the personal values, which are defined below
 
 
 class AuditPersonal(Base):

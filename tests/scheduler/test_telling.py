@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from registry.notices.sending import AT_ONCE_MAX
 from scheduler import telling
-from scheduler.telling import AT_ONCE_MAX
 from tests.scheduler.yard import Yard
 
 

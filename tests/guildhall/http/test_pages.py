@@ -1,0 +1,43 @@
+"""What a browser is shown that is no answer of GraphQL's: GraphiQL, the landing page, the metrics."""
+
+import httpx
+import pytest
+
+
+class TestBrowsers:
+    async def test_graphiql_needs_nothing_from_elsewhere(self, client: httpx.AsyncClient) -> None:
+        page = await client.get("/graphql", headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+        assert page.status_code == 200
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        assert "script-src 'self';" in page.headers["content-security-policy"]
+        assert "http" not in page.text.replace("https://", "x")
+        addresses = [part.split('"')[0] for part in page.text.split('="/graphql/assets/')[1:]]
+        assert len(addresses) == 6
+        for address in addresses:
+            asset = await client.get(f"/graphql/assets/{address}")
+            assert (asset.status_code, asset.headers["x-content-type-options"]) == (200, "nosniff")
+            assert "immutable" in asset.headers["cache-control"]
+
+    @pytest.mark.parametrize("path", ["0/boot.js", "0/../../../settings.py", "0/..%2f..%2fkeys.py", "0/README.md"])
+    async def test_no_other_file_is_an_asset(self, client: httpx.AsyncClient, path: str) -> None:
+        assert (await client.get(f"/graphql/assets/{path}")).status_code == 404
+
+    async def test_the_landing_page_links_to_what_is_there(self, client: httpx.AsyncClient) -> None:
+        page = await client.get("/")
+        assert page.status_code == 200
+        for path in ("/graphql", "/healthz", "/readyz", "/metrics"):
+            assert f'href="{path}"' in page.text
+        assert (await client.get("/readyz")).json() == {"status": "ready"}
+
+    async def test_metrics_count_by_route_and_code(self, client: httpx.AsyncClient) -> None:
+        await client.post("/graphql", json={"query": "{ nothing }"})
+        text = (await client.get("/metrics")).text
+        assert 'guildhall_http_requests_total{method="POST",route="/graphql",status="200"}' in text
+        assert 'guildhall_graphql_errors_total{code="GRAPHQL_VALIDATION_FAILED"}' in text
+
+    async def test_words_that_are_no_methods_make_one_series(self, client: httpx.AsyncClient) -> None:
+        for index in range(3):
+            assert (await client.request(f"FOO{index}", "/graphql")).status_code == 405
+        text = (await client.get("/metrics")).text
+        assert 'guildhall_http_requests_total{method="other",route="/graphql",status="405"} 3.0' in text
+        assert "FOO" not in text
