@@ -30,7 +30,8 @@ class TestBrowsers:
         assert (await client.get("/readyz")).json() == {"status": "ready"}
 
     async def test_metrics_count_by_route_and_code(self, client: httpx.AsyncClient) -> None:
-        await client.post("/graphql", json={"query": "{ nothing }"})
+        for query in ("{ __typename }", "{ nothing }"):
+            await client.post("/graphql", json={"query": query})
         text = (await client.get("/metrics")).text
         assert 'guildhall_http_requests_total{method="POST",route="/graphql",status="200"}' in text
         assert 'guildhall_graphql_errors_total{code="GRAPHQL_VALIDATION_FAILED"}' in text
