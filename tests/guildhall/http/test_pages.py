@@ -34,7 +34,7 @@ class TestBrowsers:
             await client.post("/graphql", json={"query": query})
         text = (await client.get("/metrics")).text
         assert 'guildhall_http_requests_total{method="POST",route="/graphql",status="200"}' in text
-        assert 'guildhall_graphql_errors_total{code="GRAPHQL_VALIDATION_FAILED"}' in text
+        assert 'guildhall_graphql_errors_total{code="UNAUTHENTICATED"}' in text
 
     async def test_words_that_are_no_methods_make_one_series(self, client: httpx.AsyncClient) -> None:
         for index in range(3):
