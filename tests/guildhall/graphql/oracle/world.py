@@ -231,6 +231,13 @@ async def _known(session: ReadSession, catalogue: Catalogue) -> Known:
             "Query.programme": programmes,
             "Query.pool": pools,
             "Query.impact": [{"of": key} for key in impacted],
+            "Query.dataReads": [{"resourceId": key} for key in ids.get("Dataset", ())],
+            "Query.actsOf": [{"actorId": key} for key in ids.get("User", ())],
+            "Query.explainAccess": [
+                {"permission": permission, "nodeId": key}
+                for permission in ("registry:model:discover", "registry:dataset:read")
+                for key in ids.get("Model", ())
+            ],
             "Query.searchModels": [
                 {"text": re.sub(r"\W+", " ", each)} for each in (*WORDS, "gau", "digit or weld", '"weld pump"')
             ],
