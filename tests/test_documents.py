@@ -9,11 +9,8 @@ import pytest
 from guildhall.settings import describe
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = sorted(
-    path.relative_to(ROOT).as_posix()
-    for folder in (ROOT, *(ROOT / name for name in ("docs", "docs/decisions", "helm", "client", "guildhall/graphql")))
-    for path in folder.glob("*.md")
-)
+FOLDERS = ("", "docs", "docs/decisions", "helm/guildhall", "client", "guildhall/graphql")
+DOCUMENTS = sorted(path.relative_to(ROOT).as_posix() for name in FOLDERS for path in (ROOT / name).glob("*.md"))
 README_LINES_MAX = 80  # two screens
 # Their values are plain English or letters.
 PLAIN_ENUMS = {
@@ -41,7 +38,8 @@ class TestLinks:
     @pytest.mark.parametrize("document", DOCUMENTS)
     def test_what_a_document_links_to_is_there(self, document: str) -> None:
         targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text_of(document))
-        inside = [target for target in targets if "://" not in target]
+        # The reference is generated; the site's own build, where warnings are errors, holds the links into it.
+        inside = [target for target in targets if "://" not in target and not target.startswith("reference/")]
         assert [target for target in inside if not (ROOT / document).parent.joinpath(target).exists()] == []
 
 
@@ -58,7 +56,7 @@ class TestReadme:
 
 
 class TestMake:
-    @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "helm/README.md"])
+    @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "helm/guildhall/README.md"])
     def test_every_target_that_a_document_names_exists(self, document: str) -> None:
         named = set(re.findall(r"make ([a-z]+(?:-[a-z]+)*)", " ".join(re.findall(r"`[^`]+`", text_of(document)))))
         assert named - make_targets() == set()
@@ -78,15 +76,15 @@ class TestMake:
 
 
 class TestDecisions:
+    PAGES = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+
     def test_each_has_a_number_of_its_own_and_the_page_begins_with_it(self) -> None:
-        pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
-        numbers = [page.name[:4] for page in pages]
+        numbers = [page.name[:4] for page in self.PAGES]
         assert len(set(numbers)) == len(numbers)
-        assert [page.name for page in pages if not page.read_text().startswith(f"# {page.name[:4]} ")] == []
+        assert [page.name for page in self.PAGES if not page.read_text().startswith(f"# {page.name[:4]} ")] == []
 
     def test_each_names_its_alternatives(self) -> None:
-        pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
-        assert [page.name for page in pages if "## Alternatives" not in page.read_text()] == []
+        assert [page.name for page in self.PAGES if "## Alternatives" not in page.read_text()] == []
 
 
 class TestGlossary:

@@ -110,11 +110,10 @@ def inputs_on_works(house: House) -> dict[str, dict[str, Any]]:
 
 def fingerprint(house: House) -> dict[str, str]:
     """A digest of every table's rows, but for the record of what was tried, and the scheduler's and tokens' notes."""
-    notes = ("audit_events", "tokens", "clusters", "outbox")
-    listed = "', '".join(notes)
     names = house.book.rows(
-        "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() "
-        f"AND tablename NOT IN ('{listed}', 'alembic_version') ORDER BY 1"
+        "SELECT relname AS tablename FROM pg_class WHERE relnamespace = current_schema()::regnamespace "
+        "AND relkind IN ('r', 'p') AND NOT relispartition "
+        "AND relname NOT IN ('tokens', 'clusters', 'outbox', 'alembic_version') AND relname NOT LIKE 'audit\\_%' ORDER BY 1"
     )
     each = [
         f"SELECT '{name}' AS name, md5(coalesce(string_agg(t::text, '|' ORDER BY t::text), '')) AS digest "

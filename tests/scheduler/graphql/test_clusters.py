@@ -104,7 +104,10 @@ class TestRegisterCluster:
         assert read_credentials(row, keyring) == SECRET
         async with site.yard.database.read() as session:
             tables = await session.scalars(
-                text("SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'")
+                text(
+                    "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
+                    "AND relkind IN ('r', 'p') AND NOT relispartition AND relname <> 'alembic_version'"
+                )
             )
             for table in tables.all():
                 found = await session.scalar(text(f"SELECT count(*) FROM {table} t WHERE t::text LIKE '%very-secret%'"))
