@@ -113,7 +113,8 @@ def fingerprint(house: House) -> dict[str, str]:
     names = house.book.rows(
         "SELECT relname AS tablename FROM pg_class WHERE relnamespace = current_schema()::regnamespace "
         "AND relkind IN ('r', 'p') AND NOT relispartition "
-        "AND relname NOT IN ('tokens', 'clusters', 'outbox', 'alembic_version') AND relname NOT LIKE 'audit\\_%' ORDER BY 1"
+        "AND relname NOT IN ('tokens', 'clusters', 'outbox', 'alembic_version') AND relname NOT LIKE 'audit\\_%' "
+        "ORDER BY 1"
     )
     each = [
         f"SELECT '{name}' AS name, md5(coalesce(string_agg(t::text, '|' ORDER BY t::text), '')) AS digest "
