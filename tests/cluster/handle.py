@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import yaml
 
 from tests.cluster.configuration import LOOPBACK, NODE_ADDRESS
 from tests.cluster.images import Images
@@ -21,6 +22,17 @@ from tests.cluster.relay import Relay
 from tests.cluster.standing import GPU, GPUS
 
 _AT_ONCE = 16
+
+
+def current_context(kubeconfig: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with one cluster, user and context: somebody's own file may name many."""
+
+    def named(kind: str, name: str) -> list[dict[str, Any]]:
+        return [each for each in kubeconfig[kind] if each["name"] == name]
+
+    (chosen,) = named("contexts", kubeconfig["current-context"])
+    clusters, users = named("clusters", chosen["context"]["cluster"]), named("users", chosen["context"]["user"])
+    return {**kubeconfig, "clusters": clusters, "users": users, "contexts": [chosen]}
 
 
 @dataclass(frozen=True)
@@ -36,8 +48,8 @@ class RealCluster:
 
     @property
     def kubeconfig_text(self) -> str:
-        """An administrator's kubeconfig with everything inline."""
-        return self.kubeconfig_path.read_text(encoding="utf-8")
+        """An administrator's kubeconfig as JSON, with everything inline and nothing but the current context."""
+        return json.dumps(current_context(yaml.safe_load(self.kubeconfig_path.read_text(encoding="utf-8"))))
 
     def kubeconfig_through(self, relay: Relay) -> str:
         """The same, through a relay that was made with `relay()`."""
@@ -56,6 +68,9 @@ class RealCluster:
         content = json.loads(self.kubeconfig_text)
         cluster, user = content["clusters"][0]["cluster"], content["users"][0]["user"]
         trusted = ssl.create_default_context(cadata=b64decode(cluster["certificate-authority-data"]).decode())
+        if "token" in user:
+            signed = {"authorization": f"Bearer {user['token']}"}
+            return httpx.AsyncClient(base_url=cluster["server"], headers=signed, verify=trusted, timeout=30)
         with tempfile.NamedTemporaryFile() as pair:  # ssl reads a pair from a file alone
             pair.write(b64decode(user["client-certificate-data"]) + b64decode(user["client-key-data"]))
             pair.flush()

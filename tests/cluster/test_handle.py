@@ -1,13 +1,16 @@
 """What tests may rely on: pods run and reach us, fake nodes run Jobs, and every fault can be made and undone."""
 
 import asyncio
+import json
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from tests.cluster.handle import RealCluster
 
@@ -40,6 +43,22 @@ def our_port() -> Iterator[int]:
         yield server.server_port
         server.shutdown()
         thread.join()
+
+
+class TestSomebodysCluster:
+    async def test_a_kubeconfig_in_block_style_with_several_contexts_is_read(
+        self, control_plane: RealCluster, tmp_path: Path
+    ) -> None:
+        content = json.loads(control_plane.kubeconfig_text)
+        for kind in ("clusters", "users", "contexts"):
+            content[kind].insert(0, {**content[kind][0], "name": "another"})
+        content["clusters"][0]["cluster"] = {"server": "https://192.0.2.1"}
+        theirs = tmp_path / "config"
+        theirs.write_text(yaml.safe_dump(content))
+        cluster = RealCluster(theirs, None)
+        assert json.loads(cluster.kubeconfig_text) == json.loads(control_plane.kubeconfig_text)
+        async with cluster.client() as http:
+            assert (await http.get("/version")).json()["major"] == "1"
 
 
 class TestPods:
