@@ -142,7 +142,26 @@ def _mask(start: int, length: int, seed: bytes, wanted: DataFilter) -> "pa.Boole
 
 
 def _bare(field: pa.Field) -> pa.Field:
-    return field.remove_metadata()
+    return pa.field(field.name, _spelled_out(field.type), field.nullable)
+
+
+def _spelled_out(kind: pa.DataType) -> pa.DataType:
+    """The type without dictionaries, at any depth: one is written whole, with the values of rows that are left out."""
+    if pa.types.is_dictionary(kind):
+        return _spelled_out(kind.value_type)
+    if pa.types.is_struct(kind):
+        return pa.struct([_bare(kind.field(place)) for place in range(kind.num_fields)])
+    if pa.types.is_map(kind):
+        return pa.map_(_bare(kind.key_field), _bare(kind.item_field), kind.keys_sorted)
+    if pa.types.is_large_list(kind):
+        return pa.large_list(_bare(kind.value_field))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(_bare(kind.value_field), kind.list_size)
+    if pa.types.is_list(kind):
+        return pa.list_(_bare(kind.value_field))
+    if "dictionary<" in str(kind):
+        raise Uncuttable("DICTIONARY_NOT_FILTERABLE", f"It holds a dictionary in a column of the type {kind}.")
+    return kind
 
 
 def _places(names: Sequence[str], wanted: DataFilter) -> list[int]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hashlib import blake2b, sha256
 
 MILLIONTHS = 1_000_000
-ENGINE = 1
+ENGINE = 2
 """Counts up when equal filters would cut differently than before, so that nothing cut by the older way is served."""
 
 

@@ -103,6 +103,31 @@ class TestParquet:
         assert (group.num_rows, group.column(0).statistics.max) == (2, 1)
         assert b"secret-2" not in written
 
+    @pytest.mark.parametrize("depth", ["plain", "list", "large list", "fixed list", "struct", "map"])
+    def test_a_dictionary_leaves_no_values_of_the_other_rows(self, tmp_path: Path, depth: str) -> None:
+        names = pa.array([f"secret-{number}" for number in range(20)]).dictionary_encode()
+        each = pa.array(range(21), pa.int32())
+        column = {
+            "plain": lambda: names,
+            "list": lambda: pa.ListArray.from_arrays(each, names),
+            "large list": lambda: pa.LargeListArray.from_arrays(each.cast(pa.int64()), names),
+            "fixed list": lambda: pa.FixedSizeListArray.from_arrays(names, 1),
+            "struct": lambda: pa.StructArray.from_arrays([names], ["in"]),
+            "map": lambda: pa.MapArray.from_arrays(each, names.cast(pa.string()), names),
+        }[depth]()
+        pq.write_table(pa.table({"name": column}), tmp_path / "made")
+        _, written = cut(tmp_path, "a.parquet", (tmp_path / "made").read_bytes(), limits(first_rows=2))
+        assert pq.read_table(tmp_path / "target")["name"].to_pylist() == column.to_pylist()[:2]
+        assert [number for number in range(20) if f"secret-{number}".encode() in written] == [0, 1]
+
+    def test_a_dictionary_in_what_cannot_be_spelled_out(self, tmp_path: Path) -> None:
+        names = pa.array(["secret-0", "secret-1"]).dictionary_encode()
+        hidden = pa.ExtensionArray.from_storage(pa.opaque(names.type, "name", "vendor"), names)
+        pq.write_table(pa.table({"name": hidden}), tmp_path / "made")
+        with pytest.raises(Uncuttable) as refusal:
+            cut(tmp_path, "a.parquet", (tmp_path / "made").read_bytes(), limits(first_rows=1))
+        assert refusal.value.code == "DICTIONARY_NOT_FILTERABLE"
+
     def test_a_fraction_is_the_same_as_of_the_same_rows_in_csv(self, tmp_path: Path) -> None:
         wanted = limits(["id"], millionths=100_000)
         _, of_parquet = cut(tmp_path, "a.parquet", parquet(tmp_path), wanted)
