@@ -7,7 +7,7 @@ from guildhall.errors import Invalid
 
 NETWORKS_MAX = 50
 FORWARDED_CHARACTERS_MAX = 4_096
-"""A longer X-Forwarded-For is nobody's whose word counts."""
+"""Of a longer X-Forwarded-For the right end counts, which proxies write: the rest is a caller's."""
 
 Network = IPv4Network | IPv6Network
 
@@ -57,8 +57,8 @@ def caller_address(peer: str | None, forwarded: Sequence[str], trusted: Sequence
     if not trusted or not is_inside(peer, trusted):
         return peer
     said = ",".join(forwarded)
-    if len(said) > FORWARDED_CHARACTERS_MAX:
-        return peer
+    if len(said) > FORWARDED_CHARACTERS_MAX:  # never the peer instead: callers would make themselves its neighbours
+        said = said[-FORWARDED_CHARACTERS_MAX:].partition(",")[2]
     nearest = peer
     for entry in reversed([part.strip() for part in said.split(",") if part.strip()]):
         known = _address(_without_port(entry))
