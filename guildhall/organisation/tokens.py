@@ -108,13 +108,17 @@ async def rotate_token(
 ) -> IssuedToken:
     """Another token in the place of one that counts, with its label and limits; both count until the overlap is over.
 
-    One's own, or with `guildhall:token:issue` another's. Raises InvalidTokenRequest, NotFound for what is not theirs.
+    One's own, or with `guildhall:token:issue` another's; a limited token takes the place of itself alone, or it would
+    be rid of its limits. Raises InvalidTokenRequest, PermissionRefused, NotFound for what is not theirs.
     """
     token = await _locked(session, token_id)
     own = token is not None and actor.subject == (token.subject_kind, token.subject_id)
     team_id = None if token is None or own else await _team_of(session, token)
     if token is None or token.origin != TokenOrigin.GUILDHALL or not (own or actor.may(ISSUE, team_id)):
         raise NotFound("There is no such token.", field=field)
+    if actor.token is not None and actor.token.is_limited and actor.token.id != token_id:
+        told = "A limited token rotates itself alone: use one without limits."
+        raise PermissionRefused(told, permission=ISSUE, resources=[ResourceRef("Token", token_id)], team_id=team_id)
     if token.subject_kind == ActorKind.JOB:
         raise InvalidTokenRequest("A job's token is the platform's to make.", field=field)
     if token.revoked_at is not None or (token.expires_at is not None and token.expires_at <= at):

@@ -187,6 +187,17 @@ class TestRotate:
             assert refusal.value.field == "tokenId"
         assert await yard.expiry(old.id) == yard.clock.now() + timedelta(days=1)
 
+    @pytest.mark.parametrize(("roles", "networks"), [(["viewer"], None), (None, ["10.0.0.0/8"])])
+    async def test_a_limited_one_gets_nobody_one_without_limits(
+        self, yard: Yard, roles: list[str] | None, networks: list[str] | None
+    ) -> None:
+        whole, other = await yard.issue(), await yard.issue(roles=roles, networks=networks)
+        with pytest.raises(PermissionRefused, match="rotates itself alone"):
+            await yard.rotate(await yard.caller(other), whole.id)
+        assert await yard.expiry(whole.id) == yard.clock.now() + timedelta(days=1)
+        async with yard.database.read() as session:
+            assert len((await session.scalars(select(Token.id))).all()) == 2
+
     @pytest.mark.parametrize("how", ["withdrawn", "expired", "a long overlap", "a negative one", "too long"])
     async def test_what_cannot_be(self, yard: Yard, how: str) -> None:
         old, root = await yard.issue(), await root_of(yard)
