@@ -186,7 +186,7 @@ def _claims(values: Mapping[str, Any], rules: Rules, at: datetime) -> Claims:
     return Claims(
         issuer=rules.issuer,
         subject=_text(values.get("sub"), "sub"),
-        email=_text(email, "email").lower() if email is not None and vouched else None,
+        email=_address(email) if email is not None and vouched else None,
         name=_text(values["name"], "name").strip() or None if values.get("name") is not None else None,
         groups=_groups(values, rules.groups_claim),
         issued_at=issued_at,
@@ -205,6 +205,14 @@ def _text(value: Any, name: str) -> str:  # noqa: ANN401 -- any JSON
     if not isinstance(value, str) or not 0 < len(value) <= TEXT_CHARACTERS_MAX or "\0" in value:
         raise NotOfIssuer(f"The token's `{name}` must be a text of 1 to {TEXT_CHARACTERS_MAX} characters.")
     return value
+
+
+def _address(value: Any) -> str:  # noqa: ANN401 -- any JSON
+    """In lower case; a letter that only then is one of ASCII (the Kelvin sign) would make it somebody else's."""
+    text = _text(value, "email")
+    if any(letter.lower().isascii() and not letter.isascii() for letter in text):
+        raise NotOfIssuer("The token's `email` has a letter that reads as another one in lower case.")
+    return text.lower()
 
 
 def _groups(values: Mapping[str, Any], claim: str) -> frozenset[str]:

@@ -146,9 +146,10 @@ class RoleBinding(Base):
 class Token(Base):
     """A secret that stands for a caller: only its SHA-256 hash is kept, and a prefix by which people tell it apart.
 
-    `claims` is empty but for a job's token, where it says what the token is narrowed to. A token of a program may be
-    narrowed to some of its roles and to callers in some networks; NULL is no limit. `origin` tells what the issuer made
-    (a JWT that was verified, until its own end) and what a browser holds (a session's cookie).
+    `claims` says of a job's token what it is narrowed to, and of an issuer's the hash of what was signed; others have
+    none. A token of a program may be narrowed to some of its roles and to callers in some networks; NULL is no limit.
+    `origin` tells what the issuer made (a JWT that was verified, until its own end) and what a browser holds (a
+    session's cookie).
     """
 
     __tablename__ = "tokens"

@@ -85,6 +85,7 @@ class SignInDesk:
                 session,
                 claims,
                 digest=hash_token(text),
+                signed=hash_token(text.rpartition(".")[0]),
                 expires_at=claims.expires_at + self.issuer.rules.skew,
                 request=request,
                 at=self.clock.now(),

@@ -49,12 +49,16 @@ async def admit_token(
     claims: Claims,
     *,
     digest: bytes,
+    signed: bytes,
     expires_at: datetime,
     request: RequestContext,
     at: datetime,
     new_id: IdSource,
 ) -> None:
     """Know a verified access token by its hash from now until its end; raises NotOfIssuer.
+
+    `signed` is the hash of what the issuer signed. A signature can be written in more than one way, so that by the hash
+    of the whole alone a withdrawn token would come back in another spelling.
 
     It is not recorded as issued: whoever made it is the issuer. What is done with it is recorded.
     """
@@ -63,6 +67,10 @@ async def admit_token(
         raise NotOfIssuer("This token is from before you signed out everywhere; sign in again.")
     own = [Token.user_id == person.user_id, Token.origin == TokenOrigin.ISSUER.value]
     await session.execute(delete(Token).where(*own, Token.expires_at <= at))
+    about = {"signed": signed.hex()}
+    withdrawn = select(Token.id).where(*own, Token.claims == about, Token.revoked_at.is_not(None)).limit(1)
+    if await session.scalar(withdrawn) is not None:
+        raise NotOfIssuer("This token was withdrawn; sign in again.")
     row = {
         "id": new_id(),
         "subject_kind": ActorKind.USER.value,
@@ -70,7 +78,7 @@ async def admit_token(
         "prefix": digest.hex()[:12],
         "hash": digest,
         "label": f"from {claims.issuer}",
-        "claims": {},
+        "claims": about,
         "origin": TokenOrigin.ISSUER.value,
         "created_at": min(claims.issued_at, at),
         "expires_at": expires_at,

@@ -188,6 +188,7 @@ class TestAccessClaims:
             ({"typ": "Refresh"}, "identity token"),
             ({"cnf": {"jkt": "x"}}, "bound to a key"),
             ({"email": 5}, "`email` must be a text"),
+            ({"email": "\u212aate@example.org"}, "reads as another one in lower case"),
             ({"name": 5}, "`name` must be a text"),
             ({"groups": {"a": 1}}, "must be a list"),
             ({"groups": ["a"] * (GROUPS_MAX + 1)}, "must be a list"),

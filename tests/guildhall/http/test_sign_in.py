@@ -1,5 +1,6 @@
 """Signing in and out over HTTP: tokens of the issuer, failures that are counted, proxies, and a clock set back."""
 
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -7,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from joserfc.jwk import ECKey
 from sqlalchemy import select, update
 
 from guildhall.auth.tables import Session, Token, UserIdentity
@@ -15,6 +17,8 @@ from guildhall.settings import Settings
 from tests.conftest import MONDAY_MORNING
 from tests.fake_issuer import BROWSER_CLIENT, ISSUER, SECOND
 from tests.house import OWN, SITE, VIEWER, House, ask, bearer, opened_house
+
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 @pytest.fixture
@@ -125,6 +129,21 @@ class TestBearer:
         house.later(seconds=1)
         assert await ask(browser, **bearer(house.issuer.token())) == (200, ("ada@example.org", []))
         assert await ask(browser, **bearer(old)) == (200, ("ada@example.org", []))
+
+    async def test_a_withdrawn_one_stays_withdrawn_in_another_spelling(
+        self, house: House, browser: httpx.AsyncClient
+    ) -> None:
+        key = ECKey.generate_key("P-256", {"kid": "curve"})
+        house.issuer.keys = [key]
+        token = house.issuer.token(key=key, header={"alg": "ES256"})
+        signed, _, signature = token.rpartition(".")
+        raw = urlsafe_b64decode(signature + "==")  # r and s, of which -s is as good
+        mirrored = raw[:32] + (P256_ORDER - int.from_bytes(raw[32:], "big")).to_bytes(32, "big")
+        other = f"{signed}.{urlsafe_b64encode(mirrored).decode().rstrip('=')}"
+        assert (await ask(browser, **bearer(token)))[0] == 200
+        assert (await browser.post("/auth/logout", headers=bearer(token))).status_code == 200
+        assert await ask(browser, **bearer(token)) == (401, "TOKEN_REFUSED")
+        assert await ask(browser, **bearer(other)) == (401, "TOKEN_REFUSED")
 
     async def test_an_issuer_that_is_away(self, house: House, browser: httpx.AsyncClient) -> None:
         house.issuer.away = True

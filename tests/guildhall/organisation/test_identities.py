@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from guildhall.audit.tables import AuditEvent
@@ -243,10 +243,12 @@ class TestMapping:
 
 
 class TestAdmitToken:
-    async def admit(self, session: AsyncSession, found: Claims, text: bytes = b"t", at: datetime = AT) -> None:
+    async def admit(
+        self, session: AsyncSession, found: Claims, text: bytes = b"t", at: datetime = AT, signed: bytes | None = None
+    ) -> None:
         await admit_token(
-            session, found, digest=text.ljust(32, b"."), expires_at=found.expires_at, request=REQUEST, at=at,
-            new_id=new_id,
+            session, found, digest=text.ljust(32, b"."), signed=signed or text, expires_at=found.expires_at,
+            request=REQUEST, at=at, new_id=new_id,
         )  # fmt: skip
 
     async def test_it_is_known_until_its_end(self, session: AsyncSession, root: Actor) -> None:
@@ -260,6 +262,16 @@ class TestAdmitToken:
         late = AT + timedelta(hours=1)
         await self.admit(session, claims(seconds=3_600), b"u", late)
         assert (await session.scalars(select(Token.hash))).all() == [b"u".ljust(32, b".")]
+
+    async def test_a_withdrawn_one_does_not_come_back_in_another_spelling(
+        self, session: AsyncSession, root: Actor
+    ) -> None:
+        await self.admit(session, claims(), b"t", signed=b"same")
+        await session.execute(update(Token).values(revoked_at=AT))
+        with pytest.raises(NotOfIssuer, match="was withdrawn"):
+            await self.admit(session, claims(), b"u", signed=b"same")
+        assert (await session.scalars(select(Token.hash))).all() == [b"t".ljust(32, b".")]
+        await self.admit(session, claims(seconds=1), b"v")
 
     async def test_one_from_before_signing_out_everywhere(self, session: AsyncSession, root: Actor) -> None:
         person = await seen(session, claims())
