@@ -97,6 +97,15 @@ class Actor:
             return self.team_ids if permission in self.policy.job_permissions() else frozenset()
         return self.policy.teams_where(self.subject, permission)
 
+    def shows_token_for(self, permission: str) -> bool:
+        """Whether the token is for that at all: one limited to roles is for what these allow.
+
+        Asked where a right is the person's by name, as a steward's or a grant's beneficiary's, and by no role.
+        """
+        limits = None if self.token is None else self.token.roles
+        roles = self.policy.rules.roles
+        return limits is None or any(permission in roles[name].allowed for name in limits if name in roles)
+
     def may_somewhere(self, permission: str) -> bool:
         """Whether there is any place, a team or the common ground, where the caller may; rows are filtered after."""
         return self.may(permission, None) or self.teams_where(permission) != frozenset()

@@ -28,7 +28,7 @@ from guildhall.graphql.declare import column, extend, json_list, json_object, ob
 from guildhall.graphql.ids import split_id
 from guildhall.graphql.scalars import ID
 from guildhall.organisation.roles import UnknownPermission
-from registry.access.decision import READ_PERMISSIONS, AccessDecision, decide_read, reading_teams
+from registry.access.decision import READ_PERMISSIONS, AccessDecision, decide_read, reading_person, reading_teams
 
 EXPLAIN = "guildhall:access:explain"
 Nodes = Callable[[], Mapping[str, TypeDeclaration]]
@@ -184,7 +184,7 @@ async def _read(
 ) -> AccessDecision:
     return await decide_read(
         session,
-        actor_user_id=actor.user_id,
+        actor_user_id=reading_person(actor, permission),
         team_ids=reading_teams(actor, permission),
         resource=resource,
         purpose=None,

@@ -180,7 +180,7 @@ async def _require_decider(
 ) -> Capacity:
     """A steward of every data set that the resources come from now, or a reviewer whom the risk of a model asks for."""
     dataset_ids = frozenset[UUID]().union(*(facts.deciding_datasets for facts in guarded))
-    reviews = any(actor.id in people for people in reviewed.values())
+    reviews = actor.shows_token_for(DECIDE) and any(actor.id in people for people in reviewed.values())
     if not reviews or await stewarded(session, actor, dataset_ids) >= dataset_ids:
         team_id = request.beneficiary_team_id
         await require_steward(session, actor, sorted(dataset_ids), permission=DECIDE, team_id=team_id)

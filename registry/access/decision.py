@@ -60,6 +60,11 @@ def reading_teams(actor: Actor, permission: str = "registry:dataset:read") -> fr
     return frozenset(team for team in actor.team_ids if actor.may(permission, team))
 
 
+def reading_person(actor: Actor, permission: str) -> UUID | None:
+    """Whose own grants count: the person's behind the call, but not by a token limited to roles that do not read."""
+    return actor.user_id if actor.shows_token_for(permission) else None
+
+
 async def decide_read(
     session: ReadSession,
     *,

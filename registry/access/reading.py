@@ -16,7 +16,14 @@ from guildhall.auth.subjects import ActorKind
 from guildhall.clock import IdSource
 from guildhall.db.transaction import ReadSession, WriteSession
 from guildhall.errors import Conflict, NotFound
-from registry.access.decision import READ_PERMISSIONS, AccessDecision, Reason, decide_read, reading_teams
+from registry.access.decision import (
+    READ_PERMISSIONS,
+    AccessDecision,
+    Reason,
+    decide_read,
+    reading_person,
+    reading_teams,
+)
 from registry.access.jobs import JobInputs
 from registry.access.tables import AccessGrant
 from registry.artifacts.completing import blob_key
@@ -302,7 +309,7 @@ async def _decide(
         return AccessDecision(allowed=True)
     return await decide_read(
         session,
-        actor_user_id=actor.user_id,
+        actor_user_id=reading_person(actor, owner.action),
         team_ids=reading_teams(actor, owner.action),
         resource=owner.resources[0],
         purpose=purpose,

@@ -38,8 +38,8 @@ async def steward_emails(session: ReadSession, dataset_ids: Iterable[UUID]) -> d
 
 
 async def stewarded(session: ReadSession, actor: Actor, dataset_ids: Iterable[UUID]) -> set[UUID]:
-    """Which of the data sets the actor is a steward of; programs steward nothing."""
-    if actor.kind is not ActorKind.USER:
+    """Which of the data sets the actor is a steward of; programs, and tokens limited to other roles, have none."""
+    if actor.kind is not ActorKind.USER or not actor.shows_token_for(STEWARD):
         return set()
     statement = select(DatasetSteward.dataset_id).where(
         DatasetSteward.dataset_id.in_(sorted(set(dataset_ids))), DatasetSteward.user_id == actor.id

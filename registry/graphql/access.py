@@ -31,7 +31,7 @@ from guildhall.graphql.mutations import mutation
 from guildhall.graphql.scalars import ID, BigInt
 from guildhall.graphql.sources import Operand
 from registry.access.deciding import DECIDE, DecisionKind, decide_access
-from registry.access.decision import READ_PERMISSIONS, decide_reads, reading_teams
+from registry.access.decision import READ_PERMISSIONS, decide_reads, reading_person, reading_teams
 from registry.access.naming import KIND_OF, TYPE_OF
 from registry.access.narrowing import Narrowing, SampleSpec
 from registry.access.requests import REQUEST, Beneficiary, request_access
@@ -170,7 +170,7 @@ def viewer_access(type_name: str, key: Operand) -> FieldDeclaration:
         async with context.database.read() as session:
             decisions = await decide_reads(
                 session,
-                actor_user_id=context.actor.user_id,
+                actor_user_id=reading_person(context.actor, READ_PERMISSIONS[type_name]),
                 team_ids=reading_teams(context.actor, READ_PERMISSIONS[type_name]),
                 resources=[ResourceRef(type_name, key) for key in keys],
                 purpose=None,

@@ -1,10 +1,11 @@
 """What each kind of caller may, and where."""
 
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
 
-from guildhall.auth.actor import Actor, JobClaims, system_actor
+from guildhall.auth.actor import Actor, JobClaims, TokenUse, system_actor
 from guildhall.auth.bindings import Binding
 from guildhall.auth.policy import PolicyRules, PolicySnapshot, RoleRules
 from guildhall.auth.roles import JOB, MEMBER
@@ -35,6 +36,7 @@ def actor(kind: ActorKind, key: UUID, **more: object) -> Actor:
     return Actor(kind=kind, id=key, name="somebody", policy=POLICY, **more)  # type: ignore[arg-type]
 
 
+USE = TokenUse(UUID(int=21), None)
 CLAIMS = JobClaims(job_id=RUN, attempt_id=UUID(int=14), team_id=TEAM, submitted_by=ADA)
 USER = actor(ActorKind.USER, ADA)
 SERVICE = actor(ActorKind.SERVICE_ACCOUNT, ROBOT, team_id=TEAM)
@@ -116,3 +118,21 @@ class TestSystemActor:
         assert system_actor("sweeper").id != SYSTEM.id
         assert system_actor("worker", on_behalf_of=ADA).on_behalf_of == ADA
         assert SYSTEM.request.client == "worker"
+
+
+class TestShowsTokenFor:
+    @pytest.mark.parametrize(
+        ("roles", "permission", "want"),
+        [
+            (None, REPORT, True),
+            (("viewer",), READ, True),
+            (("viewer",), REPORT, False),
+            (("gone", "viewer"), READ, True),
+            (("gone",), READ, False),
+        ],
+    )
+    def test_a_limited_one_is_for_what_its_roles_allow(
+        self, roles: tuple[str, ...] | None, permission: str, want: bool
+    ) -> None:
+        assert replace(USER, token=replace(USE, roles=roles)).shows_token_for(permission) is want
+        assert USER.shows_token_for(permission)

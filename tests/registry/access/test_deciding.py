@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select, text, update
 from sqlalchemy.exc import DBAPIError
 
+from guildhall.auth.actor import TokenUse
 from guildhall.auth.authorize import Refused
 from guildhall.clock import new_id
 from guildhall.errors import GuildhallError, NotFound
@@ -222,6 +223,22 @@ class TestNarrow:
 
 
 class TestWhoDecides:
+    async def test_a_token_limited_to_other_roles_decides_nothing(self, house: House) -> None:
+        request_id = await asked(house, [dataset_ref(await registered(house))])
+        for role, decides in (("viewer", False), ("steward", True)):
+            token = TokenUse(new_id(), None, roles=(role,))
+            decided = decide_access(
+                house.session, replace(house.actor("mia"), token=token), access_request_id=request_id,
+                decision=DecisionKind.APPROVE, reason=None, at=house.at, new_id=new_id,
+            )  # fmt: skip
+            if decides:
+                assert (await decided).access_grant_id is not None
+                continue
+            with pytest.raises(StewardRequired):
+                await decided
+            given = select(AccessGrant.id).where(AccessGrant.request_id == request_id)
+            assert (await house.session.scalars(given)).all() == []
+
     @pytest.mark.parametrize(
         ("name", "error", "code"),
         [

@@ -1,5 +1,8 @@
 """Downloads by jobs, and of models: the same rule, asked through what they were given and what they were made from."""
 
+from dataclasses import replace
+
+from guildhall.auth.actor import TokenUse
 from guildhall.clock import new_id
 from registry.access.jobs import JobInput
 from registry.artifacts.packages import create_package
@@ -8,6 +11,19 @@ from tests.registry.estate import digest
 from tests.registry.house import trained_on
 from tests.registry.http.conftest import Site
 from tests.registry.http.reading import ASK, CONTENT, address, get, grant_to_quality, reads, stored
+
+
+class TestLimitedTokens:
+    async def test_open_a_grant_of_ones_own_where_a_role_of_theirs_reads(self, site: Site) -> None:
+        dataset_id, version_id = await stored(site)
+        await grant_to_quality(site, dataset_id, email="paul@example.org")
+        url, paul = await address(site, version_id), site.estate.actor("paul")
+        for role in ("viewer", "contributor"):
+            site.jobs[role] = replace(paul, token=TokenUse(new_id(), None, roles=(role,)))
+        assert (await get(site, url, by="contributor")).content == CONTENT
+        answer = await get(site, url, by="viewer")
+        assert (answer.status_code, answer.json()["error"]["reason"]) == (403, "ACCESS_GRANT_REQUIRED")
+        assert [event.outcome for event in await reads(site)] == ["STARTED", "COMPLETED", "REFUSED"]
 
 
 class TestJobs:
