@@ -15,7 +15,7 @@ from guildhall.auth.permissions import PERMISSIONS
 from guildhall.auth.tables import Role, RolePermission
 from guildhall.clock import IdSource
 from guildhall.errors import Conflict, Invalid, NotFound
-from guildhall.organisation.bindings import require_administrator
+from guildhall.organisation.bindings import BIND, require_administrator
 
 CHANGE = "guildhall:role:change"
 AUDIT = "guildhall:audit:"
@@ -87,9 +87,11 @@ async def set_line(
 ) -> None:
     """Let the role allow or deny the permission, or with None say nothing of it. Nothing happens where it does already.
 
-    Raises UnknownRole, UnknownPermission, AuditStaysReadable, LastAdministrator, PermissionRefused.
+    Who changes what a role allows gives it to those who hold it, also to themself, so that takes `guildhall:role:bind`
+    as well. Raises UnknownRole, UnknownPermission, AuditStaysReadable, LastAdministrator, PermissionRefused.
     """
     require(actor, CHANGE, team_id=None)
+    require(actor, BIND, team_id=None)
     if await session.scalar(select(Role.name).where(Role.name == role)) is None:
         raise UnknownRole(f"There is no role {role[:80]!r}.", field="role")
     if permission not in PERMISSIONS:

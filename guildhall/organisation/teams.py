@@ -19,6 +19,7 @@ from guildhall.changes import Change, ChangeAction
 from guildhall.clock import IdSource
 from guildhall.db.locks import lock_rows
 from guildhall.errors import Conflict, NotFound
+from guildhall.organisation.bindings import BIND
 from guildhall.organisation.names import Problems
 
 CHANGE = "guildhall:team:change"
@@ -43,9 +44,11 @@ async def move_team(
 ) -> None:
     """Put the team below another, or at the top; roles that are held above count in it from then on.
 
-    It takes the right in the whole organisation, as it gives people rights in teams. Raises InvalidPlace, NotFound.
+    Who moves a team gives roles in it, so that takes both permissions, in the whole organisation. Raises InvalidPlace,
+    NotFound, PermissionRefused.
     """
     require(actor, CHANGE, team_id=None)
+    require(actor, BIND, team_id=None)
     teams = {team.id: team for team in await lock_rows(session, Team, [team_id, *([parent_id] if parent_id else [])])}
     if team_id not in teams:
         raise NotFound("There is no such team.", field="team")

@@ -162,3 +162,15 @@ class TestSetLine:
                 session, auditor, role="auditor", permission=READ, effect=Effect.ALLOW, at=clock.now(), new_id=new_id
             )
         assert READ not in await lines(session, "auditor")
+
+    async def test_who_gives_no_roles_widens_none(
+        self, session: AsyncSession, admin: Actor, clock: SimulatedClock
+    ) -> None:
+        when: dict[str, Any] = {"at": clock.now(), "new_id": new_id}
+        await create_role(session, admin, name="writer", sentence="Writes the policy.", **when)
+        line: dict[str, Any] = {"role": "writer", "effect": Effect.ALLOW, **when}
+        await set_line(session, admin, permission="guildhall:role:change", **line)
+        writer = await actor_of(session, await make_user(session, "wim", roles={"writer": [None]}))
+        with pytest.raises(PermissionRefused, match="guildhall:role:bind"):
+            await set_line(session, writer, permission="guildhall:role:bind", **line)
+        assert await lines(session, "writer") == {"guildhall:role:change": "allow"}

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from guildhall.audit.tables import AuditEvent
 from guildhall.auth.authorize import PermissionRefused
 from guildhall.auth.policy_reading import load_rules
-from guildhall.auth.tables import Team
+from guildhall.auth.tables import Role, RolePermission, Team
 from guildhall.changes import Change, ChangeAction
 from guildhall.clock import SimulatedClock, new_id
 from guildhall.db.transaction import Database
@@ -157,6 +157,20 @@ class TestMoveTeam:
         for moved, parent in ((new_id(), None), (team, new_id())):
             with pytest.raises(NotFound):
                 await move_team(session, admin, team_id=moved, parent_id=parent, **when)
+        assert list((await load_rules(session)).line(team)) == [team, over]
+
+    async def test_who_gives_no_roles_moves_none(self, session: AsyncSession, clock: SimulatedClock) -> None:
+        over, team = await self.tree(session, "over", "team")
+        mine = await make_team(session, "mine")
+        session.add(Role(name="planner", sentence="Plans.", custom=True))
+        await session.flush()
+        session.add(RolePermission(role="planner", permission="guildhall:team:change", effect="allow"))
+        await session.flush()
+        planner = await make_user(session, "pia", roles={"planner": [None], "contributor": [mine]})
+        with pytest.raises(PermissionRefused, match="guildhall:role:bind"):
+            await move_team(
+                session, await actor_of(session, planner), team_id=team, parent_id=mine, at=clock.now(), new_id=new_id
+            )
         assert list((await load_rules(session)).line(team)) == [team, over]
 
     @pytest.mark.parametrize("place", ["itself", "its own child"])
