@@ -181,7 +181,7 @@ class TestQuote:
             (["--base", "d=a/b", "--purpose", "p", "--", "x"], 3, "no model a/b"),
             (["--output", "maintenance/absent", "--", "x"], 3, "no model maintenance/absent"),
             (["--team", "nobody", "--", "x"], 3, "There is no team nobody"),
-            (["--programme", "absent", "--", "x"], 1, "absent"),
+            (["--programme", "absent", "--", "x"], 3, "no programme named 'absent'"),
             (["--accelerator", "tpu-9000", "--", "x"], 1, ""),
             (["--folder", "code/data/none", "--", "x"], 2, "does not exist"),
         ],
