@@ -18,7 +18,7 @@ from litestar.enums import MediaType
 from guildhall.auth.attempts import Attempts
 from guildhall.auth.subjects import ActorKind
 from guildhall.errors import Forbidden, GuildhallError, NotFound, RateLimited, Unauthenticated, Unavailable
-from guildhall.http.credentials import COOKIE, SIGN_IN_COOKIE, Cookies
+from guildhall.http.credentials import COOKIE, SIGN_IN_COOKIE, Cookies, require_own_page
 from guildhall.http.graphiql_page import PAGE_HEADERS
 from guildhall.http.identity import Identity, request_context
 from guildhall.http.signing_in import SignInDesk
@@ -132,6 +132,8 @@ async def logout_route(request: AnyRequest, state: State) -> Answer:
     """End what the request shows, a session or a token; who shows nothing that counts is signed out already."""
     desk = _desk(state)
     shown = desk.identity.shown(request.scope)
+    if shown is None and "origin" in request.headers:  # a page of others cannot send the cookie, but would clear it
+        require_own_page(dict(request.scope["headers"]), desk.settings.public_url)
     try:
         actor = None if shown is None else await desk.identity.of(shown, request.scope)
     except Unauthenticated:

@@ -86,6 +86,11 @@ class TestSigningOut:
         gone = await browser.post("/auth/logout", headers={"accept": "text/html"})
         assert (gone.status_code, gone.headers["location"]) == (303, "/")
 
+    async def test_a_page_of_others_clears_no_cookie(self, house: House, browser: httpx.AsyncClient) -> None:
+        answer = await browser.post("/auth/logout", headers={"origin": "https://elsewhere.test"})
+        assert (answer.status_code, "set-cookie" in answer.headers) == (401, False)
+        assert "set-cookie" in (await browser.post("/auth/logout", headers=OWN)).headers
+
     async def test_everywhere(self, house: House, browser: httpx.AsyncClient) -> None:
         await house.sign_in(browser)
         known, unseen = house.issuer.token(groups=[]), house.issuer.token(jti="another")
