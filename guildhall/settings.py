@@ -202,6 +202,9 @@ class Settings:
         default_text="the folder `audit-heads` in the data folder",
         text="Where the sealer publishes signed heads, one object each; the database's role must not write there.",
     )  # fmt: skip
+    audit_retention_days: int = _number(
+        400, 31, 36_500, "How many days audit events stay in the database before `archive-audit` may move them away."
+    )
     notices_url: str = _variable(
         "", web_url, right="a URL that begins with http:// or https://", default_text="none", secret=True,
         text="Where notices about access to data are sent as JSON: grants that are about to end, unusual reading.",

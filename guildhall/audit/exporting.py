@@ -4,12 +4,15 @@
 it. The tiles lie as C2SP tlog-tiles has them, so that programs for any such log read the folder.
 """
 
+import heapq
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import select
 
+from guildhall.audit.archives import read_lines
 from guildhall.audit.checkpoints import read_head
 from guildhall.audit.mac import line_of
 from guildhall.audit.merkle import LEVELS_MAX, TILE_HASHES, tile_path
@@ -19,6 +22,9 @@ from guildhall.audit.tiles import read_entries, read_tile
 from guildhall.audit.verifying import leaves
 from guildhall.db.transaction import Database
 from guildhall.errors import Conflict
+
+NOTHING = (sys.maxsize, b"")
+"""After the last archived event."""
 
 
 class FolderInUse(Conflict):
@@ -35,14 +41,16 @@ class NothingSealed(Conflict):
 
 @dataclass(frozen=True)
 class Export:
-    """What was written: the number of leaves, and how many of their events are in archives and not here."""
+    """What was written: the number of leaves, and how many of their events are nowhere."""
 
     size: int
-    archived: int
+    missing: int
 
 
-async def export_record(database: Database, folder: Path, published: Sequence[str]) -> Export:
-    """Write everything up to the present head. Raises FolderInUse and NothingSealed."""
+async def export_record(
+    database: Database, folder: Path, published: Sequence[str], archives: Sequence[Path] = ()
+) -> Export:
+    """Write everything up to the present head, with what is in these archives. Raises FolderInUse and NothingSealed."""
     if folder.exists() and any(folder.iterdir()):
         raise FolderInUse(f"The folder {folder} is not empty; name a new one.")
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,23 +60,29 @@ async def export_record(database: Database, folder: Path, published: Sequence[st
     if note is None:
         raise NothingSealed("Nothing is sealed yet: start `python -m guildhall sealer`.")
     size = read_head(note).size
-    archived = await _write_lines(database, folder / "events.jsonl", size)
+    missing = await _write_lines(database, folder / "events.jsonl", size, archives)
     await _write_tiles(database, folder, size)
     (folder / "checkpoint").write_text(note, encoding="utf-8")
     _write_heads(folder / "heads", [*held, *published])
-    return Export(size, archived)
+    return Export(size, missing)
 
 
-async def _write_lines(database: Database, path: Path, size: int) -> int:
-    archived = 0
+async def _write_lines(database: Database, path: Path, size: int, archives: Sequence[Path]) -> int:
+    missing = 0
+    archived = heapq.merge(*map(read_lines, archives))
+    number, line = next(archived, NOTHING)
     with path.open("wb") as file:
         async for page in leaves(database, size):
             for row in page:
-                if row["id"] is None:
-                    archived += 1
-                    continue
-                file.write(line_of({name: row[name] for name in NAMES}) + b"\n")
-    return archived
+                while number < row["number"]:
+                    number, line = next(archived, NOTHING)
+                if row["id"] is not None:
+                    file.write(line_of({name: row[name] for name in NAMES}) + b"\n")
+                elif number == row["number"]:
+                    file.write(line + b"\n")
+                else:
+                    missing += 1
+    return missing
 
 
 async def _write_tiles(database: Database, folder: Path, size: int) -> None:

@@ -31,7 +31,7 @@ def verify_export(folder: Path, keys: AuditKeys | None, verifiers: Sequence[Veri
             edge.append(leaf_hash(hashlib.sha256(line).digest()))
             heads.pass_size(edge)
             if keys is not None:
-                check_code(found, keys, _parsed(line))
+                check_code(found, keys, parsed_line(line))
     except OSError as error:
         raise NoExport(f"{folder} is no export of the audit record: {error.strerror}.") from error
     heads.end(edge)
@@ -50,7 +50,8 @@ def _lines(path: Path) -> Iterator[bytes]:
             yield line.removesuffix(b"\n")
 
 
-def _parsed(line: bytes) -> dict[str, Any]:
+def parsed_line(line: bytes) -> dict[str, Any]:
+    """An event as an export and an archive write it. Raises NoExport."""
     try:
         event = json.loads(line)
         return {**event, "mac": bytes.fromhex(event["mac"]), "mac_key": event["mac_key"], "id": event["id"]}

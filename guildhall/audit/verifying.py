@@ -4,8 +4,10 @@ What a check trusts is the audit keys, the seal's keys, and the heads that lie w
 may have been changed by whoever owns the database, and is recomputed.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -55,7 +57,7 @@ async def verify_record(
         state = await session.get_one(AuditSeal, 1)
         own += [] if state.note is None else [state.note]
         archives = (await session.execute(select(*AuditArchive.__table__.columns))).mappings().all()
-    archived = {(row["begins_at"], row["ends_at"]) for row in archives if keys.verify(dict(row))}
+    archived = Archives([row for row in archives if keys.verify(dict(row))])
     for row in archives:
         if not keys.verify(dict(row)):
             found.find(f"The archive {row['name']} was made up: its code does not fit.")
@@ -69,6 +71,7 @@ async def verify_record(
             edge.append(leaf_hash(row["entry"]))
             heads.pass_size(edge)
     heads.end(edge)
+    archived.end(found)
     if edge.size != state.size:
         found.find(f"There are {edge.size} leaves, and the seal says {state.size}.")
     found.sealed = edge.size
@@ -110,6 +113,29 @@ class Heads:
             )
 
 
+class Archives:
+    """The months that have left: each accounts for as many events as it says, and no more."""
+
+    def __init__(self, rows: Sequence[RowMapping]) -> None:
+        self._rows = rows
+        self._counts: Counter[str] = Counter()
+
+    def holds(self, found: Verification, act_at: datetime) -> bool:
+        """Whether an event of that moment has left; if so it is counted."""
+        for row in self._rows:
+            if row["begins_at"] <= act_at < row["ends_at"]:
+                self._counts[row["name"]] += 1
+                found.archived += 1
+                return True
+        return False
+
+    def end(self, found: Verification) -> None:
+        """What has left must be what was archived."""
+        for row in self._rows:
+            if (gone := self._counts[row["name"]]) != row["events"]:
+                found.find(f"{gone} events of {row['name']} have left, and its archive has {row['events']}.")
+
+
 async def leaves(database: Database, size: int) -> AsyncIterator[Sequence[RowMapping]]:
     """Leaves in their order, each with its event where that is still where it was."""
     event = AuditEvent.__table__
@@ -139,14 +165,12 @@ def _check_leaf(
     row: RowMapping,
     number: int,
     personal: Mapping[UUID, AuditPersonal],
-    archived: set[tuple[Any, Any]],
+    archived: "Archives",
 ) -> None:
     if row["number"] != number:
         found.find(f"Leaf {number} is missing; the next is {row['number']}.")
     if row["id"] is None:
-        if any(begins <= row["leaf_act_at"] < ends for begins, ends in archived):
-            found.archived += 1
-        else:
+        if not archived.holds(found, row["leaf_act_at"]):
             found.find(f"Event {row['event_id']} (leaf {row['number']}) was deleted.")
         return
     event = {name: row[name] for name in NAMES}

@@ -61,6 +61,7 @@ _TABLE = (
     Permission("guildhall:token:revoke", _ADMIN_WRITE, "end a token at once"),
     Permission("guildhall:configuration:apply", _ADMIN_WRITE, "apply the organisation's configuration"),
     Permission("guildhall:audit:read", _ADMIN_READ, "read the audit record"),
+    Permission("guildhall:audit:archive", _ADMIN_WRITE, "move old months of the audit record into archives"),
     Permission("guildhall:audit:erase", _ADMIN_WRITE, "erase a person's own values from the audit record"),
     # registry: models, data sets, and access to them
     Permission("registry:model:discover", _DATA_READ, "find a model and read its card, lessons and lineage"),

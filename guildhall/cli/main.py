@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from datetime import date
 from pathlib import Path
 
 from guildhall.cli.migrating import run_migrate
@@ -72,6 +73,13 @@ def build_parser() -> argparse.ArgumentParser:
     verify.add_argument(
         "--key", action="append", metavar="KEY", help="trust heads of this verifier key, not of our own"
     )
+    verify.add_argument("--archives", metavar="WHERE", help="the folder or store of archives, to read them as well")
+    archive = add("archive-audit", _archive_audit, "Move old months of the audit record into sealed archives.")
+    archive.add_argument(
+        "--before", type=_day, required=True, metavar="DAY", help="months that ended by then, such as 2026-01-01"
+    )
+    archive.add_argument("--to", required=True, metavar="WHERE", help="a folder, or a store such as s3://bucket/prefix")
+    archive.add_argument("--dry-run", action="store_true", help="only say what would leave")
     add("rotate-credentials-key", _rotate, "Put the credentials of clusters under a fresh key.")
     add("settings", None, "List every setting with its default.")
     bootstrap = add("bootstrap", _bootstrap, "Make the first administrator and a token.")
@@ -120,6 +128,12 @@ async def _verify_audit(settings: Settings, options: argparse.Namespace) -> None
     await run_verify_audit(settings, options)
 
 
+async def _archive_audit(settings: Settings, options: argparse.Namespace) -> None:
+    from guildhall.cli.archiving import run_archive_audit  # noqa: PLC0415 -- see above
+
+    await run_archive_audit(settings, options)
+
+
 async def _worker(settings: Settings, options: argparse.Namespace) -> None:
     from guildhall.cli.serving import run_worker_alone  # noqa: PLC0415 -- see above
 
@@ -136,6 +150,13 @@ async def _bootstrap(settings: Settings, options: argparse.Namespace) -> None:
     from guildhall.cli.bootstrap import run_bootstrap  # noqa: PLC0415 -- see above
 
     await run_bootstrap(settings, options)
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day such as 2026-01-01") from None
 
 
 def _start_logging(settings: Settings) -> None:

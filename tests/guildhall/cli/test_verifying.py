@@ -31,7 +31,7 @@ class TestRunVerifyAudit:
             event_id = await record(session, WORKER, action="registry:dataset:read", at=clock.now(), new_id=new_id)
             name = str((await session.scalars(select(func.current_database()))).one())
         await mine.close()
-        await run_verify_audit(settings, argparse.Namespace(export=None, offline=None, key=None))
+        await run_verify_audit(settings, argparse.Namespace(export=None, offline=None, key=None, archives=None))
         assert capsys.readouterr().out == (
             "All 0 sealed events and 1 that wait for the seal are as they were written; 0 signed heads lead to them.\n"
         )
@@ -41,5 +41,5 @@ class TestRunVerifyAudit:
         await superuser.execute("UPDATE audit_events SET bytes = 0")
         await superuser.close()
         with pytest.raises(AuditAltered, match="is not what was written: 1 findings"):
-            await run_verify_audit(settings, argparse.Namespace(export=None, offline=None, key=None))
+            await run_verify_audit(settings, argparse.Namespace(export=None, offline=None, key=None, archives=None))
         assert capsys.readouterr().out == f"Event {event_id} was altered or made up: its code does not fit.\n"
