@@ -278,6 +278,17 @@ class TestVerifyArchives:
             await session.execute(text("DELETE FROM audit_events_default WHERE id = :id"), {"id": late})
         assert (await checked(owned, store)).named == ["6 events of 2025-01 have left, and its archive has 5."]
 
+    async def test_what_is_gone_from_another_month_was_deleted(
+        self, owned: Database, store: ArchiveStore, clock: SimulatedClock
+    ) -> None:
+        (gone,) = await write(owned, DECEMBER.begins_at, 1)
+        await fill(owned, clock, 2)
+        await archive(owned, store, clock)
+        async with owned.transaction() as session:
+            await session.execute(text("ALTER TABLE audit_events_2025_12 DISABLE TRIGGER USER"))
+            await session.execute(text("DELETE FROM audit_events_2025_12"))
+        assert (await checked(owned, store)).named == [f"Event {gone} (leaf 0) was deleted."]
+
 
 def rewritten(path: Path, change: Callable[[dict[str, bytes]], object]) -> None:
     with zipfile.ZipFile(path) as archive:
