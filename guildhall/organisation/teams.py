@@ -92,11 +92,11 @@ async def _path(session: AsyncSession, team_id: UUID | None) -> list[str]:
 async def _height(session: AsyncSession, team_id: UUID) -> int:
     """How many levels the team and those below it make."""
     level: list[UUID] = [team_id]
-    for height in range(TEAM_LEVELS_MAX + 1):
-        if not level:
-            return height
+    height = 0
+    while level and height <= TEAM_LEVELS_MAX:
         level = list(await session.scalars(select(Team.id).where(Team.parent_id.in_(level))))
-    return TEAM_LEVELS_MAX + 1
+        height += 1
+    return height
 
 
 async def apply_teams(

@@ -51,14 +51,14 @@ class DeactivatePersonInput(MutationInput):
 
 @payload
 class DeactivatePersonPayload:
-    """What ended, and how much was handed over."""
+    """What ended, and how much was handed over; null where nothing was done."""
 
     person = one("User", local="person")
-    tokens_ended: int
-    roles_ended: int
-    access_grants_ended: int
-    datasets_handed_over: int
-    reviews_handed_over: int
+    tokens_ended: int | None
+    roles_ended: int | None
+    access_grants_ended: int | None
+    datasets_handed_over: int | None
+    reviews_handed_over: int | None
 
 
 @extend("Mutation")

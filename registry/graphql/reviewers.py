@@ -49,9 +49,9 @@ class NameRiskReviewersInput(MutationInput):
 
 @payload
 class NameRiskReviewersPayload:
-    """Nothing but errors: the list has its own query."""
+    """How many are named now; the list has its own query."""
 
-    named: int
+    named: int | None
 
 
 @extend("Mutation")

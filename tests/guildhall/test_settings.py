@@ -75,6 +75,12 @@ class TestFromEnvironment:
         assert settings.oidc_scopes == ("openid", "email")
         assert [str(network) for network in settings.trusted_proxies] == ["10.0.0.0/8", "::1/128"]
 
+    def test_the_record_has_a_name_and_a_store_of_heads(self) -> None:
+        given = {"GUILDHALL_AUDIT_ORIGIN": "guild.example/audit", "GUILDHALL_AUDIT_HEADS_URL": "s3://heads/ours/"}
+        settings = Settings.from_environment(HOME | given | {"GUILDHALL_LOG_LEVEL": "debug"})
+        assert (settings.audit_origin, settings.audit_heads_url) == ("guild.example/audit", "s3://heads/ours")
+        assert settings.log_level == "DEBUG"
+
     def test_an_empty_value_counts_as_not_set(self) -> None:
         settings = Settings.from_environment(HOME | {"GUILDHALL_BIND": "", "GUILDHALL_DATABASE_URL": ""})
         assert (settings.bind, settings.database_url) == ("127.0.0.1:8321", None)
@@ -86,6 +92,10 @@ class TestFromEnvironment:
             ("BIND", "localhost:0", "cannot be 'localhost:0': it must be host:port, the port from 1 to 65535."),
             ("PUBLIC_URL", "guild", "cannot be 'guild': it must be a URL that begins with http:// or https://."),
             ("JOBS_NETWORKS", "here", "cannot be 'here': it must be networks such as 10.0.0.0/16,192.0.2.7/32."),
+            (
+                "AUDIT_ORIGIN", "+",
+                "cannot be '+': it must be a name such as guildhall.example.org/audit, without a scheme, spaces or +.",
+            ),
             ("LOG_LEVEL", "loud", "cannot be 'loud': it must be DEBUG, INFO, WARNING or ERROR."),
             ("GRAPHQL_INTROSPECTION", "maybe", "cannot be 'maybe': it must be true or false."),
             (

@@ -11,7 +11,7 @@ from guildhall.clock import new_id
 from guildhall.db.transaction import Database
 from tests.marketplace.bank import CREDIT, Bank
 
-TINY = "--clients 1 3 --wallets 4 --seconds 0.05 --rounds 1 --operations 400 --volatile"
+TINY = "--clients 1 3 --wallets 4 --seconds 0.4 --rounds 1 --operations 400 --volatile"
 
 
 class TestMain:

@@ -206,7 +206,7 @@ class House:
 
         until(removed, f"the cluster has forgotten {names}")
         assert not [path for path in self.site.jobs_folder.glob("*") if path.name.rpartition(".")[2] in names]
-        assert not list(self.site.jobs_folder.glob(".*")), "drafts are left"
+        until(lambda: not list(self.site.jobs_folder.glob(".*")), "no half made or half removed folder is left")
         assert marked_processes(names) == []
         alive = f"SELECT 1 FROM tokens WHERE subject_kind = 'JOB' AND subject_id = '{key}' AND revoked_at IS NULL"
         assert self.book.rows(alive) == []
