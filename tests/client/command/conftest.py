@@ -23,6 +23,7 @@ from guildhall_client.client import Client
 
 PROGRAM = str(Path(sys.executable).parent / "guildhall")
 SECONDS_MAX = 120
+TRIES_MAX = 6
 ISSUE_TOKEN = """
 mutation IssueToken($input: IssueTokenInput!) { issueToken(input: $input) { secret errors { code field message } } }
 """
@@ -121,9 +122,20 @@ class Terminal:
 
     def end(self) -> int:
         """Read to the end, and return the exit code."""
+        ends_at = time.monotonic() + SECONDS_MAX
         while self._read():
-            pass
+            assert time.monotonic() < ends_at, self.said
         return self._process.wait(timeout=SECONDS_MAX)
+
+    def insist(self, keys: str) -> int:
+        """Press them, and again after a while as a person would: readline may miss a signal just before it waits."""
+        for _ in range(TRIES_MAX):
+            self.press(keys)
+            again_at = time.monotonic() + SECONDS_MAX / TRIES_MAX
+            while time.monotonic() < again_at:
+                if not self._read():
+                    return self._process.wait(timeout=SECONDS_MAX)
+        pytest.fail(f"{keys!r} ended nothing: {self.said}")
 
     def _read(self) -> bool:
         if not select.select([self._keys], [], [], 1.0)[0]:
@@ -136,9 +148,9 @@ class Terminal:
         return bool(data)
 
 
-_ON_A_TERMINAL = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
-)
+# Tests that a shell runs in the background ignore SIGINT, and so would what they start.
+HEARING = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+_ON_A_TERMINAL = f"import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); {HEARING}"
 
 
 @pytest.fixture(scope="session")

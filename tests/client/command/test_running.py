@@ -3,11 +3,12 @@
 import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.client.command.conftest import PROGRAM, SECONDS_MAX, Command
+from tests.client.command.conftest import HEARING, PROGRAM, SECONDS_MAX, Command
 
 SCRIPT = """
 import os, sys, time
@@ -130,15 +131,14 @@ class TestRun:
             terminal.until("line 1")
             terminal.press("\x03")
             terminal.until("(stop, detach) [detach]: ")
-            terminal.press(answer)
-            assert terminal.end() == 0
+            assert terminal.insist(answer) == 0
         (job,) = set(re.findall(r"logs -f (Job_\w+)", terminal.said))
         assert mira.ok("logs", job, "--json").json["state"] == "RUNNING"
         mira.ok("cancel", job)
 
     def test_interrupted_without_a_terminal_the_job_goes_on(self, mira: Command) -> None:
         process = subprocess.Popen(
-            [PROGRAM, *run("--yes", "--env", "PAUSE=1", lines=600)],
+            [sys.executable, "-c", HEARING, PROGRAM, *run("--yes", "--env", "PAUSE=1", lines=600)],
             cwd=mira.folder,
             env=mira.environment,
             stdin=subprocess.DEVNULL,
