@@ -75,7 +75,7 @@ def _register_cluster(world: World, platform: Platform) -> None:
             "kubeconfig": platform.kubeconfig,
         }
         registered = world.people["pat"].mutate(REGISTER_CLUSTER, inputs)["cluster"]
-        cluster = world.facts["cluster"] = _counted(world, registered["id"])
+        cluster = world.facts["cluster"] = _counted(world, registered["id"], platform)
         nodes = ", ".join(
             f"{node['name']} with {', '.join(_accelerators(node['accelerators'])) or 'no accelerators'}"
             for node in cluster["nodes"]["nodes"]
@@ -83,15 +83,18 @@ def _register_cluster(world: World, platform: Platform) -> None:
         step.said = f"Kubernetes {cluster['version']}: {nodes}"
 
 
-def _counted(world: World, cluster_id: str) -> dict[str, Any]:
-    """The cluster once a worker has counted its nodes."""
+def _counted(world: World, cluster_id: str, platform: Platform) -> dict[str, Any]:
+    """The cluster once a worker has counted nodes that offer all that the pools are made of."""
     ends_at = time.monotonic() + COUNTED_SECONDS_MAX
     while True:
         cluster: dict[str, Any] = world.people["pat"].execute(CLUSTER, {"id": cluster_id})["node"]
-        if cluster["nodes"]["nodes"]:
+        offered = {each["resource"] for node in cluster["nodes"]["nodes"] for each in node["accelerators"]}
+        missing = set(platform.resources.values()) - offered
+        if not missing:
             return cluster
         if time.monotonic() > ends_at:
-            raise RuntimeError(f"no node of the cluster was seen within {COUNTED_SECONDS_MAX} seconds")
+            wanted = ", ".join(sorted(missing))
+            raise RuntimeError(f"no node of the cluster offered {wanted} within {COUNTED_SECONDS_MAX} seconds")
         time.sleep(0.2)
 
 

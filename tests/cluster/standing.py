@@ -207,10 +207,16 @@ class StandingCluster:
         return answer.text if answer.status_code == httpx.codes.OK else None
 
     async def offer(self, resource: str, count: int) -> None:
-        """Let the real node say that it has so many of an extended resource, as a device plugin would."""
+        """Let the real node say that it has so many of an extended resource, as a device plugin would.
+
+        The kubelet would copy the capacity into what can be allocated with its next report, seconds later.
+        """
         assert self._http is not None
-        path = f"/status/capacity/{resource.replace('/', '~1')}"
-        patch: list[Any] = [{"op": "add", "path": path, "value": str(count)}]
+        name = resource.replace("/", "~1")
+        patch: list[Any] = [
+            {"op": "add", "path": f"/status/{where}/{name}", "value": str(count)}
+            for where in ("capacity", "allocatable")
+        ]
         answer = await self._http.patch(
             f"/api/v1/nodes/{NODE}/status",
             content=json.dumps(patch),

@@ -24,7 +24,7 @@ from scheduler.clusters.local import LocalExecutor
 from scheduler.context import FAULT_POINTS
 from scheduler.worker import run_worker
 
-PATIENCE_SECONDS = 40
+PATIENCE_SECONDS = 180
 
 import_module("guildhall.cli.serving")  # here, once for all workers: the command line does it late
 

@@ -41,7 +41,7 @@ class Workers:
         self._send(f"die {point} {file}")
         meanwhile()
         answer = self._answer()
-        assert file.exists(), f"no worker came past {point}"
+        assert file.exists(), f"no worker came past {point}: it ended with {answer}"
         assert answer == -signal.SIGKILL
 
     @contextmanager
