@@ -221,7 +221,7 @@ async def _verify_one_part(store: ArtifactStore, file: _Announced, part: Artifac
     """A file in one part was digested as it came: nothing needs to be read again."""
     if part.sha256 != file.sha256:
         return _digest_mismatch(file, part.sha256)
-    if await store.size_bytes(blob_key(file.sha256)) != file.size_bytes:
+    if part.storage_key is not None and await store.size_bytes(blob_key(file.sha256)) != file.size_bytes:
         await store.copy(part.storage_key, blob_key(file.sha256))
     return None
 
@@ -244,7 +244,8 @@ class _WrongDigest(Exception):
 async def _joined(store: ArtifactStore, file: _Announced) -> AsyncIterator[bytes]:
     digest = hashlib.sha256()
     for part in file.parts:
-        async for chunk in store.read(part.storage_key, start=0, end=part.size_bytes):
+        key = part.storage_key or blob_key(part.sha256)
+        async for chunk in store.read(key, start=0, end=part.size_bytes):
             digest.update(chunk)
             yield chunk
     if digest.hexdigest() != file.sha256:
@@ -256,7 +257,8 @@ async def _drop_parts(session: WriteSession, artifact_ids: set[UUID], *, at: dat
     if not artifact_ids:
         return
     statement = delete(ArtifactPart).where(ArtifactPart.artifact_id.in_(artifact_ids))
-    keys = list((await session.scalars(statement.returning(ArtifactPart.storage_key))).all())
+    gone = await session.scalars(statement.returning(ArtifactPart.storage_key))
+    keys = [key for key in gone if key is not None]
     for first in range(0, len(keys), KEYS_PER_EFFECT_MAX):
         chunk = keys[first : first + KEYS_PER_EFFECT_MAX]
         await enqueue(session, DELETE_PARTS_TOPIC, {"keys": chunk}, at=at, new_id=new_id)

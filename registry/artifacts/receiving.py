@@ -169,7 +169,7 @@ async def _write_down(database: Database, file: IncomingFile, part: ArtifactPart
             raise _already_stored(file)
         replaced = (await session.scalars(delete(ArtifactPart).where(same).returning(ArtifactPart.storage_key))).all()
         session.add(part)
-    return list(replaced)
+    return [key for key in replaced if key is not None]
 
 
 def _already_stored(file: IncomingFile) -> AlreadyStored:

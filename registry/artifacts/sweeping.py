@@ -66,7 +66,7 @@ async def sweep_uploads(database: Database, store: ArtifactStore, *, at: datetim
     `at` is also compared with the store's own times of writing, so it has to be the real present.
     """
     keys = await _forget_abandoned_parts(database, before=at - ABANDONED_AFTER)
-    await store.delete(list(keys))
+    await store.delete([key for key in keys if key is not None])
     orphans = 0
     async for page in store.keys_before(UPLOADS_PREFIX, at - ORPHANED_AFTER):
         unnamed = await _without_row(database, page)
@@ -75,7 +75,7 @@ async def sweep_uploads(database: Database, store: ArtifactStore, *, at: datetim
     return Swept(parts=len(keys), orphans=orphans, staged=store.delete_staged_before(at - ORPHANED_AFTER))
 
 
-async def _forget_abandoned_parts(database: Database, *, before: datetime) -> Sequence[str]:
+async def _forget_abandoned_parts(database: Database, *, before: datetime) -> Sequence[str | None]:
     """Delete the rows first: bytes without a row wait for the next sweep, a row without bytes would be a lie."""
     silent = (
         select(ArtifactPart.artifact_id)

@@ -71,7 +71,8 @@ class Artifact(Base):
 class ArtifactPart(Base):
     """One received part of a file that is not yet stored. Sent again it is replaced; once the file is stored it goes.
 
-    `storage_key` names the bytes in the artifact store; `sha256` was computed while they arrived.
+    `storage_key` names the bytes in the artifact store; `sha256` was computed while they arrived. None: the part is all
+    of the file, was found right, and lies under the file's digest already.
     """
 
     __tablename__ = "artifact_parts"
@@ -85,7 +86,7 @@ class ArtifactPart(Base):
     number: Mapped[int] = mapped_column(primary_key=True)
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str]
-    storage_key: Mapped[str] = mapped_column(unique=True)
+    storage_key: Mapped[str | None] = mapped_column(unique=True)
     received_at: Mapped[Timestamp]
 
 
