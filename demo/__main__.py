@@ -16,7 +16,8 @@ from demo.server import DemoFailed, bootstrap_token, running_server
 from demo.story import auditing, limits, organisation, publishing, reusing
 from demo.world import World
 from guildhall.clock import SystemClock
-from guildhall.settings import Settings, SettingsError, require_data_dir, unknown_variables
+from guildhall.data_folder import require_data_dir
+from guildhall.settings import Settings, SettingsError, unknown_variables
 from guildhall_client.errors import GuildhallClientError
 
 CHAPTERS = (

@@ -1,6 +1,7 @@
 """How the values of settings are read from their texts: each parser raises ValueError or KeyError for what is wrong."""
 
 from collections.abc import Callable
+from email.utils import formataddr, parseaddr
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -66,6 +67,26 @@ def postgres_url(value: str) -> str:
         raise ValueError(value)
     urlsplit(value)
     return f"postgresql+asyncpg://{rest}"
+
+
+def smtp_url(value: str) -> str:
+    """A server for mail, encrypted where we sign in to it. Raises ValueError for anything else."""
+    parts = urlsplit(value)
+    open_to_all = parts.scheme == "smtp" and not is_loopback(parts.hostname or "")
+    if parts.scheme not in {"smtp", "smtp+starttls", "smtps"} or not parts.hostname or parts.port == 0:
+        raise ValueError(value)
+    if parts.path not in {"", "/"} or parts.query or parts.fragment or (parts.username is not None and open_to_all):
+        raise ValueError(value)
+    return value
+
+
+def mail_address(value: str) -> str:
+    """Who mail is from, with or without a name. Raises ValueError for anything else."""
+    name, address = parseaddr(value)
+    local, at, domain = address.rpartition("@")
+    if not (value.isprintable() and address.isascii() and local and at and domain) or any(map(str.isspace, address)):
+        raise ValueError(value)
+    return formataddr((name, address))
 
 
 def log_origin(value: str) -> str:

@@ -5,67 +5,39 @@ The fields of `Settings` are the one list; `describe()` prints it. A wrong value
 
 # ruff: noqa: RUF009 -- `_variable` is dataclasses.field with our metadata, which ruff cannot know
 import os
-import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
 from guildhall.errors import GuildhallError
+from guildhall.setting_fields import Variable
+from guildhall.setting_fields import number as _number
+from guildhall.setting_fields import variable as _variable
 from guildhall.setting_values import (
     folder,
     host_and_port,
     issuer_url,
     log_level,
     log_origin,
+    mail_address,
     networks,
     postgres_url,
+    smtp_url,
     store_url,
     switch,
     web_url,
-    whole,
     words,
 )
 
 PREFIX = "GUILDHALL_"
-FREE_BYTES_MIN = 200 << 20
-"""What a first start writes, with room for a first job."""
 
 
 class SettingsError(GuildhallError):
     """An environment variable that cannot be used; the message names it, its value and what would be right."""
 
     code = "SETTINGS"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Variable:
-    """How one field is read: `parse` raises ValueError, `right` completes the sentence "it must be …"."""
-
-    parse: Callable[[str], Any]
-    right: str
-    text: str
-    default_text: str | None
-    secret: bool
-
-
-def _variable(
-    default: Any,  # noqa: ANN401 -- the type is the field's, checked there
-    parse: Callable[[str], Any],
-    *,
-    right: str,
-    text: str,
-    default_text: str | None = None,
-    secret: bool = False,
-) -> Any:  # noqa: ANN401 -- dataclasses.field is typed the same way
-    about = _Variable(parse=parse, right=right, text=text, default_text=default_text, secret=secret)
-    return field(default=default, repr=not secret, metadata={"variable": about})
-
-
-def _number(default: int, minimum: int, maximum: int, text: str) -> Any:  # noqa: ANN401 -- as _variable
-    right = f"a whole number from {minimum} to {maximum}"
-    return _variable(default, whole(minimum, maximum), right=right, text=text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +138,10 @@ class Settings:
     upload_part_bytes: int = _number(
         8 * 1024 * 1024, 64 * 1024, 1024**3, "The size of the parts in which files are uploaded, in bytes."
     )
+    bundle_files_max: int = _number(2_000, 500, 10_000, "How many small files one request may bring or fetch.")
+    bundle_bytes_max: int = _number(
+        64 * 1024 * 1024, 16 * 1024 * 1024, 1024**3, "How many bytes the small files of one request may have."
+    )
     quote_valid_seconds: int = _number(900, 30, 86_400, "How long a quote can be accepted, in seconds.")
     runner_grace_seconds: int = _number(10, 1, 600, "The time between asking a job to end and ending it, in seconds.")
     worker_lease_seconds: int = _number(30, 2, 3_600, "How long a worker may hold a row without renewing, in seconds.")
@@ -204,6 +180,26 @@ class Settings:
     )  # fmt: skip
     audit_retention_days: int = _number(
         400, 31, 36_500, "How many days audit events stay in the database before `archive-audit` may move them away."
+    )
+    webhook_networks: tuple[IPv4Network | IPv6Network, ...] = _variable(
+        (), networks, right="networks such as 10.0.0.0/16,192.0.2.7/32", default_text="none",
+        text="The networks beside the public ones that webhooks may lead into, as those of internal receivers.",
+    )  # fmt: skip
+    smtp_url: str | None = _variable(
+        None, smtp_url, secret=True, default_text="none: nobody gets mail",
+        right="smtps://, smtp+starttls:// or smtp:// with a host, and a user only where the connection is encrypted",
+        text="The server that mails are handed to, such as smtps://user@mail.example.org.",
+    )  # fmt: skip
+    smtp_password_file: Path = _variable(
+        Path(), folder, right="a file", default_text="none: the password in GUILDHALL_SMTP_URL, if there is one",
+        text="The file with the password for that server.",
+    )  # fmt: skip
+    mail_from: str = _variable(
+        "", mail_address, right="an address such as Guildhall <guildhall@example.org>", default_text="none",
+        text="Who mails are from.",
+    )  # fmt: skip
+    deliveries_kept_days: int = _number(
+        30, 1, 366, "How many days deliveries by webhook and mail are kept after they arrived or were given up."
     )
     notices_url: str = _variable(
         "", web_url, right="a URL that begins with http:// or https://", default_text="none", secret=True,
@@ -274,6 +270,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Fill in what follows from other settings."""
+        if (self.smtp_url is None) == bool(self.mail_from):
+            raise SettingsError("GUILDHALL_SMTP_URL and GUILDHALL_MAIL_FROM go together: set both or neither.")
         data_dir = self.data_dir if self.data_dir != Path() else default_data_dir(os.environ)
         public_url = self.public_url or f"http://{_reachable(self.bind)}"
         derived: dict[str, Any] = {
@@ -323,22 +321,6 @@ class Settings:
         return int(self.bind.rpartition(":")[2])
 
 
-def require_data_dir(settings: Settings) -> None:
-    """Make the data folder where it is missing. Raises SettingsError where it cannot be made or written to."""
-    folder = settings.data_dir
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        free_bytes = shutil.disk_usage(folder).free
-        reason = None if os.access(folder, os.W_OK | os.X_OK) else "it may not be written to"
-    except OSError as error:
-        reason = (error.strerror or "it cannot be made").lower()
-    else:
-        if not (folder / "postgres").exists() and free_bytes < FREE_BYTES_MIN:
-            reason = f"its disk has {free_bytes >> 20} MiB free, and a first start needs {FREE_BYTES_MIN >> 20} MiB"
-    if reason is not None:
-        raise SettingsError(f"GUILDHALL_DATA_DIR={folder} cannot be used: {reason}. Name another folder.")
-
-
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """One sentence for each `GUILDHALL_*` variable that nothing reads, so that a typing mistake is seen."""
     known = {PREFIX + name.upper() for name in _variables()}
@@ -353,7 +335,7 @@ def describe() -> list[tuple[str, str, str]]:
     """The documented list: variable, default in words, and what it is for."""
     rows = []
     for entry in fields(Settings):
-        about: _Variable = entry.metadata["variable"]
+        about: Variable = entry.metadata["variable"]
         default = about.default_text or str(entry.default).lower() if entry.type is bool else about.default_text
         rows.append((PREFIX + entry.name.upper(), default or str(entry.default), about.text))
     return rows
@@ -365,7 +347,7 @@ def default_data_dir(environ: Mapping[str, str]) -> Path:
     return (Path(base) if base else Path(environ.get("HOME") or Path.home()) / ".local" / "share") / "guildhall"
 
 
-def _variables() -> dict[str, _Variable]:
+def _variables() -> dict[str, Variable]:
     return {entry.name: entry.metadata["variable"] for entry in fields(Settings)}
 
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from guildhall.data_folder import require_data_dir
 from guildhall.db.embedded import EmbeddedServer
 from guildhall.db.migrating import current_revision, load_tables, migrate, newest_revision
 from guildhall.db.transaction import Database, DatabaseUnavailable, connect_database
 from guildhall.keys import load_keys
-from guildhall.settings import Settings, require_data_dir
+from guildhall.settings import Settings
 
 
 @dataclass(frozen=True)
