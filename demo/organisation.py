@@ -37,11 +37,11 @@ NIGHT = {"days": WEEKDAYS, "from": "22:00", "to": "06:00"}
 class Platform:
     """A Kubernetes cluster that the jobs of the story run on, rather than this machine.
 
-    `resources` names, for each accelerator of `POOLS`, the extended resource under which nodes offer it.
+    Without a kubeconfig it is the cluster that the server itself runs in. `resources` names, for each accelerator of `POOLS`, the extended resource under which nodes offer it.
     """
 
     name: str
-    kubeconfig: str
+    kubeconfig: str | None
     image: str
     node_selector: Mapping[str, str]
     resources: Mapping[str, str]

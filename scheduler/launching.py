@@ -35,6 +35,8 @@ from scheduler.lanes import Visit
 
 LAUNCH_TOPIC = "scheduler.launch"
 LAUNCHES_AT_ONCE_MAX = 50
+REQUESTS_A_LAUNCH = 4
+"""At most: its team's namespace and rules, its Service, its Secret and its Job; most need the last two alone."""
 LANES_BUSY_MAX = 16
 """With so many visits to clusters under way nothing more is launched: clusters that answer slowly are not pressed."""
 TOKEN_MARGIN = timedelta(hours=1)
@@ -89,8 +91,15 @@ async def launch_admitted(context: SchedulerContext) -> None:
         else:
             together.setdefault(admitted.cluster.id, []).append(admitted)
     for many in together.values():
-        visits[many[0].claim.id] = partial(_launch, context, many)
+        fit = _fit_in_lease(many[0].cluster, context.settings.worker_lease_seconds)
+        visits[many[0].claim.id] = partial(_launch, context, many[:fit])
+        visits |= {left.claim.id: partial(_put_back, context, left.claim, FOR_ANOTHER_WORKER) for left in many[fit:]}
     await context.visit(visits)
+
+
+def _fit_in_lease(cluster: Cluster, lease_seconds: int) -> int:
+    """How many launches a cluster takes at its pace in half of a lease, at least one; the rest waits its turn."""
+    return max(1, lease_seconds * cluster.requests_per_second // (2 * REQUESTS_A_LAUNCH))
 
 
 async def retire_launches(session: AsyncSession, jobs: Sequence[Job], *, at: datetime) -> None:

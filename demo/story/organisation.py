@@ -73,6 +73,7 @@ def _register_cluster(world: World, platform: Platform) -> None:
             "region": REGION,
             "carbonGramsPerKwh": CARBON,
             "kubeconfig": platform.kubeconfig,
+            "inCluster": platform.kubeconfig is None,
         }
         registered = world.people["pat"].mutate(REGISTER_CLUSTER, inputs)["cluster"]
         cluster = world.facts["cluster"] = _counted(world, registered["id"], platform)

@@ -14,6 +14,9 @@ from tests.cluster.images import PAUSE
 BRIDGE = "cni0"
 NODE_ADDRESS = "10.244.0.1"
 SUBNET = "10.244.0.0/24"
+SERVICES = "10.96.0.0/16"
+SERVICE_ADDRESS = "10.96.0.1"
+"""Of the Service `kubernetes`: the first of the range."""
 LOOPBACK = "127.0.0.1"
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"  # in a /run that only the cluster sees
 CNI_PLUGINS = Path("/usr/lib/cni")
@@ -174,7 +177,7 @@ def api_server(layout: Layout) -> Sequence[str]:
         f"--service-account-key-file={layout.certificate('sa.pub')}",
         f"--service-account-signing-key-file={layout.certificate('sa.key')}",
         "--service-account-issuer=https://kubernetes.default.svc",
-        "--service-cluster-ip-range=10.96.0.0/16",
+        f"--service-cluster-ip-range={SERVICES}",
         "--endpoint-reconciler-type=none",
         f"--audit-policy-file={layout.state / 'audit-policy.yaml'}",
         f"--audit-log-path={layout.state / AUDIT_LOG}",

@@ -18,7 +18,7 @@ import httpx
 from tests.cluster import configuration
 from tests.cluster.binaries import Binaries
 from tests.cluster.certificates import NODE, write_certificates
-from tests.cluster.configuration import LOOPBACK, NODE_ADDRESS, Layout, Ports
+from tests.cluster.configuration import LOOPBACK, NODE_ADDRESS, SERVICE_ADDRESS, Layout, Ports
 from tests.cluster.relay import Relay
 from tests.cluster.supervised import Supervised
 from tests.cluster.unavailable import ClusterUnavailable
@@ -27,6 +27,7 @@ READY_SECONDS_MAX = 180
 GPUS = 8
 GPU = "nvidia.com/gpu"
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
+SERVICE_PORT = 443
 _POLL_SECONDS = 0.05
 _CONTROL = ("ctr", f"--address={configuration.CONTAINERD_SOCKET}", "--namespace=k8s.io")
 _REMOVE_TRIES_MAX = 100
@@ -59,7 +60,7 @@ class StandingCluster:
     async def up(self, archives: Sequence[Path]) -> None:
         """Start everything and wait until a pod could run."""
         layout = self.layout
-        write_certificates(layout.state / "certificates", [LOOPBACK, "localhost", NODE_ADDRESS], NODE_ADDRESS)
+        write_certificates(layout.state / "certificates", [LOOPBACK, "localhost", NODE_ADDRESS, SERVICE_ADDRESS], NODE_ADDRESS)
         await self.supervised.open()
         api_port = layout.ports.api
         if layout.real_node:
@@ -74,6 +75,7 @@ class StandingCluster:
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._start_control())
                 both.create_task(self._start_node(archives))
+            await self.forward(SERVICE_ADDRESS, SERVICE_PORT, layout.address, layout.ports.api)
             await self.start("coredns")
             await self._until("the node is ready", self._node_is_ready)
             await self.offer(GPU, GPUS)

@@ -18,7 +18,6 @@ import yaml
 from kubernetes import client, config, stream
 
 from tests.cluster.certificates import NODE
-from tests.cluster.configuration import NODE_ADDRESS, Ports
 from tests.cluster.handle import RealCluster
 from tests.cluster.joining import Joined
 from tests.cluster.server_image import server_archive
@@ -102,12 +101,6 @@ class Installation:
         """Run a command in the container of a part, as `kubectl exec` does."""
         pod = (await self.pods())[part]["metadata"]["name"]
         return await asyncio.to_thread(self._execute, pod, part, list(command))
-
-    def administrators_kubeconfig(self) -> str:
-        """The administrator's kubeconfig as pods can use it."""
-        content = json.loads(self.cluster.kubeconfig_text)
-        content["clusters"][0]["cluster"]["server"] = f"https://{NODE_ADDRESS}:{Ports().api}"
-        return json.dumps(content)
 
     async def state(self) -> str:
         """What the pods say, for the message of a failed test."""
@@ -195,6 +188,7 @@ def _values(image: str, url: str) -> dict[str, Any]:
         "migration": {"resources": little},
         "trialDatabase": {"resources": little},
         "publicUrl": url,
+        "clusterAccess": {"create": True},
         "jobsUrl": f"http://{API_ADDRESS}:{API_PORT}",
         "service": {"clusterIP": API_ADDRESS, "databaseClusterIP": DATABASE_ADDRESS},
         # There is no DNS in the test cluster.

@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 
 from guildhall.db.locks import lock_rows
 from guildhall.outbox.tables import OutboxRow
 from scheduler.clusters.executor import ClusterAway, Launch, LaunchConflict, Observation
 from scheduler.clusters.fake import FakeRun
+from scheduler.clusters.tables import Cluster
 from scheduler.context import SchedulerContext
 from scheduler.cycle import run_cycle
 from scheduler.jobs.tables import Job
@@ -84,6 +86,20 @@ class TestConflict:
         assert "Incident: gh-" in caplog.text
         assert yard.cluster.calls["remove"] == 0  # what holds the name is not ours
         await yard.assert_clean()
+
+
+class TestSlowPace:
+    async def test_launches_at_once_what_fits_into_half_of_a_lease(self, yard: Yard) -> None:
+        jobs = [await yard.submit() for _ in range(2)]
+        async with yard.database.transaction() as session:
+            await session.execute(update(Cluster).values(requests_per_second=1))
+        yard.settings = replace(yard.settings, worker_lease_seconds=8)
+        await run_cycle(yard.context())
+        assert sorted([(await yard.job(job_id)).state for job_id in jobs]) == ["ADMITTED", "STARTING"]
+        (waiting,) = [row for row in await yard.rows(OutboxRow) if row.done_at is None]
+        assert (waiting.attempts, waiting.lease_token) == (0, None)
+        await yard.cycle(5)
+        assert sorted([(await yard.job(job_id)).state for job_id in jobs]) == ["RUNNING", "STARTING"]
 
 
 class TestAnotherWorkersCluster:

@@ -16,7 +16,6 @@ import httpx
 import pytest
 import yaml
 
-from tests.cluster.configuration import NODE_ADDRESS, Ports
 from tests.cluster.handle import RealCluster
 
 REPOSITORY = Path(__file__).resolve().parents[4]
@@ -67,8 +66,6 @@ async def probed(client: httpx.AsyncClient, cluster: RealCluster, account: str) 
         "env": [
             {"name": "PYTHONPATH", "value": f"{REPOSITORY}:{PACKAGES}"},
             {"name": "PYTHONDONTWRITEBYTECODE", "value": "1"},
-            {"name": "KUBERNETES_SERVICE_HOST", "value": NODE_ADDRESS},
-            {"name": "KUBERNETES_SERVICE_PORT", "value": str(Ports().api)},
         ],
         "securityContext": {"runAsUser": 0},
         "volumeMounts": [{"name": name, "mountPath": str(path), "readOnly": True} for name, path in mounts.items()],
