@@ -37,7 +37,8 @@ NIGHT = {"days": WEEKDAYS, "from": "22:00", "to": "06:00"}
 class Platform:
     """A Kubernetes cluster that the jobs of the story run on, rather than this machine.
 
-    Without a kubeconfig it is the cluster that the server itself runs in. `resources` names, for each accelerator of `POOLS`, the extended resource under which nodes offer it.
+    Without a kubeconfig it is the cluster that the server itself runs in. `resources` names, for each accelerator of
+    `POOLS`, the extended resource under which nodes offer it.
     """
 
     name: str

@@ -120,12 +120,7 @@ def _make_python(folder: Path, say: Callable[[str], None]) -> None:
 def _make_training(folder: Path, base: Path, requirements: str, say: Callable[[str], None]) -> None:
     """The demo's own requirements at the versions that uv.lock pins, over the image `python`."""
     say("making the image `training` from the demo's requirements, once for this recipe")
-    listed = folder / "requirements.txt"
-    listed.write_text(requirements, encoding="utf-8")
-    root = folder / "root"
-    wanted = ("--python-version", PYTHON_VERSION, "--python-platform", f"{platform.machine()}-manylinux_2_28")
-    uv("pip", "install", "--quiet", "--target", str(root / SITE_PACKAGES), *wanted, "--only-binary=:all:",
-        "--require-hashes", "--requirements", str(listed))  # fmt: skip
+    root = install(requirements, folder)
     for tests in sorted(root.glob("**/tests")):
         shutil.rmtree(tests)
     _write_python(folder, TRAINING, [*layers_of(base, folder), pack_layer(root, folder / "layer")])
@@ -134,6 +129,17 @@ def _make_training(folder: Path, base: Path, requirements: str, say: Callable[[s
 
 def _write_python(folder: Path, image: str, layers: Sequence[Layer]) -> None:
     write_archive(folder / "image.tar", image, layers, command=["python3"], user=USER, directory="/home/guildhall")
+
+
+def install(requirements: str, folder: Path) -> Path:
+    """The pinned requirements as a layer over the image `python`: a root in the folder that has them."""
+    listed = folder / "requirements.txt"
+    listed.write_text(requirements, encoding="utf-8")
+    root = folder / "root"
+    wanted = ("--python-version", PYTHON_VERSION, "--python-platform", f"{platform.machine()}-manylinux_2_28")
+    uv("pip", "install", "--quiet", "--target", str(root / SITE_PACKAGES), *wanted, "--only-binary=:all:",
+       "--require-hashes", "--requirements", str(listed))  # fmt: skip
+    return root
 
 
 def uv(*arguments: str) -> str:

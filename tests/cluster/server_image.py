@@ -3,14 +3,13 @@
 The base is the image `python`; dependencies are kept, since they seldom change, and the source goes over them anew.
 """
 
-import platform
 import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 from tests.cluster.caching import cached, digest_of
-from tests.cluster.images import PYTHON_VERSION, RECIPE, REPOSITORY, SITE_PACKAGES, python_archive, uv
+from tests.cluster.images import RECIPE, REPOSITORY, install, python_archive, uv
 from tests.cluster.packing import layers_of, pack_layer, write_archive
 
 REPOSITORY_NAME = "localhost/guildhall/server"
@@ -51,12 +50,7 @@ def dependencies_archive(say: Callable[[str], None]) -> Path:
 
     def make(folder: Path) -> None:
         say("making the dependencies of the image `server`, once for this recipe")
-        listed = folder / "requirements.txt"
-        listed.write_text(requirements, encoding="utf-8")
-        root = folder / "root"
-        wanted = ("--python-version", PYTHON_VERSION, "--python-platform", f"{platform.machine()}-manylinux_2_28")
-        uv("pip", "install", "--quiet", "--target", str(root / SITE_PACKAGES), *wanted, "--only-binary=:all:",
-           "--require-hashes", "--requirements", str(listed))  # fmt: skip
+        root = install(requirements, folder)
         layers = [*layers_of(base, folder), pack_layer(root, folder / "layer")]
         write_archive(folder / "image.tar", DEPENDENCIES, layers, command=["python3"], user=USER)
         shutil.rmtree(root)

@@ -60,7 +60,9 @@ class StandingCluster:
     async def up(self, archives: Sequence[Path]) -> None:
         """Start everything and wait until a pod could run."""
         layout = self.layout
-        write_certificates(layout.state / "certificates", [LOOPBACK, "localhost", NODE_ADDRESS, SERVICE_ADDRESS], NODE_ADDRESS)
+        write_certificates(
+            layout.state / "certificates", [LOOPBACK, "localhost", NODE_ADDRESS, SERVICE_ADDRESS], NODE_ADDRESS
+        )
         await self.supervised.open()
         api_port = layout.ports.api
         if layout.real_node:
