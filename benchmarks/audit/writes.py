@@ -15,7 +15,8 @@ from typing import Any
 import asyncpg
 
 from guildhall.audit.mac import AuditKey, compute_mac, line_of
-from guildhall.audit.record import PERSONAL, compose_event
+from guildhall.audit.record import compose_event
+from guildhall.audit.writing import PERSONAL
 from guildhall.auth.actor import system_actor
 from guildhall.auth.resources import ResourceRef
 from guildhall.clock import SystemClock, new_id

@@ -4,29 +4,38 @@ The outcome repeats who, what and why from its intent and points at it; the inte
 of persons stands beside the intent alone.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from guildhall.audit.record import reason_columns, sign_event
+from guildhall.audit.record import as_json, reason_columns
 from guildhall.audit.tables import AuditEvent, Outcome
+from guildhall.audit.writing import execute, insertion_once_of, secret_of
 from guildhall.clock import IdSource
+from guildhall.db.transaction import Database
 from guildhall.errors import GuildhallError
 
 SWEEP_MAX = 500
 """How many abandoned intents one sweep concludes."""
 
+TOGETHER_MAX = 200
+"""How many outcomes are written in one transaction."""
+
+GATHER_SECONDS = 0.02
+"""The pause after outcomes were written. The first is written at once; of many, what came meanwhile goes together."""
+
 # What a conclusion says anew; all else it takes over from its intent.
 _ANEW = frozenset(
-    {"id", "occurred_at", "outcome", "rows", "bytes", "concludes_id", "commitments", "mac", "mac_key", "xid"}
+    {"id", "occurred_at", "outcome", "rows", "bytes", "after", "concludes_id", "commitments", "mac", "mac_key"}
 )
-_TAKEN_OVER = [column.name for column in AuditEvent.__table__.columns if column.name not in _ANEW]
+_COLUMNS = [column for column in AuditEvent.__table__.columns if column.name != "xid"]
+_TAKEN_OVER = [column.name for column in _COLUMNS if column.name not in _ANEW]
 
 
 class NoLongerKnown(GuildhallError):
@@ -44,33 +53,94 @@ async def conclude(
     new_id: IdSource,
     rows: int | None = None,
     bytes: int | None = None,  # noqa: A002 -- the column's name and the auditor's word
+    after: Mapping[str, Any] | None = None,
     reason: GuildhallError | None = None,
 ) -> UUID | None:
-    """Say how an intent ended: COMPLETED or ABORTED, with what really left. None when that has been said already."""
+    """Say how an intent ended: COMPLETED or ABORTED, with what really left. None when that has been said already.
+
+    `after` stands beside what the intent says there.
+    """
+    row = (await session.execute(select(*_COLUMNS).where(AuditEvent.id == event_id))).mappings().one()
+    values = compose_outcome(
+        dict(row), outcome=outcome, at=at, new_id=new_id, rows=rows, bytes=bytes, after=after, reason=reason
+    )
+    written = await execute(session, insertion_once_of([values], secret_of(session.info)))
+    outcome_id: UUID = values["id"]
+    return outcome_id if written else None
+
+
+def compose_outcome(
+    intent: Mapping[str, Any],
+    *,
+    outcome: Outcome,
+    at: datetime,
+    new_id: IdSource,
+    rows: int | None = None,
+    bytes: int | None = None,  # noqa: A002 -- the column's name and the auditor's word
+    after: Mapping[str, Any] | None = None,
+    reason: GuildhallError | None = None,
+) -> dict[str, Any]:
+    """The values of the event that says how an intent, given by its own values, ended; see `conclude`."""
     assert outcome in {Outcome.COMPLETED, Outcome.ABORTED}, "an intent is completed or aborted"
-    intent = (await session.scalars(select(AuditEvent).where(AuditEvent.id == event_id))).one()
-    assert intent.outcome == Outcome.STARTED, "only an intent is concluded"
-    values: dict[str, Any] = {name: getattr(intent, name) for name in _TAKEN_OVER}
-    values |= {
+    assert intent["outcome"] == Outcome.STARTED, "only an intent is concluded"
+    return {name: intent[name] for name in _TAKEN_OVER} | {
         "id": new_id(),
         "occurred_at": at,
         "outcome": outcome.value,
         "rows": rows,
         "bytes": bytes,
+        "after": intent["after"] if after is None else {**(intent["after"] or {}), **as_json(after)},
         "commitments": None,
-        "concludes_id": event_id,
+        "concludes_id": intent["id"],
         **reason_columns(reason),
     }
-    statement = (
-        insert(AuditEvent)
-        .values(sign_event(session, values))
-        .on_conflict_do_nothing(
-            index_elements=[AuditEvent.concludes_id, AuditEvent.act_at],
-            index_where=AuditEvent.concludes_id.is_not(None),
-        )
-        .returning(AuditEvent.id)
-    )
-    return (await session.scalars(statement)).one_or_none()
+
+
+class Conclusions:
+    """Writes the outcomes of one process; while one batch is under way the next gathers.
+
+    Nobody but who has sent the data waits for them: the answer is out. Where the process dies before they are written,
+    `abort_stale_intents` speaks for it.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._waiting: list[tuple[Mapping[str, Any], asyncio.Future[None]]] = []
+        self._writing: asyncio.Task[None] | None = None
+
+    async def add(self, outcome: Mapping[str, Any]) -> None:
+        """Write a composed outcome; it is committed when this returns, and written also if nobody waits any more."""
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((outcome, written))
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write(), name="outcomes")
+        await written
+
+    async def flush(self) -> None:
+        """Wait until all are written."""
+        if self._writing is not None:
+            await self._writing
+
+    async def _write(self) -> None:
+        while self._waiting:
+            together, self._waiting = self._waiting[:TOGETHER_MAX], self._waiting[TOGETHER_MAX:]
+            failure = await self._write_together([outcome for outcome, _ in together])
+            for _, written in together:
+                if written.done():  # cancelled
+                    continue
+                if failure is None:
+                    written.set_result(None)
+                else:
+                    written.set_exception(failure)
+            await asyncio.sleep(GATHER_SECONDS)
+
+    async def _write_together(self, outcomes: Sequence[Mapping[str, Any]]) -> Exception | None:
+        try:
+            async with self._database.transaction() as session:
+                await execute(session, insertion_once_of(outcomes, secret_of(session.info)))
+        except Exception as error:  # noqa: BLE001 -- whatever it is, each of those who wait raises it
+            return error
+        return None
 
 
 async def open_intents(

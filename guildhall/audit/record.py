@@ -8,18 +8,17 @@ from enum import Enum
 from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
-from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from guildhall.audit.mac import AuditKey, compute_mac
 from guildhall.audit.personal import Commitment, commit_to
-from guildhall.audit.tables import AuditEvent, AuditPersonal, Outcome
+from guildhall.audit.tables import Outcome
+from guildhall.audit.writing import PERSONAL, execute, insertion_of, secret_of
 from guildhall.auth.actor import Actor
 from guildhall.auth.authorize import Refused
 from guildhall.auth.permissions import permission_named
 from guildhall.auth.resources import ResourceRef
 from guildhall.clock import IdSource
-from guildhall.db.transaction import AUDIT_KEY, Database
+from guildhall.db.transaction import Database
 from guildhall.errors import GuildhallError
 
 TEXT_CHARACTERS_MAX = 2_000
@@ -42,10 +41,6 @@ class Facts(TypedDict, total=False):
     personal: Mapping[UUID, Mapping[str, Any]]
 
 
-PERSONAL = "personal"
-"""Where a composed event carries the values of persons, which go into a table of their own."""
-
-
 async def record(
     session: AsyncSession, actor: Actor, *, action: str, at: datetime, new_id: IdSource, **facts: Unpack[Facts]
 ) -> UUID:
@@ -57,17 +52,9 @@ async def record(
 
 
 async def add_events(session: AsyncSession, events: Sequence[Mapping[str, Any]]) -> None:
-    """Add composed events to the caller's transaction, each in one INSERT, or many at once in one."""
-    rows = [sign_event(session, event) for event in events]
-    personal = [row for event in events for row in personal_rows(event)]
-    if len(rows) == 1 and personal:
-        both = insert(AuditPersonal).values(personal).add_cte(insert(AuditEvent).values(rows[0]).cte("event"))
-        await session.execute(both)
-        return
-    if rows:
-        await session.execute(insert(AuditEvent), rows)
-    if personal:
-        await session.execute(insert(AuditPersonal), personal)
+    """Add composed events to the caller's transaction, all in one INSERT."""
+    if events:
+        await execute(session, insertion_of(events, secret_of(session.info)))
 
 
 def compose_event(
@@ -139,30 +126,6 @@ async def record_refusal(database: Database, actor: Actor, error: Refused, *, at
             at=at,
             new_id=new_id,
         )
-
-
-def sign_event(session: AsyncSession, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The whole row: `values` has every column but the code and its key's name, which are added here."""
-    secret = session.info.get(AUDIT_KEY)
-    assert isinstance(secret, bytes), "this session cannot record: take it from a Database that was given the audit key"
-    key = AuditKey(secret)
-    named = {name: value for name, value in values.items() if name != PERSONAL} | {"mac_key": key.name}
-    return {**named, "mac": compute_mac(key, named)}
-
-
-def personal_rows(event: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What goes into the table that can be erased."""
-    kept: Mapping[UUID, Commitment] = event[PERSONAL]
-    return [
-        {
-            "event_id": event["id"],
-            "person_id": person,
-            "act_at": event["act_at"],
-            "salt": commitment.salt,
-            "content": commitment.content,
-        }
-        for person, commitment in kept.items()
-    ]
 
 
 def reason_columns(reason: GuildhallError | None) -> dict[str, str | None]:

@@ -1,16 +1,17 @@
 """Reads of one statement each, on connections that keep what they have prepared.
 
 A pool that resets its connections, and a layer that makes a transaction of every read, cost as much as a short
-statement does. Here a read is one statement: it sees one moment by itself, the connection is READ ONLY for good, and
-nothing is left on it that the next one would have to wipe away.
+statement does. Here a read is one statement: it sees one moment by itself, the connection is READ ONLY unless a
+transaction says otherwise for itself, and nothing is left on it that the next one would have to wipe away.
 """
 
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from itertools import count
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
@@ -25,6 +26,7 @@ STATEMENTS_MAX = 200
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Row: TypeAlias = asyncpg.Record
+Result = TypeVar("Result")
 
 _SHUTDOWN = (asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, asyncpg.CannotConnectNowError)
 
@@ -54,6 +56,18 @@ class _Reader:
         return await statement.fetchrow(*arguments)
 
 
+class KeptTransaction:
+    """A READ WRITE transaction that is open on one of the connections."""
+
+    def __init__(self, reader: _Reader) -> None:
+        self._reader = reader
+
+    async def fetch(self, sql: str, arguments: Sequence[Any]) -> Row | None:
+        """The first row, as `KeptStatements.fetch` does; what a statement refuses ends the transaction."""
+        with _refusals_told(), timed(sql):
+            return await _unless_lost(self._reader, self._reader.fetch(sql, arguments))
+
+
 class KeptStatements:
     """A few connections of one process; whoever comes when all are busy waits in line."""
 
@@ -74,15 +88,33 @@ class KeptStatements:
         """The first row. Raises DatabaseUnavailable, DatabaseBusy or StatementTimeout, as a transaction does."""
         await self._enter()
         try:
-            with timed(sql):
+            with _refusals_told(), timed(sql):
                 return await self._fetch(sql, arguments)
-        except (_Lost, OSError, TimeoutError, *_SHUTDOWN) as error:
-            raise DatabaseUnavailable("The connection to the database was lost; try again in a moment.") from error
-        except asyncpg.PostgresError as error:
-            refusal = refusal_of_state(error.sqlstate or "")
-            if refusal is None:
+        finally:
+            self._places.release()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[KeptTransaction]:
+        """For a read that has to write what it read: commits when the block ends, rolls back when it raises.
+
+        Raises as `fetch` does. After a connection was lost at its end, nobody knows whether the commit went through.
+        """
+        await self._enter()
+        try:
+            with _refusals_told():
+                reader = await self._begun()
+            try:
+                yield KeptTransaction(reader)
+                with _refusals_told():
+                    told = await _unless_lost(reader, reader.connection.execute("COMMIT"))
+                assert told == "COMMIT", "a statement failed, and nobody said so"
+            except Exception:
+                await self._roll_back(reader)
                 raise
-            raise refusal from error
+            except BaseException:
+                self._close(reader)  # cancelled: asyncpg ends the statement before it closes
+                raise
+            self._idle.append(reader)
         finally:
             self._places.release()
 
@@ -109,13 +141,37 @@ class KeptStatements:
                 return await self._fetch_on(self._idle.pop(), sql, arguments)
         return await self._fetch_on(_Reader(await self._connect()), sql, arguments)
 
+    async def _begun(self) -> _Reader:
+        if self._idle:
+            with contextlib.suppress(_Lost):  # while it lay idle
+                return await self._begun_on(self._idle.pop())
+        return await self._begun_on(_Reader(await self._connect()))
+
+    async def _begun_on(self, reader: _Reader) -> _Reader:
+        try:
+            await _unless_lost(reader, reader.connection.execute("BEGIN READ WRITE"))
+        except BaseException:
+            self._close(reader)
+            raise
+        return reader
+
+    async def _roll_back(self, reader: _Reader) -> None:
+        rolled_back = False
+        try:
+            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                rolled_back = await reader.connection.execute("ROLLBACK") == "ROLLBACK"
+        finally:
+            if rolled_back:
+                self._idle.append(reader)
+            else:
+                self._close(reader)
+
     async def _fetch_on(self, reader: _Reader, sql: str, arguments: Sequence[Any]) -> Row | None:
         try:
-            row = await reader.fetch(sql, arguments)
-        except Exception as error:
-            if reader.connection.is_closed() or isinstance(error, (OSError, *_SHUTDOWN)):
-                reader.connection.terminate()
-                raise _Lost from error
+            row = await _unless_lost(reader, reader.fetch(sql, arguments))
+        except _Lost:
+            raise
+        except Exception:
             self._idle.append(reader)
             raise
         except BaseException:
@@ -141,6 +197,31 @@ class KeptStatements:
             statement_cache_size=0,  # what is prepared is kept here
         )
         return connection
+
+
+@contextmanager
+def _refusals_told() -> Iterator[None]:
+    """What the database cannot do now, as refusals; anything else as it came."""
+    try:
+        yield
+    except (_Lost, OSError, TimeoutError, *_SHUTDOWN) as error:
+        raise DatabaseUnavailable("The connection to the database was lost; try again in a moment.") from error
+    except asyncpg.PostgresError as error:
+        refusal = refusal_of_state(error.sqlstate or "")
+        if refusal is None:
+            raise
+        raise refusal from error
+
+
+async def _unless_lost(reader: _Reader, asked: Awaitable[Result]) -> Result:
+    """What the database answers; raises _Lost where the connection ended meanwhile."""
+    try:
+        return await asked
+    except Exception as error:
+        if reader.connection.is_closed() or isinstance(error, (OSError, *_SHUTDOWN)):
+            reader.connection.terminate()
+            raise _Lost from error
+        raise
 
 
 async def _close(connection: Connection) -> None:

@@ -34,7 +34,7 @@ from guildhall.graphql.documents import (
     refused,
     refused_by,
 )
-from guildhall.graphql.fetching import NotStanding, StatementFailed, StatementSource, TransactionSource
+from guildhall.graphql.fetching import NotStanding, StatementFailed, StatementSource
 from guildhall.graphql.mutations import Done
 from guildhall.graphql.recording import Reads
 from guildhall.graphql.resolving import resolving
@@ -172,10 +172,10 @@ class Executor:
             text, reads = await answer(StatementSource(self._statements, context.at, standing).fetch)
             if not reads.found_any:
                 return text
-        async with context.database.transaction() as session:
-            text, reads = await answer(TransactionSource(session, context.at, standing).fetch)
+        async with self._statements.transaction() as transaction:
+            text, reads = await answer(StatementSource(transaction, context.at, standing).fetch)
             compiled.tells_of_records = reads.found_any
-            await reads.add_to(session, context)
+            await reads.write_in(transaction, context)
         return text
 
     @contextmanager

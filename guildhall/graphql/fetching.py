@@ -5,12 +5,9 @@ from datetime import datetime
 from typing import Any
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from guildhall.auth.standing import Standing
-from guildhall.db.kept_statements import KeptStatements
-from guildhall.db.transaction import WriteSession
+from guildhall.db.kept_statements import KeptStatements, KeptTransaction
 from guildhall.errors import Unavailable
 from guildhall.graphql.compiler.runs import FallBack
 
@@ -28,9 +25,12 @@ class StatementFailed(Exception):
 
 
 class StatementSource:
-    """The statements of one answer. With a `standing`, each of them first asks whether the caller stands as before."""
+    """The statements of one answer, each by itself or in a transaction that also records what they read.
 
-    def __init__(self, statements: KeptStatements, at: datetime, standing: Standing | None) -> None:
+    With a `standing`, each of them first asks whether the caller stands as before.
+    """
+
+    def __init__(self, statements: KeptStatements | KeptTransaction, at: datetime, standing: Standing | None) -> None:
         self._statements = statements
         self._at = at
         self._standing = standing
@@ -50,36 +50,3 @@ class StatementSource:
             raise NotStanding
         text: str | None = row[1]
         return text
-
-
-class TransactionSource:
-    """The statements of one answer inside a transaction, which also records what they read."""
-
-    def __init__(self, session: WriteSession, at: datetime, standing: Standing | None) -> None:
-        self._session = session
-        self._at = at
-        self._standing = standing
-        self._connection: AsyncConnection | None = None
-
-    async def fetch(self, sql: str, arguments: Sequence[Any]) -> str | None:
-        """The one text that a statement returns; raises NotStanding, or FallBack for a wrong value."""
-        if self._connection is None:
-            self._connection = await self._session.connection()
-            await self._connection.exec_driver_sql(_PLANNED_ONCE)
-        if self._standing is not None:
-            sql, arguments = self._standing.guard(sql, arguments, self._at)
-        try:
-            row = (await self._connection.exec_driver_sql(sql, tuple(arguments))).first()
-        except DBAPIError as error:
-            if str(getattr(error.orig, "sqlstate", "")).startswith(_OF_A_VALUE):
-                raise FallBack from error
-            raise
-        if self._standing is not None and (row is None or not row[0]):
-            raise NotStanding
-        text: str | None = None if row is None else row[-1]
-        return text
-
-
-_PLANNED_ONCE = "SET LOCAL plan_cache_mode = force_generic_plan"
-_OF_A_VALUE = ("22", "21")
-"""Classes of SQLSTATE: a value that is wrong, more than one row."""

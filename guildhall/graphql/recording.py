@@ -12,9 +12,10 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Uuid, case, null
 from sqlalchemy.dialects.postgresql import array
 
-from guildhall.audit.record import record
+from guildhall.audit.record import add_events, compose_event
+from guildhall.audit.writing import insertion_of, secret_of
 from guildhall.auth.resources import ResourceRef
-from guildhall.db.transaction import WriteSession
+from guildhall.db.kept_statements import KeptTransaction
 from guildhall.graphql.context import Context
 from guildhall.graphql.sources import Expression
 
@@ -59,17 +60,19 @@ class Reads:
         """Write the events in a transaction of their own; nothing where nothing was noted."""
         if self._found:
             async with context.database.transaction() as session:
-                await self.add_to(session, context)
+                await add_events(session, self._taken(context))
 
-    async def add_to(self, session: WriteSession, context: Context) -> None:
+    async def write_in(self, transaction: KeptTransaction, context: Context) -> None:
         """Write the events in the transaction that read what they tell of."""
-        for permission, resources in sorted(self._found.items()):
-            await record(
-                session,
-                context.actor,
-                action=permission,
-                resources=list(resources),
-                at=context.at,
-                new_id=context.new_id,
+        if self._found:
+            await transaction.fetch(*insertion_of(self._taken(context), secret_of(context.database.session_info)))
+
+    def _taken(self, context: Context) -> list[dict[str, Any]]:
+        """What was noted, as events, and noted no more."""
+        found, self._found = self._found, {}
+        return [
+            compose_event(
+                context.actor, action=permission, resources=list(resources), at=context.at, new_id=context.new_id
             )
-        self._found.clear()
+            for permission, resources in sorted(found.items())
+        ]

@@ -12,13 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from guildhall.audit import outcomes
 from guildhall.audit.mac import AuditKey, verify_row
-from guildhall.audit.outcomes import abort_stale_intents, conclude, open_intents
-from guildhall.audit.record import record
+from guildhall.audit.outcomes import Conclusions, abort_stale_intents, compose_outcome, conclude, open_intents
+from guildhall.audit.record import add_events, compose_event, record
 from guildhall.audit.tables import AuditEvent, Outcome
 from guildhall.auth.actor import system_actor
 from guildhall.auth.resources import ResourceRef
 from guildhall.clock import SimulatedClock, new_id
-from guildhall.db.transaction import Database, WriteSession
+from guildhall.db.transaction import Database, DatabaseUnavailable, WriteSession
 from guildhall.errors import Unavailable
 from tests.conftest import AUDIT_KEY
 
@@ -107,6 +107,91 @@ class TestConclude:
                         'id', gen_random_uuid(), 'outcome', 'COMPLETED'))).* FROM audit_events a
                 """)
             )
+
+
+class TestComposeOutcome:
+    async def test_what_is_said_beside_the_intent(self, session: WriteSession, clock: SimulatedClock) -> None:
+        for before, after, want in (
+            (None, None, None),
+            ({"limits": 1}, None, {"limits": 1}),
+            (None, {"filesSent": 2}, {"filesSent": 2}),
+            ({"limits": 1}, {"filesSent": 2}, {"limits": 1, "filesSent": 2}),
+        ):
+            event_id = await intent(session, clock.now(), after=before)
+            await conclude(session, event_id, outcome=Outcome.COMPLETED, after=after, at=clock.now(), new_id=new_id)
+            (row,) = await conclusions(session, event_id)
+            assert row["after"] == want
+
+
+class TestConclusions:
+    async def test_many_are_written_together(self, database: Database, clock: SimulatedClock) -> None:
+        intents = await intents_of(database, clock, 5)
+        written = Conclusions(database)
+        outcomes = [
+            compose_outcome(each, outcome=Outcome.COMPLETED, bytes=number, at=clock.now(), new_id=new_id)
+            for number, each in enumerate(intents)
+        ]
+        again = compose_outcome(intents[0], outcome=Outcome.ABORTED, at=clock.now(), new_id=new_id)
+        await asyncio.gather(*(written.add(outcome) for outcome in [*outcomes, again]))
+        async with database.read() as session:
+            rows = [row for each in intents for row in await conclusions(session, each["id"])]
+            transactions = {row["xid"] for row in rows}
+        assert [(row["id"], row["bytes"]) for row in rows] == [(each["id"], each["bytes"]) for each in outcomes]
+        assert all(verify_row(AuditKey(AUDIT_KEY), row) for row in rows)
+        assert len(transactions) == 1
+        await written.add(compose_outcome(intents[0], outcome=Outcome.ABORTED, at=clock.now(), new_id=new_id))
+        await written.flush()
+        await written.add(again)  # by another task, as the first has ended
+        await written.flush()
+
+    async def test_there_may_be_none(self, database: Database) -> None:
+        await Conclusions(database).flush()
+
+    async def test_who_waits_no_more_does_not_keep_it_from_being_written(
+        self, database: Database, clock: SimulatedClock
+    ) -> None:
+        (started,) = await intents_of(database, clock, 1)
+        written = Conclusions(database)
+        outcome = compose_outcome(started, outcome=Outcome.COMPLETED, at=clock.now(), new_id=new_id)
+        waiting = asyncio.create_task(written.add(outcome))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await written.flush()
+        async with database.read() as session:
+            assert [row["id"] for row in await conclusions(session, started["id"])] == [outcome["id"]]
+
+    async def test_all_who_wait_are_told_that_it_failed(
+        self, database: Database, clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        intents = await intents_of(database, clock, 2)
+        written = Conclusions(database)
+        gone = [compose_outcome(each, outcome=Outcome.COMPLETED, at=clock.now(), new_id=new_id) for each in intents]
+
+        def away() -> None:
+            raise DatabaseUnavailable("The database cannot be reached.")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(database, "transaction", away)
+            told = await asyncio.gather(*(written.add(outcome) for outcome in gone), return_exceptions=True)
+        assert [type(each) for each in told] == [DatabaseUnavailable, DatabaseUnavailable]
+        async with database.read() as session:
+            assert [await conclusions(session, each["id"]) for each in intents] == [[], []]
+        await asyncio.gather(*(written.add(outcome) for outcome in gone))
+        async with database.read() as session:
+            assert [len(await conclusions(session, each["id"])) for each in intents] == [1, 1]
+
+
+async def intents_of(database: Database, clock: SimulatedClock, number: int) -> list[dict[str, Any]]:
+    """Intents as they were composed."""
+    composed = [
+        compose_event(WORKER, action=READ, outcome=Outcome.STARTED, at=clock.now(), new_id=new_id)
+        for _ in range(number)
+    ]
+    async with database.transaction() as session:
+        await add_events(session, composed)
+    return composed
 
 
 class TestOpenIntents:

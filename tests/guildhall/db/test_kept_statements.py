@@ -1,18 +1,26 @@
 """Single reads on kept connections: what they give, what they refuse, and what becomes of a connection."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
+from guildhall.audit.record import compose_event
+from guildhall.audit.tables import AuditEvent
+from guildhall.audit.writing import insertion_of
+from guildhall.auth.actor import system_actor
+from guildhall.clock import new_id
 from guildhall.db import kept_statements
+from guildhall.db.embedded import EmbeddedServer
 from guildhall.db.kept_statements import KeptStatements
 from guildhall.db.timing import statements_timed
 from guildhall.db.transaction import Database, DatabaseBusy, DatabaseUnavailable, StatementTimeout, UnstorableText
-from tests.conftest import run_as_superuser
+from tests.conftest import AUDIT_KEY, MONDAY_MORNING, run_as_superuser
 
 PID = "SELECT pg_backend_pid()"
 ACTIVE = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(29)' AND state = 'active'"
@@ -73,6 +81,106 @@ class TestFetch:
         with statements_timed() as times:
             await kept.fetch("SELECT 7", [])
         assert [sql for _, sql in times.found] == ["SELECT 7"]
+
+
+class TestTransaction:
+    async def test_what_it_wrote_is_there_when_it_ends(self, kept: KeptStatements, database: Database) -> None:
+        before = await value(kept, PID)
+        event_id = new_id()
+        async with kept.transaction() as transaction:
+            assert [*(await transaction.fetch("SELECT $1::int + 1", [1]) or ())] == [2]
+            assert await transaction.fetch(*event(event_id)) is None
+        assert await is_there(database, event_id)
+        assert await value(kept, PID) == before
+        assert await value(kept, "SELECT current_setting('transaction_read_only')") == "on"
+
+    async def test_nothing_is_there_where_it_fails(self, kept: KeptStatements, database: Database) -> None:
+        before = await value(kept, PID)
+        event_id = new_id()
+
+        async def fail() -> None:
+            async with kept.transaction() as transaction:
+                await transaction.fetch(*event(event_id))
+                await transaction.fetch("SELECT 1 / $1::int", [0])
+
+        with pytest.raises(asyncpg.DivisionByZeroError):
+            await fail()
+        assert not await is_there(database, event_id)
+        assert await value(kept, PID) == before
+
+    async def test_a_failure_that_nobody_told_is_no_commit(self, kept: KeptStatements, database: Database) -> None:
+        event_id = new_id()
+
+        async def hide() -> None:
+            async with kept.transaction() as transaction:
+                await transaction.fetch(*event(event_id))
+                with contextlib.suppress(asyncpg.DivisionByZeroError):
+                    await transaction.fetch("SELECT 1 / $1::int", [0])
+
+        with pytest.raises(AssertionError, match="nobody said so"):
+            await hide()
+        assert not await is_there(database, event_id)
+        assert await value(kept, "SELECT 1") == 1
+
+    async def test_a_connection_that_was_lost_while_idle_is_not_noticed(
+        self, kept: KeptStatements, database: Database, server: EmbeddedServer
+    ) -> None:
+        pid = await value(kept, PID)
+        await run_as_superuser(server, f"SELECT pg_terminate_backend({pid}, 5000)")
+        event_id = new_id()
+        async with kept.transaction() as transaction:
+            await transaction.fetch(*event(event_id))
+        assert await is_there(database, event_id)
+
+    async def test_one_that_is_lost_in_the_middle_is(self, kept: KeptStatements, database: Database) -> None:
+        event_id = new_id()
+
+        async def lose() -> None:
+            async with kept.transaction() as transaction:
+                await transaction.fetch(*event(event_id))
+                await transaction.fetch("SELECT pg_terminate_backend(pg_backend_pid())", [])
+
+        with pytest.raises(DatabaseUnavailable, match="was lost"):
+            await lose()
+        assert not await is_there(database, event_id)
+        assert await value(kept, "SELECT 1") == 1
+
+    async def test_who_is_cancelled_leaves_nothing(self, kept: KeptStatements, database: Database) -> None:
+        event_id, written = new_id(), asyncio.Event()
+
+        async def wait() -> None:
+            async with kept.transaction() as transaction:
+                await transaction.fetch(*event(event_id))
+                written.set()
+                await asyncio.Event().wait()
+
+        waiting = asyncio.create_task(wait())
+        await written.wait()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert await value(kept, "SELECT 1") == 1
+        assert not await is_there(database, event_id)
+
+    async def test_a_database_that_is_away(self) -> None:
+        away = KeptStatements("postgresql+asyncpg://nobody@127.0.0.1:1/nothing", connections_max=1, statement_seconds=1)
+        with pytest.raises(DatabaseUnavailable):
+            async with away.transaction():
+                pytest.fail("there is no transaction")
+        await away.close()
+
+
+def event(event_id: UUID) -> tuple[str, tuple[Any, ...]]:
+    """The statement that records something."""
+    composed = compose_event(
+        system_actor("worker"), action="registry:dataset:read", at=MONDAY_MORNING, new_id=lambda: event_id
+    )
+    return insertion_of([composed], AUDIT_KEY)
+
+
+async def is_there(database: Database, event_id: UUID) -> bool:
+    async with database.read() as session:
+        return await session.scalar(select(AuditEvent.id).where(AuditEvent.id == event_id)) is not None
 
 
 class TestConnections:

@@ -9,11 +9,10 @@ from sqlalchemy import select, text
 
 from guildhall.audit.tables import AuditEvent
 from guildhall.auth.standing import Standing
-from guildhall.db.kept_statements import KeptStatements
+from guildhall.db.kept_statements import KeptStatements, KeptTransaction
 from guildhall.db.transaction import DatabaseUnavailable, WriteSession
 from guildhall.graphql.compiler.compile import CompiledDocument
 from guildhall.graphql.execution import Executor, Request
-from guildhall.graphql.fetching import TransactionSource
 from guildhall.graphql.ids import encode_id
 from registry.datasets.tables import Classification
 from tests.registry.asking import Asking
@@ -104,21 +103,23 @@ class TestOneTransaction:
     ) -> None:
         statements = KeptStatements(ask.database.url, connections_max=2, statement_seconds=10)
         ask.executor = Executor(ask.composed, ask.settings, statements)
-        fetch, read_in = TransactionSource.fetch, []
+        fetch = KeptTransaction.fetch
+        read_in: list[str] = []
 
-        async def noting(source: TransactionSource, sql: str, arguments: Sequence[Any]) -> str | None:
-            found = await fetch(source, sql, arguments)
-            read_in.append(await source._session.scalar(text("SELECT pg_current_xact_id()::text")))
+        async def noting(transaction: KeptTransaction, sql: str, arguments: Sequence[Any]) -> Any:
+            found = await fetch(transaction, sql, arguments)
+            if "INSERT INTO audit_events" not in sql:
+                read_in.extend(await fetch(transaction, "SELECT pg_current_xact_id()::text", []) or ())
             return found
 
-        monkeypatch.setattr(TransactionSource, "fetch", noting)
+        monkeypatch.setattr(KeptTransaction, "fetch", noting)
         async with ask.house() as house:
             await registered(house)
         nobody = Standing(ask.actor("quinn"), b"\0" * 32)
         try:
             for _ in range(2):
                 await ask("quinn", PAGE, first=10)
-            monkeypatch.setattr(TransactionSource, "fetch", fetch)
+            monkeypatch.setattr(KeptTransaction, "fetch", fetch)
             asked = Request(PAGE, {"first": 10})
             assert await ask.executor.run_standing(asked, ask.context("quinn"), nobody) is None
         finally:
@@ -151,7 +152,7 @@ def divided_by_zero(answer: Any) -> Any:
     """The same answers; inside a transaction PostgreSQL finds fault with a value."""
 
     async def failing(compiled: Any, context: Any, variables: Any, fetch: Any) -> Any:
-        if isinstance(fetch.__self__, TransactionSource):
+        if isinstance(fetch.__self__._statements, KeptTransaction):
             return await fetch("SELECT (1 / $1::int)::text", [0]), None
         return await answer(compiled, context, variables, fetch)
 
@@ -169,6 +170,7 @@ class TestWithoutARecord:
             yield  # type: ignore[unreachable]
 
         monkeypatch.setattr(ask.database, "transaction", away)
+        monkeypatch.setattr(KeptStatements, "transaction", lambda _: away())
         body: dict[str, Any] = await ask.body("quinn", PAGE, first=10)
         assert "data" not in body
         assert [error["extensions"]["code"] for error in body["errors"]] == ["DATABASE_UNAVAILABLE"]
