@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/transparency-dev/formats/log"
@@ -26,6 +27,8 @@ import (
 const (
 	lineBytesMax = 16 << 20
 	inclusions   = 1000
+	batchLeaves  = 1 << 10 // a power of two, so that a batch is a whole subtree
+	batchesAhead = 32
 )
 
 func main() {
@@ -49,38 +52,111 @@ func main() {
 		head.Size, len(heads)+1, len(sampled), len(heads), float64(head.Size)/max(seconds, 1e-9))
 }
 
+// batch is some lines that follow each other, and what one processor makes of them.
+type batch struct {
+	content []byte
+	ends    []int
+	entries [][sha256.Size]byte
+	leaves  []tlog.Hash
+	root    tlog.Hash // of the subtree, where the batch is whole
+	done    chan struct{}
+}
+
+func (b *batch) hash() {
+	begin := 0
+	for _, end := range b.ends {
+		entry := sha256.Sum256(b.content[begin:end])
+		b.entries = append(b.entries, entry)
+		b.leaves = append(b.leaves, tlog.RecordHash(entry[:]))
+		begin = end
+	}
+	if len(b.leaves) == batchLeaves {
+		level := append([]tlog.Hash(nil), b.leaves...)
+		for width := batchLeaves; width > 1; width /= 2 {
+			for n := range width / 2 {
+				level[n] = tlog.NodeHash(level[2*n], level[2*n+1])
+			}
+		}
+		b.root = level[0]
+	}
+	close(b.done)
+}
+
+// readBatches reads the lines once, hands them to all processors, and gives the batches back in their order.
+func readBatches(path string) <-chan *batch {
+	work, ordered := make(chan *batch, batchesAhead), make(chan *batch, batchesAhead)
+	for range runtime.NumCPU() {
+		go func() {
+			for each := range work {
+				each.hash()
+			}
+		}()
+	}
+	go func() {
+		file, err := os.Open(path)
+		check(err)
+		defer file.Close()
+		lines := bufio.NewScanner(file)
+		lines.Buffer(make([]byte, 1<<20), lineBytesMax)
+		next := &batch{done: make(chan struct{})}
+		send := func() {
+			work <- next
+			ordered <- next
+			next = &batch{content: make([]byte, 0, len(next.content)+len(next.content)/8), done: make(chan struct{})}
+		}
+		for lines.Scan() {
+			next.content = append(next.content, lines.Bytes()...)
+			next.ends = append(next.ends, len(next.content))
+			if len(next.ends) == batchLeaves {
+				send()
+			}
+		}
+		check(lines.Err())
+		send()
+		close(work)
+		close(ordered)
+	}()
+	return ordered
+}
+
 // checkLines rebuilds the tree from the lines alone and returns the entries of lines all over the record, by number.
 func checkLines(folder string, size int64, root tlog.Hash, heads map[int64]tlog.Hash) map[int64][]byte {
-	file, err := os.Open(filepath.Join(folder, "events.jsonl"))
-	check(err)
-	defer file.Close()
-	lines := bufio.NewScanner(bufio.NewReaderSize(file, 1<<20))
-	lines.Buffer(make([]byte, 1<<20), lineBytesMax)
 	sampled := map[int64][]byte{}
 	every := max(1, size/inclusions)
+	within := map[int64]bool{} // the batches in the middle of which a head ends
+	for number := range heads {
+		within[number/batchLeaves] = within[number/batchLeaves] || number%batchLeaves != 0
+	}
 	var edge []tlog.Hash // the roots of whole subtrees, the largest first: one for each bit of the number of leaves
 	number := int64(0)
-	compare := func() {
-		if want, found := heads[number]; found && rootOf(edge) != want {
-			fail("the first %d lines do not lead to the head that was signed of them", number)
-		}
-	}
-	compare()
-	for lines.Scan() {
-		entry := sha256.Sum256(lines.Bytes())
-		if number%every == 0 {
-			sampled[number] = bytes.Clone(entry[:])
-		}
-		edge = append(edge, tlog.RecordHash(entry[:]))
-		number++
-		for bits := number; bits&1 == 0; bits >>= 1 {
+	grow := func(subtree tlog.Hash, leaves int64) {
+		edge = append(edge, subtree)
+		number += leaves
+		for bits := number / leaves; bits&1 == 0; bits >>= 1 {
 			last := len(edge) - 1
 			edge[last-1] = tlog.NodeHash(edge[last-1], edge[last])
 			edge = edge[:last]
 		}
-		compare()
+		if want, found := heads[number]; found && rootOf(edge) != want {
+			fail("the first %d lines do not lead to the head that was signed of them", number)
+		}
 	}
-	check(lines.Err())
+	if want, found := heads[0]; found && rootOf(edge) != want {
+		fail("a head of nothing was signed, and its root is not that of nothing")
+	}
+	for each := range readBatches(filepath.Join(folder, "events.jsonl")) {
+		<-each.done
+		for n := (every - number%every) % every; n < int64(len(each.entries)); n += every {
+			sampled[number+n] = bytes.Clone(each.entries[n][:])
+		}
+		if len(each.leaves) == batchLeaves && !within[number/batchLeaves] {
+			grow(each.root, batchLeaves)
+			continue
+		}
+		for _, leaf := range each.leaves {
+			grow(leaf, 1)
+		}
+	}
 	if number != size {
 		fail("there are %d lines, and the signed head is of %d", number, size)
 	}
