@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 
+from sqlalchemy import exists, select
+
 from guildhall.clock import Clock, IdSource
 from guildhall.clock import new_id as new_uuid
 from guildhall.db.notify import Listener, listen
@@ -21,12 +23,15 @@ from scheduler.clusters.executor import Executor
 from scheduler.context import SchedulerContext, pass_by
 from scheduler.crew import Crew
 from scheduler.cycle import run_cycle
+from scheduler.jobs.tables import Attempt, Job
 from scheduler.sweeps import delete_parts, sweep
 from scheduler.telling import telling
 from scheduler.waking import WAKE_CHANNEL
 
 SWEEP_EVERY = timedelta(minutes=10)
 FAILURE_PAUSE_SECONDS_MAX = 30.0
+IDLE_POLLS = 8
+"""A worker without any job under way looks by itself so many times less often; who submits one wakes it."""
 BREATHS = 2
 BREATH_SECONDS_MAX = 1.0
 """A worker that is wanted all the time rests after each cycle twice as long as it took, and no longer than this."""
@@ -49,13 +54,13 @@ async def run_worker(
 
     With `connect` it also serves every registered cluster, through executors that it makes and closes itself.
 
-    An idle worker looks again after `worker_poll_milliseconds`; a commit that wants it wakes it at once. A cycle that
-    fails, as while the database restarts, is logged and tried again with a growing pause. `reach` is for tests that
-    kill it at one of `scheduler.context.FAULT_POINTS`.
+    A worker looks again after `worker_poll_milliseconds`, or later where no job is under way; a commit that wants it
+    wakes it at once. A cycle that fails, as while the database restarts, is logged and tried again with a growing
+    pause. `reach` is for tests that kill it at one of `scheduler.context.FAULT_POINTS`.
     """
     store = ArtifactStore.open(settings.artifacts_url)
     poll_seconds = settings.worker_poll_milliseconds / 1000
-    pause_seconds = poll_seconds
+    pause_seconds = failure_seconds = poll_seconds
     swept_at: datetime | None = None
     async with AsyncExitStack() as ended:
         woken = await ended.enter_async_context(_listening(database, stop))
@@ -90,15 +95,24 @@ async def run_worker(
                 if swept_at is None or clock.now() >= swept_at + SWEEP_EVERY:
                     swept_at = clock.now()
                     await sweep(context, store)
-                pause_seconds = poll_seconds
+                pause_seconds = poll_seconds * (1 if await anything_under_way(database) else IDLE_POLLS)
+                failure_seconds = poll_seconds
             except Exception:
+                pause_seconds = failure_seconds
+                failure_seconds = min(failure_seconds * 2, FAILURE_PAUSE_SECONDS_MAX)
                 logger.exception("A cycle of the scheduler failed; the next follows in %.1f seconds.", pause_seconds)
-                pause_seconds = min(pause_seconds * 2, FAILURE_PAUSE_SECONDS_MAX)
             with contextlib.suppress(TimeoutError):
                 # What happens meanwhile is taken together: a cycle costs much the same for one job as for many.
                 await asyncio.wait_for(stop.wait(), min(BREATHS * (loop.time() - began_at), BREATH_SECONDS_MAX))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(woken.wait(), pause_seconds)
+
+
+async def anything_under_way(database: Database) -> bool:
+    """Whether there is a job that waits, runs or is to be settled, or an attempt that a cluster is to forget."""
+    jobs, attempts = exists().where(Job.settled_at.is_(None)), exists().where(Attempt.removed_at.is_(None))
+    async with database.read() as session:
+        return bool(await session.scalar(select(jobs | attempts)))
 
 
 @asynccontextmanager

@@ -35,6 +35,20 @@ _COMMITTED = "pg_visible_in_snapshot(xid, CAST(CAST(:pending AS text) AS pg_snap
 _WITHOUT_LEAF = "NOT EXISTS (SELECT FROM audit_leaves WHERE event_id = audit_events.id)"
 _AFTER = "(xid, id) > (CAST(CAST(:xid AS text) AS xid8), CAST(:id AS uuid))"
 
+# Asked several times a second of a record that mostly rests: one statement without parameters, planned once.
+_SEALED = "CAST(audit_seal.sealed_snapshot AS pg_snapshot)"
+_WAITING = text(f"""
+    SELECT note IS NULL OR pending_snapshot IS NOT NULL
+        OR pg_snapshot_xmax(pg_current_snapshot()) < pg_snapshot_xmax({_SEALED})
+        OR EXISTS (
+            SELECT FROM audit_events
+            WHERE xid = ANY (ARRAY(SELECT pg_snapshot_xip({_SEALED}))) AND {_WITHOUT_LEAF}
+        )
+        OR EXISTS (SELECT FROM audit_events WHERE xid >= pg_snapshot_xmax({_SEALED}) AND {_WITHOUT_LEAF}),
+        size
+    FROM audit_seal WHERE id = 1
+""")  # noqa: S608 -- texts of ours
+
 
 @dataclass(frozen=True)
 class Pass:
@@ -50,20 +64,13 @@ async def seal_once(
 ) -> Pass | None:
     """Seal what has committed, at most `rows_max` events. None while another sealer is at it."""
     async with database.read() as session:  # a pass that finds nothing writes nothing
-        state = await session.get_one(AuditSeal, 1)
-        if state.note is not None and not await _anything(session, state):
-            return Pass(0, state.size, more=False)
+        waiting, size = (await session.execute(_WAITING)).one()
+    if not waiting:
+        return Pass(0, size, more=False)
     async with database.transaction() as session:
         locked = select(AuditSeal).where(AuditSeal.id == 1).with_for_update(skip_locked=True)
         found = (await session.scalars(locked)).one_or_none()
         return None if found is None else await _seal(session, found, signers, at=at, rows_max=rows_max)
-
-
-async def _anything(session: AsyncSession, state: AuditSeal) -> bool:
-    present = await _present(session)
-    if state.pending_snapshot is not None or _is_younger(present, state):
-        return True
-    return (await session.execute(_unsealed(state, present, 1))).first() is not None
 
 
 async def _seal(
