@@ -104,6 +104,26 @@ def store_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def sink_url(value: str) -> str:
+    """A file, or an address of the web as it stands. Raises ValueError or KeyError for anything else."""
+    parts = urlsplit(value)
+    if parts.scheme == "file" and not parts.netloc and parts.path.strip("/"):
+        return value
+    web_url(value)
+    return value
+
+
+def one_of(*allowed: str) -> Callable[[str], str]:
+    """A parser of one of these words."""
+
+    def parse(value: str) -> str:
+        if value.lower() not in allowed:
+            raise ValueError(value)
+        return value.lower()
+
+    return parse
+
+
 def folder(value: str) -> Path:
     """A folder or file by its absolute path. Raises ValueError or KeyError for anything else."""
     return Path(value).expanduser().absolute()

@@ -23,7 +23,9 @@ from guildhall.setting_values import (
     log_origin,
     mail_address,
     networks,
+    one_of,
     postgres_url,
+    sink_url,
     smtp_url,
     store_url,
     switch,
@@ -201,9 +203,32 @@ class Settings:
     deliveries_kept_days: int = _number(
         30, 1, 366, "How many days deliveries by webhook and mail are kept after they arrived or were given up."
     )
-    notices_url: str = _variable(
-        "", web_url, right="a URL that begins with http:// or https://", default_text="none", secret=True,
-        text="Where notices about access to data are sent as JSON: grants that are about to end, unusual reading.",
+    notifications_days: int = _number(
+        90, 30, 3_650, "How many days notifications are kept after they were read."
+    )
+    audit_stream_url: str = _variable(
+        "", sink_url, right="a URL that begins with file:///, http:// or https://", default_text="none", secret=True,
+        text="Where sealers send every sealed audit event in OCSF's form, each at least once: a file of JSON lines, or "
+        "an address that takes batches by POST.",
+    )  # fmt: skip
+    audit_stream_secret_file: Path | None = _variable(
+        None, folder, right="a file", default_text="none", text="The secret that the receiver knows the stream by.",
+    )  # fmt: skip
+    audit_stream_authentication: str = _variable(
+        "bearer", one_of("bearer", "hmac"), right="bearer or hmac",
+        text="How the secret is used: as the token of an Authorization header (or all of it, where it has a space), or "
+        "to sign each body as Standard Webhooks does.",
+    )  # fmt: skip
+    audit_stream_body: str = _variable(
+        "ndjson", one_of("ndjson", "array"), right="ndjson or array",
+        text="Whether a batch is an event a line or one JSON array; it is compressed with gzip.",
+    )  # fmt: skip
+    audit_stream_file_bytes: int = _number(
+        64 << 20, 1 << 10, 1 << 40, "At which size the file of the stream is moved aside, in bytes."
+    )
+    audit_stream_personal_values: bool = _variable(
+        True, switch, right="true or false",
+        text="Whether the stream has the caller's address and justification, which nobody can erase over there.",
     )  # fmt: skip
     audit_witness_url: str = _variable(
         "", web_url, right="a URL that begins with http:// or https://", default_text="none",

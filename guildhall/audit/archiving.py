@@ -23,7 +23,7 @@ from guildhall.audit.checkpoints import Verifier
 from guildhall.audit.mac import AuditKey, AuditKeys, compute_mac
 from guildhall.audit.record import record
 from guildhall.audit.sealing import COLUMNS
-from guildhall.audit.tables import AuditArchive, AuditEvent, AuditLeaf, AuditSeal
+from guildhall.audit.tables import AuditArchive, AuditEvent, AuditLeaf, AuditSeal, AuditStream
 from guildhall.audit.tiles import tile_reader
 from guildhall.audit.verifying import NAMED_MAX, PAGE_ROWS, Verification
 from guildhall.auth.actor import system_actor
@@ -45,6 +45,12 @@ class NotSealed(Conflict):
     """A month with events that have no leaf yet."""
 
     code = "NOT_SEALED"
+
+
+class NotStreamed(Conflict):
+    """A month with events that the receiver of the stream has not taken yet."""
+
+    code = "NOT_STREAMED"
 
 
 class ArchiveDisagrees(Conflict):
@@ -126,6 +132,7 @@ async def archive_month(
                 pages = _sealed_events(database, month, state.size)
                 events = await write_archive(written, month, state.note, pages, tile_reader(session))
         present = await count_events(database, month)
+        await _require_streamed(database, month)
         if events != present or state.note is None:
             raise NotSealed(
                 f"{present - events} of the {present} events of {month.name} are not sealed: run `python -m guildhall "
@@ -135,7 +142,7 @@ async def archive_month(
         await store.add(written, month.file_name)
         await store.fetch(month.file_name, stored)
         await asyncio.to_thread(_require_proof, stored, month, verifiers, events)
-        archived = Archived(month, events, await asyncio.to_thread(_sha256, stored))
+        archived = Archived(month, events, await asyncio.to_thread(sha256_of, stored))
     for _ in range(DROP_TRIES_MAX):
         try:
             await _let_go(database, archived, key, clock.now(), new_id)
@@ -187,7 +194,7 @@ async def fetch_archives(
         rows = (await session.execute(statement)).mappings().all()
     given, missing = [], []
     for row in rows:
-        path = folder / _month_of(row).file_name
+        path = folder / month_of(row).file_name
         if store is not None and await store.fetch(path.name, path):
             given.append((row, path))
         else:
@@ -204,10 +211,10 @@ async def verify_archives(
         for row in missing:
             found.find(f"The archive {row['name']} ({row['events']} events) is missing from {store.where}.")
         for row, path in given:
-            if await asyncio.to_thread(_sha256, path) != row["sha256"]:
+            if await asyncio.to_thread(sha256_of, path) != row["sha256"]:
                 found.find(f"The archive {row['name']} is not the file that was written: its SHA-256 is another.")
                 continue
-            one = await asyncio.to_thread(verify_archive, path, _month_of(row), keys, verifiers)
+            one = await asyncio.to_thread(verify_archive, path, month_of(row), keys, verifiers)
             found.wrong += one.wrong
             found.named += one.named[: NAMED_MAX - len(found.named)]
 
@@ -226,6 +233,22 @@ async def _sealed_events(database: Database, month: Month, size: int) -> AsyncIt
             yield (await session.execute(statement.where(numbers))).mappings().all()
 
 
+async def _require_streamed(database: Database, month: Month) -> None:
+    """Once a month has left, the stream cannot send it any more."""
+    waiting = (
+        select(AuditStream.name)
+        .join(AuditLeaf, AuditLeaf.number >= AuditStream.next_leaf)
+        .where(AuditLeaf.act_at >= month.begins_at, AuditLeaf.act_at < month.ends_at)
+        .limit(1)
+    )
+    async with database.read() as session:
+        if await session.scalar(waiting) is not None:
+            raise NotStreamed(
+                f"Events of {month.name} wait for the receiver of the audit stream (`python -m guildhall audit-stream` "
+                "says why): archive again when they are delivered, or forget the stream with `--forget`."
+            )
+
+
 async def _count(session: ReadSession, month: Month) -> int:
     event = AuditEvent.__table__
     statement = select(func.count()).select_from(event)
@@ -240,7 +263,8 @@ def _require_proof(path: Path, month: Month, verifiers: Sequence[Verifier], even
         raise ArchiveDisagrees(f"The archive {month.file_name} does not prove the events of {month.name}: {told}")
 
 
-def _month_of(row: RowMapping) -> Month:
+def month_of(row: RowMapping) -> Month:
+    """The month that a row of the archives is about."""
     return Month(row["name"], row["begins_at"], row["ends_at"])
 
 
@@ -248,6 +272,7 @@ def _month_after(begins_at: datetime) -> datetime:
     return begins_at.replace(year=begins_at.year + begins_at.month // 12, month=begins_at.month % 12 + 1)
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Of the file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,18 +3,20 @@
 from collections.abc import Collection
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, SQLColumnExpression, Subquery, or_, select
-from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy import ColumnElement, ScalarSelect, SQLColumnExpression, String, Subquery, func, or_, select
+from sqlalchemy.dialects.postgresql import ARRAY, distinct_on
 from sqlalchemy.orm import aliased
 
 from guildhall.audit.search import ACTS, about_any
-from guildhall.audit.tables import AuditEvent, PolicyHistory
+from guildhall.audit.tables import AuditArchive, AuditEvent, PolicyHistory
 
 POLICY_ACTIONS = (
     "guildhall:role:bind",
     "guildhall:role:change",
+    "guildhall:role:escalate",
     "guildhall:role:take",
     "guildhall:emergency:review",
     "guildhall:group:map",
@@ -64,6 +66,22 @@ def reads_without_grant() -> list[ColumnElement[bool]]:
 def policy_changes() -> list[ColumnElement[bool]]:
     """Every change of who may what."""
     return [ACTS.c.permission_class == "ADMIN_WRITE", ACTS.c.action.in_(POLICY_ACTIONS)]
+
+
+def archives_between(since: datetime | None, until: datetime | None) -> list[ColumnElement[bool]]:
+    """Months that have left for archives and in which acts of that time may have been."""
+    clauses = []
+    if since is not None:
+        clauses.append(AuditArchive.ends_at > since)
+    if until is not None:
+        clauses.append(AuditArchive.begins_at < until)
+    return clauses
+
+
+def archived_months(since: datetime | None, until: datetime | None) -> ScalarSelect[Any]:
+    """Their names, the oldest first: what the answer to a question about that time lacks."""
+    names = select(AuditArchive.name).where(*archives_between(since, until)).order_by(AuditArchive.begins_at)
+    return select(func.array(names.scalar_subquery(), type_=ARRAY(String))).scalar_subquery()
 
 
 def was_used(grant_id: SQLColumnExpression[UUID]) -> ColumnElement[bool]:

@@ -16,8 +16,8 @@ from guildhall.auth.authorize import team_rows
 PERMISSION = "guildhall:audit:read"
 
 # What a conclusion knows better than its intent.
-_CONCLUDED = ("outcome", "rows", "bytes", "reason_code", "reason_message")
-_NOT_SHOWN = frozenset({*_CONCLUDED, "concludes_id", "occurred_at", "act_at", "commitments", "mac_key", "mac", "xid"})
+CONCLUDED = ("outcome", "rows", "bytes", "reason_code", "reason_message")
+_NOT_SHOWN = frozenset({*CONCLUDED, "concludes_id", "occurred_at", "act_at", "commitments", "mac_key", "mac", "xid"})
 
 
 def _acts() -> Subquery:
@@ -26,7 +26,7 @@ def _acts() -> Subquery:
     caller = aliased(AuditPersonal, name="caller")
     leaf = aliased(AuditLeaf, name="leaf")
     shown = [column for column in event.columns if column.name not in _NOT_SHOWN]
-    merged = [func.coalesce(getattr(conclusion, name), event.c[name]).label(name) for name in _CONCLUDED]
+    merged = [func.coalesce(getattr(conclusion, name), event.c[name]).label(name) for name in CONCLUDED]
     same_caller = caller.person_id == func.coalesce(event.c.on_behalf_of_id, event.c.actor_id)
     return (
         select(

@@ -254,13 +254,23 @@ class AuditArchive(Base):
 
 
 class AuditStream(Base):
-    """How far a stream to somebody else's system has come: `next_leaf` is the first that was not delivered."""
+    """How far a stream to somebody else's system has come: `next_leaf` is the first that was not delivered.
+
+    Only who holds the lease sends and moves it. `trouble` is what the receiver said last, none since it took something.
+    """
 
     __tablename__ = "audit_streams"
+    __table_args__ = (
+        CheckConstraint("num_nonnulls(lease_owner, lease_token, lease_expires_at) IN (0, 3)", name="lease_is_whole"),
+    )
 
     name: Mapped[str] = mapped_column(primary_key=True)
     next_leaf: Mapped[int] = mapped_column(BigInteger)
-    delivered_at: Mapped[Timestamp]
+    delivered_at: Mapped[datetime | None]
+    trouble: Mapped[str | None] = mapped_column(Text)
+    lease_owner: Mapped[str | None]
+    lease_token: Mapped[UUID | None]
+    lease_expires_at: Mapped[datetime | None]
 
 
 class PolicyHistory(Base):

@@ -49,6 +49,7 @@ _TABLE = (
     Permission("guildhall:service-account:change", _ADMIN_WRITE, "add a service account or deactivate it"),
     Permission("guildhall:role:read", _ADMIN_READ, "see who has which role"),
     Permission("guildhall:role:bind", _ADMIN_WRITE, "give somebody a role or take it away"),
+    Permission("guildhall:role:escalate", _ADMIN_WRITE, "give others more than they may themself"),
     Permission("guildhall:group:read", _ADMIN_READ, "see which group of the issuer stands for which role"),
     Permission("guildhall:group:map", _ADMIN_WRITE, "let a group of the issuer stand for a role, or no longer"),
     Permission("guildhall:role:change", _ADMIN_WRITE, "make a role, and change what it allows and denies"),
@@ -62,6 +63,7 @@ _TABLE = (
     Permission("guildhall:configuration:apply", _ADMIN_WRITE, "apply the organisation's configuration"),
     Permission("guildhall:audit:read", _ADMIN_READ, "read the audit record"),
     Permission("guildhall:audit:archive", _ADMIN_WRITE, "move old months of the audit record into archives"),
+    Permission("guildhall:audit:stream", _ADMIN_WRITE, "say from where the audit record is streamed to others again"),
     Permission("guildhall:audit:erase", _ADMIN_WRITE, "erase a person's own values from the audit record"),
     # registry: models, data sets, and access to them
     Permission("registry:model:discover", _DATA_READ, "find a model and read its card, lessons and lineage"),

@@ -74,6 +74,19 @@ def build_parser() -> argparse.ArgumentParser:
         "--key", action="append", metavar="KEY", help="trust heads of this verifier key, not of our own"
     )
     verify.add_argument("--archives", metavar="WHERE", help="the folder or store of archives, to read them as well")
+    stream = add("audit-stream", _audit_stream, "Say how far the stream of the audit record to a SIEM has come.")
+    instead = stream.add_mutually_exclusive_group()
+    instead.add_argument("--from-leaf", type=int, metavar="NUMBER", help="send everything from that leaf on again")
+    instead.add_argument("--forget", action="store_true", help="nobody streams any more: no month waits for it")
+    search = add("search-archive", _search_archive, "Ask months of the audit record that have left for archives.")
+    search.add_argument("--archives", required=True, metavar="WHERE", help="the folder or store of archives")
+    asked = search.add_mutually_exclusive_group(required=True)
+    asked.add_argument("--who-read", metavar="ID", help="who read this data set, version or model")
+    asked.add_argument("--acts-of", metavar="ID", help="everything that this person or program did")
+    asked.add_argument("--without-grant", action="store_true", help="reads that no access grant stands behind")
+    asked.add_argument("--policy-changes", action="store_true", help="changes of who may what")
+    search.add_argument("--from", dest="since", type=_day, metavar="DAY", help="acts from the beginning of that day")
+    search.add_argument("--to", dest="until", type=_day, metavar="DAY", help="acts until the beginning of that day")
     archive = add("archive-audit", _archive_audit, "Move old months of the audit record into sealed archives.")
     archive.add_argument(
         "--before", type=_day, required=True, metavar="DAY", help="months that ended by then, such as 2026-01-01"
@@ -126,6 +139,18 @@ async def _verify_audit(settings: Settings, options: argparse.Namespace) -> None
     from guildhall.cli.verifying import run_verify_audit  # noqa: PLC0415 -- see above
 
     await run_verify_audit(settings, options)
+
+
+async def _audit_stream(settings: Settings, options: argparse.Namespace) -> None:
+    from guildhall.cli.streaming import run_audit_stream  # noqa: PLC0415 -- see above
+
+    await run_audit_stream(settings, options)
+
+
+async def _search_archive(settings: Settings, options: argparse.Namespace) -> None:
+    from guildhall.cli.searching import run_search_archive  # noqa: PLC0415 -- see above
+
+    await run_search_archive(settings, options)
 
 
 async def _archive_audit(settings: Settings, options: argparse.Namespace) -> None:

@@ -7,8 +7,8 @@ from granian.constants import Interfaces
 from granian.server.embed import Server
 
 from guildhall.app import create_app
-from guildhall.audit.sealer import open_sealer
 from guildhall.cli.parts import run_parts, told_to_stop
+from guildhall.cli.sealing import sealing_parts
 from guildhall.clock import Clock, SystemClock, new_id
 from guildhall.db.opening import open_database
 from guildhall.db.transaction import Database
@@ -38,7 +38,7 @@ async def run_all(settings: Settings, _: argparse.Namespace) -> None:
             {
                 "API": _serve_api(settings, database, clock, stop),
                 "worker": _work(settings, database, clock, stop),
-                "sealer": open_sealer(settings, database, clock).run(stop),
+                **sealing_parts(settings, database, clock, stop),
             },
         )
 

@@ -6,6 +6,7 @@ from litestar import Response, get
 from litestar.datastructures import State
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from guildhall.audit.stream_cursor import STREAM, read_progress
 from guildhall.db.opening import require_newest_revision
 from guildhall.db.transaction import Database
 from guildhall.errors import GuildhallError, Unavailable
@@ -24,24 +25,35 @@ def healthz_route() -> dict[str, str]:
 
 @get("/readyz", include_in_schema=False)
 async def readyz_route(state: State) -> Response[dict[str, str]]:
-    """The database answers and is at the revision of this program; 503 and the reason otherwise."""
+    """The database answers and is at the revision of this program; 503 and the reason otherwise.
+
+    Where the audit record is streamed, it says how many events wait; they may, so that is no reason not to be ready.
+    """
     database = state[DATABASE_KEY]
     assert isinstance(database, Database)
     try:
         await require_newest_revision(database)
+        async with database.read() as session:
+            progress = await read_progress(session)
     except GuildhallError as error:
         return Response({"status": "not ready", "reason": error.message}, status_code=503)
-    return Response({"status": "ready"})
+    stream = {} if progress is None else {"audit_stream_waiting": str(progress.waiting)}
+    return Response({"status": "ready", **stream})
 
 
 @get("/metrics", include_in_schema=False)
 async def metrics_route(state: State) -> Response[bytes]:
-    """Prometheus' text format. The states of clusters are the database's; while that is away they are left out."""
+    """Prometheus' text format. What the database knows is left out while that is away."""
     metrics, database = state[METRICS_KEY], state[DATABASE_KEY]
     assert isinstance(metrics, Metrics)
     assert isinstance(database, Database)
     metrics.clusters.clear()
+    metrics.audit_stream_waiting.clear()
     with contextlib.suppress(Unavailable):
+        async with database.read() as session:
+            progress = await read_progress(session)
+        if progress is not None:
+            metrics.audit_stream_waiting.labels(STREAM).set(progress.waiting)
         for name, cluster_state in (await read_cluster_states(database)).items():
             metrics.clusters.labels(name, cluster_state).set(1)
     return Response(generate_latest(metrics.registry), headers={"content-type": CONTENT_TYPE_LATEST})

@@ -42,6 +42,10 @@ class Metrics:
             "guildhall_cluster_state", "1 for the state that a cluster is in.", ["cluster", "state"],
             registry=self.registry,
         )  # fmt: skip
+        self.audit_stream_waiting = Gauge(
+            "guildhall_audit_stream_waiting", "Sealed audit events that the receiver of the stream has not taken.",
+            ["stream"], registry=self.registry,
+        )  # fmt: skip
         self.graphql_errors = Counter(
             "guildhall_graphql_errors", "Errors in GraphQL answers by their code.", ["code"], registry=self.registry
         )

@@ -75,6 +75,20 @@ class TestFromEnvironment:
         assert settings.oidc_scopes == ("openid", "email")
         assert [str(network) for network in settings.trusted_proxies] == ["10.0.0.0/8", "::1/128"]
 
+    @pytest.mark.parametrize(
+        "url", ["file:///var/log/audit.jsonl", "https://siem.example/in/", "http://127.0.0.1:8088"]
+    )
+    def test_a_stream_goes_into_a_file_or_to_an_address(self, url: str) -> None:
+        settings = Settings.from_environment(
+            HOME | {"GUILDHALL_AUDIT_STREAM_URL": url, "GUILDHALL_AUDIT_STREAM_BODY": "ARRAY"}
+        )
+        assert (settings.audit_stream_url, settings.audit_stream_body) == (url, "array")
+
+    @pytest.mark.parametrize("url", ["file://host/audit.jsonl", "file:///", "s3://bucket/x", "audit.jsonl"])
+    def test_and_nowhere_else(self, url: str) -> None:
+        with pytest.raises(SettingsError, match="GUILDHALL_AUDIT_STREAM_URL cannot be its value"):
+            Settings.from_environment(HOME | {"GUILDHALL_AUDIT_STREAM_URL": url})
+
     def test_the_record_has_a_name_and_a_store_of_heads(self) -> None:
         given = {"GUILDHALL_AUDIT_ORIGIN": "guild.example/audit", "GUILDHALL_AUDIT_HEADS_URL": "s3://heads/ours/"}
         settings = Settings.from_environment(HOME | given | {"GUILDHALL_LOG_LEVEL": "debug"})
@@ -96,6 +110,7 @@ class TestFromEnvironment:
                 "AUDIT_ORIGIN", "+",
                 "cannot be '+': it must be a name such as guildhall.example.org/audit, without a scheme, spaces or +.",
             ),
+            ("AUDIT_STREAM_AUTHENTICATION", "none", "cannot be 'none': it must be bearer or hmac."),
             ("LOG_LEVEL", "loud", "cannot be 'loud': it must be DEBUG, INFO, WARNING or ERROR."),
             ("GRAPHQL_INTROSPECTION", "maybe", "cannot be 'maybe': it must be true or false."),
             (

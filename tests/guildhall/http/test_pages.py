@@ -2,6 +2,16 @@
 
 import httpx
 import pytest
+from sqlalchemy import delete
+
+from guildhall.audit.checkpoints import Signer
+from guildhall.audit.record import record
+from guildhall.audit.sealing import seal_once
+from guildhall.audit.stream_cursor import take_lease
+from guildhall.audit.tables import AuditSeal, AuditStream
+from guildhall.auth.actor import system_actor
+from guildhall.clock import SystemClock, new_id
+from guildhall.db.transaction import Database
 
 
 class TestBrowsers:
@@ -27,6 +37,25 @@ class TestBrowsers:
         assert page.status_code == 200
         for path in ("/graphql", "/healthz", "/readyz", "/metrics"):
             assert f'href="{path}"' in page.text
+        assert (await client.get("/readyz")).json() == {"status": "ready"}
+
+    async def test_what_waits_for_the_receiver_of_the_audit_stream_is_told(
+        self, client: httpx.AsyncClient, database: Database
+    ) -> None:
+        assert "guildhall_audit_stream_waiting{" not in (await client.get("/metrics")).text
+        clock = SystemClock()
+        lease = await take_lease(database, owner="one", clock=clock, new_id=new_id)
+        assert lease is not None
+        async with database.transaction() as session:
+            await record(session, system_actor("tests"), action="registry:dataset:read", at=clock.now(), new_id=new_id)
+        await seal_once(database, [Signer("guildhall.example/audit", b"s" * 32)], at=clock.now())
+        async with database.read() as session:
+            sealed = (await session.get_one(AuditSeal, 1)).size
+        assert sealed > 0
+        assert 'guildhall_audit_stream_waiting{stream="siem"} ' + f"{sealed}.0" in (await client.get("/metrics")).text
+        assert (await client.get("/readyz")).json() == {"status": "ready", "audit_stream_waiting": str(sealed)}
+        async with database.transaction() as session:
+            await session.execute(delete(AuditStream))
         assert (await client.get("/readyz")).json() == {"status": "ready"}
 
     async def test_metrics_count_by_route_and_code(self, client: httpx.AsyncClient) -> None:
