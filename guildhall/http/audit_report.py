@@ -12,7 +12,7 @@ from uuid import UUID
 from litestar import Request, Response, get
 from litestar.datastructures import State
 from litestar.response import Stream
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, select
 
 from guildhall.audit import questions
 from guildhall.audit.record import record_refusal
@@ -27,6 +27,8 @@ from guildhall.http.failures import ErrorBody
 from guildhall.http.identity import Identity
 
 STATE_KEY = "audit_desk"
+ARCHIVED = "x-guildhall-archived-months"
+"""Names the months of the asked time that the report lacks, because they have left for archives."""
 _MEDIA = {ReportFormat.CSV: "text/csv", ReportFormat.JSON_LINES: "application/x-ndjson"}
 _QUESTIONS: dict[str, Callable[[], Sequence[ColumnElement[bool]]]] = {
     "reads-without-grant": questions.reads_without_grant,
@@ -62,11 +64,15 @@ async def report_route(request: Request[Any, Any, Any], state: State) -> Respons
     except GuildhallError as error:
         return _refused(error)
     clock = desk.identity.clock
+    async with desk.database.read() as session:
+        archived = await session.scalar(select(questions.archived_months(report.since, report.until)))
     lines = report_lines(desk.database, actor, report, event_id, clock=clock, new_id=desk.new_id)
     headers = {
         "cache-control": "no-store",
         "content-disposition": f'attachment; filename="audit.{report.form.value}"',
     }
+    if archived:
+        headers[ARCHIVED] = ",".join(archived)
     return Stream(lines, media_type=_MEDIA[report.form], headers=headers)
 
 

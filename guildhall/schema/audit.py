@@ -1,6 +1,6 @@
 """The audit record as auditors read it; it names types of every package, so it stands in the root."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -21,7 +21,18 @@ from guildhall.auth.resources import ResourceRef
 from guildhall.auth.tables import ServiceAccount
 from guildhall.errors import NotFound
 from guildhall.graphql.context import Call, Context
-from guildhall.graphql.declare import column, connection, extend, node, one, payload, reason, reference, references
+from guildhall.graphql.declare import (
+    column,
+    connection,
+    extend,
+    node,
+    object_type,
+    one,
+    payload,
+    reason,
+    reference,
+    references,
+)
 from guildhall.graphql.filters import filters, matches, matching
 from guildhall.graphql.ids import decode_id, split_id
 from guildhall.graphql.inputs import MutationInput, input_type
@@ -118,6 +129,26 @@ class AuditEventType:
     resources = references(ACTS.c.resource_types, ACTS.c.resource_ids, types={name: name for name in RESOURCES})
 
 
+def _asked(clauses: Sequence[ColumnElement[bool]], since: datetime | None, until: datetime | None) -> Scope:
+    months = questions.archived_months(since, until)
+    return Scope(where=[*clauses, *questions.between(since, until)], facts={"archivedMonths": months})
+
+
+def _of_all_times(_context: Context) -> Scope:
+    return _asked([], None, None)
+
+
+@object_type("ArchivedMonths")
+class ArchivedMonths:
+    """What an answer lacks."""
+
+    archived_months: list[str] = column(
+        "archivedMonths",
+        description="Months such as 2026-01 of the asked time, or of all where none was, that have left for archives: "
+        "`python -m guildhall search-archive` asks those.",
+    )
+
+
 @extend("Query")
 class AuditQueries:
     """The audit record."""
@@ -125,6 +156,8 @@ class AuditQueries:
     audit_events = connection(
         "AuditEvent",
         filter=AuditFilter,
+        scope=_of_all_times,
+        facts=ArchivedMonths,
         default_order=[ACTS.c.occurred_at.desc()],
         total_count=False,
         permission=PERMISSION,
@@ -135,19 +168,19 @@ class AuditQueries:
 def _reads_of(
     _context: Context, *, resource_id: ID, since: datetime | None = None, until: datetime | None = None
 ) -> Scope:
-    return Scope(where=[*questions.data_reads([_key(resource_id)]), *questions.between(since, until)])
+    return _asked(questions.data_reads([_key(resource_id)]), since, until)
 
 
 def _acts_of(_context: Context, *, actor_id: ID, since: datetime | None = None, until: datetime | None = None) -> Scope:
-    return Scope(where=[*questions.acts_of(_key(actor_id)), *questions.between(since, until)])
+    return _asked(questions.acts_of(_key(actor_id)), since, until)
 
 
 def _without_grant(_context: Context, *, since: datetime | None = None, until: datetime | None = None) -> Scope:
-    return Scope(where=[*questions.reads_without_grant(), *questions.between(since, until)])
+    return _asked(questions.reads_without_grant(), since, until)
 
 
 def _policy_changes(_context: Context, *, since: datetime | None = None, until: datetime | None = None) -> Scope:
-    return Scope(where=[*questions.policy_changes(), *questions.between(since, until)])
+    return _asked(questions.policy_changes(), since, until)
 
 
 def _policy_at(_context: Context, *, moment: datetime) -> Scope:
@@ -178,6 +211,7 @@ def _question(scope: Callable[..., Scope], description: str) -> Any:  # noqa: AN
     return connection(
         "AuditEvent",
         scope=scope,
+        facts=ArchivedMonths,
         default_order=[ACTS.c.occurred_at.desc()],
         total_count=False,
         permission=PERMISSION,
@@ -207,6 +241,8 @@ class AuditQuestions:
         "AccessGrant",
         name="UnusedAccessGrant",
         where=[~questions.was_used(AccessGrant.id)],
+        scope=_of_all_times,
+        facts=ArchivedMonths,
         default_order=[AccessGrant.valid_from.desc()],
         total_count=False,
         permission=PERMISSION,

@@ -16,6 +16,7 @@ from guildhall.auth.resources import ResourceRef
 from guildhall.auth.subjects import ActorKind
 from guildhall.auth.tables import User
 from guildhall.clock import SystemClock, new_id
+from guildhall.db.embedded import EmbeddedServer
 from guildhall.db.transaction import Database
 from guildhall.graphql.ids import encode_id
 from tests.conftest import MONDAY_MORNING
@@ -115,6 +116,39 @@ class TestQuestions:
         data = (await ask("otto", document))["data"]
         assert {"action": "guildhall:role:bind"} in data["policyChanges"]["nodes"]
         assert data["unusedAccessGrants"]["nodes"] == []
+
+
+class TestArchivedMonths:
+    async def test_an_answer_says_which_months_it_lacks(
+        self, ask: Asker, database: Database, server: EmbeddedServer
+    ) -> None:
+        document = """query ($id: ID!, $since: DateTime, $until: DateTime) {
+            dataReads(first: 1, resourceId: $id, since: $since, until: $until) { archivedMonths nodes { id } }
+            actsOf(actorId: $id, since: $since, until: $until) { archivedMonths }
+            readsWithoutGrant(since: $since, until: $until) { archivedMonths }
+            policyChanges(since: $since, until: $until) { archivedMonths }
+            auditEvents { archivedMonths } unusedAccessGrants { archivedMonths } }"""
+        key = encode_id("Dataset", new_id())
+        assert (await ask("otto", document, id=key))["data"]["dataReads"] == {"archivedMonths": [], "nodes": []}
+        connection = await server.connect(database=str(database.engine.url.database))
+        for month in (2, 1, 3):
+            begins = datetime(2025, month, 1, tzinfo=UTC)
+            ends = datetime(2025, month + 1, 1, tzinfo=UTC)
+            await connection.execute(
+                "INSERT INTO audit_archives VALUES ($1, $2, $3, 1, 'x', $3, 'k', 'm')", f"2025-0{month}", begins, ends
+            )
+        await connection.close()
+        between = {"since": "2025-02-01T00:00:00Z", "until": "2025-03-01T00:00:01Z"}
+        data = (await ask("otto", document, id=key, **between))["data"]
+        assert {name: answer["archivedMonths"] for name, answer in data.items()} == {
+            "dataReads": ["2025-02", "2025-03"], "actsOf": ["2025-02", "2025-03"],
+            "readsWithoutGrant": ["2025-02", "2025-03"], "policyChanges": ["2025-02", "2025-03"],
+            "auditEvents": ["2025-01", "2025-02", "2025-03"], "unusedAccessGrants": ["2025-01", "2025-02", "2025-03"],
+        }  # fmt: skip
+        between = {"since": "2025-04-01T00:00:00Z"}
+        assert (await ask("otto", document, id=key, **between))["data"]["dataReads"]["archivedMonths"] == []
+        refused = await ask("mia", document, id=key)
+        assert refused["errors"][0]["extensions"]["code"] == "FORBIDDEN"
 
 
 class TestErasePersonalValues:
