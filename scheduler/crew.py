@@ -1,7 +1,8 @@
 """How many workers there are now: what all of them together may ask of a cluster is shared among so many.
 
-A worker holds a lock in the database as long as it lives, and counts the locks of all. It believes its count only for a
-moment, and who is new waits until everybody else must have counted it; so at no time do they take more than the whole.
+A worker holds a lock in the database as long as it lives, and counts the locks of all while somebody asks. It believes
+its count only for a moment, and who is new waits until everybody else must have counted it; so at no time do they take
+more than the whole.
 """
 
 import asyncio
@@ -17,6 +18,8 @@ LOCK = (0x6775696C, 1)
 """`guil`, and the number of this use among ours."""
 COUNTED_EVERY_SECONDS = 0.25
 BELIEVED_SECONDS = 1.0
+ASKED_SECONDS = 5.0
+"""When nobody has asked for so long, it is counted again with the next question."""
 LINGERING_SECONDS = 1.0
 """What a worker sent in its last second still counts at the cluster when it is gone."""
 ANSWER_SECONDS_MAX = 10.0
@@ -46,10 +49,13 @@ class Crew:
         self._counted_at = float("-inf")
         self._silent_until = float("inf")
         self._lingering: list[tuple[float, int]] = []
+        self._asked_at = float("-inf")
+        self._asked = asyncio.Event()
 
     def sharers(self) -> int | None:
         """Among how many the requests are shared; None: not known now, so that nothing may be sent."""
-        now = self._clock()
+        now = self._asked_at = self._clock()
+        self._asked.set()
         if self._count == 0 or now < self._silent_until or now >= self._counted_at + BELIEVED_SECONDS:
             return None
         return max([self._count, *(count for until, count in self._lingering if now < until)])
@@ -66,12 +72,18 @@ class Crew:
                         asked_at = self._clock()
                         self.counted(await connection.fetchval(COUNT, *LOCK, timeout=ANSWER_SECONDS_MAX), asked_at)
                         await self._sleep(COUNTED_EVERY_SECONDS)
+                        await self._until_asked()
                 finally:
                     connection.terminate()
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 logger.warning("The workers cannot be counted, so that no cluster is asked anything: %s", error)
             self._count = 0
             await self._sleep(RECONNECT_SECONDS)
+
+    async def _until_asked(self) -> None:
+        if self._clock() >= self._asked_at + ASKED_SECONDS:
+            self._asked.clear()
+            await self._asked.wait()
 
     def joined(self) -> None:
         """From now on others count us; whoever went before us may have sent something just now."""

@@ -28,6 +28,8 @@ from guildhall.settings import Settings
 
 TICK_SECONDS = 0.2
 PUBLISH_SECONDS = 1.0
+RESTING_SECONDS = 10.0
+"""How often a head that is published already is compared with what was published."""
 FAILURE_SECONDS = 2.0
 PARTITIONS_SECONDS = 3_600.0
 MONTHS_AHEAD = 3
@@ -62,17 +64,18 @@ class Sealer:
     async def run(self, stop: asyncio.Event) -> None:
         """Seal and publish until told to stop; what goes wrong is told, and tried again."""
         loop = asyncio.get_running_loop()
-        publish_at = partitions_at = loop.time()
+        published_at, partitions_at, behind = float("-inf"), loop.time(), True
         while not stop.is_set():
             pause = TICK_SECONDS
             try:
                 if loop.time() >= partitions_at:
                     await self.make_partitions()
                     partitions_at = loop.time() + PARTITIONS_SECONDS
-                if loop.time() >= publish_at:
-                    publish_at = loop.time() + PUBLISH_SECONDS
+                if loop.time() >= published_at + (PUBLISH_SECONDS if behind else RESTING_SECONDS):
+                    published_at, behind = loop.time(), True
                     await self.publish()
                 done = await seal_once(self._database, self._signers, at=self._clock.now())
+                behind = done is None or done.size != self._recorded
                 pause = 0 if done is not None and done.more else TICK_SECONDS
             except (GuildhallError, DBAPIError, OSError) as error:
                 logger.error("The audit record is not sealed: %s", error)  # noqa: TRY400 -- the sentence says it all
