@@ -40,6 +40,7 @@ from guildhall.http.websocket import GraphQLSockets
 from guildhall.keys import load_key
 from guildhall.schema.root import composed_schema
 from guildhall.settings import Settings
+from registry.artifacts.bundles import BundleLimits
 from registry.artifacts.tickets import UploadTickets
 from registry.http import desk as artifact_desk
 from registry.http.routes import ROUTES as ARTIFACT_ROUTES
@@ -215,6 +216,7 @@ def _state(
                 clock=clock,
                 new_id=new_id,
                 part_bytes_max=settings.upload_part_bytes,
+                bundle_limits=BundleLimits(files_max=settings.bundle_files_max, bytes_max=settings.bundle_bytes_max),
                 identify=identity.actor,
             ),
             runner_desk.STATE_KEY: runner_desk.RunnerDesk(

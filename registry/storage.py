@@ -100,6 +100,16 @@ class ArtifactStore:
             raise
         return Written(size_bytes=size_bytes, sha256=digest.hexdigest())
 
+    async def put(self, key: str, content: bytes) -> None:
+        """Store a small file's bytes under the key, in one call."""
+        with _store_errors(key):
+            await obstore.put_async(self._store, key, content, use_multipart=False)
+
+    async def get(self, key: str) -> bytes:
+        """All bytes of a small file, in one call; raises StoredBytesMissing."""
+        with _store_errors(key):
+            return bytes(await (await obstore.get_async(self._store, key)).bytes_async())
+
     async def copy(self, source: str, target: str) -> None:
         """The same bytes under a second key; a hard link where the store is a folder. Raises StoredBytesMissing."""
         with _store_errors(source):

@@ -1,19 +1,18 @@
-"""Opening one file for reading: is it there for the caller, may they read it, and what the audit record says of it."""
+"""Opening files for reading: are they there for the caller, and may they read them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, select
 
-from guildhall.audit.record import record
-from guildhall.audit.tables import Outcome
 from guildhall.auth.actor import Actor
 from guildhall.auth.authorize import Refused, team_rows
 from guildhall.auth.resources import ResourceRef
 from guildhall.auth.subjects import ActorKind
-from guildhall.clock import IdSource
+from guildhall.db.among import among
 from guildhall.db.transaction import ReadSession, WriteSession
 from guildhall.errors import Conflict, NotFound
 from registry.access.decision import (
@@ -37,7 +36,6 @@ from registry.minimisation.filtering import Filtered, Minimiser, WholeFile
 from registry.minimisation.filters import DataFilter
 from registry.models.lookup import visible_models
 from registry.models.tables import Model, ModelVersion
-from registry.volume.reserving import Reading
 
 NOT_AN_INPUT = Reason("NOT_AN_INPUT", "A job reads only the inputs that it was submitted with, while it runs.")
 
@@ -90,29 +88,51 @@ class _Owner:
     visible: bool
 
 
-async def open_file(
-    session: ReadSession, actor: Actor, artifact_id: UUID, *, job_inputs: JobInputs, at: datetime
-) -> OpenedFile:
-    """The stored file, if the actor may read it now. Raises NotFound, or AccessRefused with the way to ask."""
-    row = await session.scalar(
-        select(Artifact).where(Artifact.id == artifact_id, Artifact.state == ArtifactState.STORED)
-    )
-    owner = (
-        None if row is None else await _find_owner(session, actor, OwnerRef(OwnerKind(row.owner_kind), row.owner_id))
-    )
-    if row is None or owner is None:
-        raise NotFound("There is no such file.")
+async def open_files(
+    session: ReadSession, actor: Actor, artifact_ids: Sequence[UUID], *, job_inputs: JobInputs, at: datetime
+) -> tuple[OpenedFile, ...]:
+    """Stored files of one owner, in the order asked for, if the actor may read them now; all of them or none.
+
+    Raises NotFound about the first that is not there beside the others, or AccessRefused with the way to ask.
+    """
+    assert artifact_ids, "somebody asks for at least one file"
+    columns = (
+        Artifact.id, Artifact.owner_kind, Artifact.owner_id, Artifact.path, Artifact.size_bytes, Artifact.sha256,
+        Artifact.media_type, Artifact.rows,
+    )  # fmt: skip
+    statement = select(*columns).where(among(Artifact.id, artifact_ids), Artifact.state == ArtifactState.STORED)
+    rows = {row.id: row for row in await session.execute(statement)}
+    first = rows.get(artifact_ids[0])
+    ref = None if first is None else OwnerRef(OwnerKind(first.owner_kind), first.owner_id)
+    owner = None if ref is None else await _find_owner(session, actor, ref)
+    if first is None or ref is None or owner is None:
+        raise _no_such_file(artifact_ids[0], artifact_ids)
     purpose: str | None = None
     if actor.kind is ActorKind.JOB:
-        found = await job_inputs.find(session, actor, OwnerRef(OwnerKind(row.owner_kind), row.owner_id))
+        found = await job_inputs.find(session, actor, ref)
         if found is None:
-            raise _refusal(actor, owner, row.path, NOT_AN_INPUT, None)
+            raise _refusal(actor, owner, first.path, NOT_AN_INPUT, None)
         purpose = found.purpose
     decision = await _decide(session, actor, owner, purpose, at)
     if not owner.visible and (actor.kind is not ActorKind.JOB) and decision.grant_id is None:
-        raise NotFound("There is no such file.")
+        raise _no_such_file(artifact_ids[0], artifact_ids)
+    for artifact_id in artifact_ids:
+        row = rows.get(artifact_id)
+        if row is None or (row.owner_kind, row.owner_id) != (ref.kind, ref.id):
+            raise _no_such_file(artifact_id, artifact_ids)
     if decision.reason is not None:
-        raise _refusal(actor, owner, row.path, decision.reason, purpose)
+        raise _refusal(actor, owner, first.path, decision.reason, purpose)
+    return tuple(_opened(rows[artifact_id], owner, decision, actor) for artifact_id in artifact_ids)
+
+
+def _no_such_file(artifact_id: UUID, asked: Sequence[UUID]) -> NotFound:
+    """One of another owner and one that is nowhere are not told apart."""
+    if len(asked) == 1:
+        return NotFound("There is no such file.")
+    return NotFound(f"There is no file {artifact_id} beside the others.", details={"file": str(artifact_id)})
+
+
+def _opened(row: Any, owner: _Owner, decision: AccessDecision, actor: Actor) -> OpenedFile:  # noqa: ANN401 -- a row
     return OpenedFile(
         artifact_id=row.id,
         key=blob_key(row.sha256),
@@ -183,76 +203,32 @@ def _part_of(file: OpenedFile, part: Filtered) -> OpenedFile:
 
 
 async def open_again(
-    session: WriteSession, actor: Actor, file: OpenedFile, *, job_inputs: JobInputs, at: datetime
-) -> OpenedFile:
-    """Decide again in the transaction that announces the read; raises as `open_file` does.
+    session: WriteSession, actor: Actor, files: Sequence[OpenedFile], *, job_inputs: JobInputs, at: datetime
+) -> tuple[OpenedFile, ...]:
+    """Decide again in the transaction that announces the read; raises as `open_files` does.
 
     What was cut meanwhile stays as it is. The grant that it goes by is held until the commit, so a withdrawal is either
     seen here or comes after the intent.
     """
-    if file.grant_id is not None:
-        await session.execute(select(AccessGrant.id).where(AccessGrant.id == file.grant_id).with_for_update(read=True))
-    again = await open_file(session, actor, file.artifact_id, job_inputs=job_inputs, at=at)
-    if again.limits != file.limits:
-        raise AccessChanged("What you may read of this file has just changed. Ask for it again.")
+    grant_id, limits = files[0].grant_id, files[0].limits
+    if grant_id is not None:
+        await session.execute(select(AccessGrant.id).where(AccessGrant.id == grant_id).with_for_update(read=True))
+    again = await open_files(session, actor, [file.artifact_id for file in files], job_inputs=job_inputs, at=at)
+    if again[0].limits != limits:
+        raise AccessChanged("What you may read of this has just changed. Ask for it again.")
+    return tuple(_as_cut(now, file) for now, file in zip(again, files, strict=True))
+
+
+def _as_cut(now: OpenedFile, file: OpenedFile) -> OpenedFile:
     if file.whole_sha256 is None:
-        return again
+        return now
     return replace(
-        again,
+        now,
         key=file.key,
         size_bytes=file.size_bytes,
         sha256=file.sha256,
         rows=file.rows,
         whole_sha256=file.whole_sha256,
-    )
-
-
-async def is_live(session: ReadSession, grant_id: UUID, *, at: datetime) -> bool:
-    """Whether the grant still counts, for whoever is in the middle of sending what it opened."""
-    statement = select(AccessGrant.id).where(
-        AccessGrant.id == grant_id, AccessGrant.withdrawn_at.is_(None), AccessGrant.valid_to > at
-    )
-    return await session.scalar(statement) is not None
-
-
-async def record_intent(
-    session: WriteSession, actor: Actor, file: OpenedFile, *, size_bytes: int, at: datetime, new_id: IdSource
-) -> UUID:
-    """Write that these bytes are about to leave, and return the event's id; to be committed before the first."""
-    return await record(
-        session,
-        actor,
-        action=file.action,
-        outcome=Outcome.STARTED,
-        resources=[*file.resources, ResourceRef("Artifact", file.artifact_id)],
-        team_id=file.team_id,
-        purpose=file.purpose,
-        justification=file.justification,
-        access_grant_id=file.grant_id,
-        rows=file.rows if size_bytes == file.size_bytes else None,
-        bytes=size_bytes,
-        after=None if file.limits is None else {"limits": file.limits.as_json(), "sha256": file.sha256},
-        at=at,
-        new_id=new_id,
-    )
-
-
-def reading_of(file: OpenedFile, *, span_bytes: int) -> Reading | None:
-    """What counts against the budgets of a data set; None for models and packages. Of a part, its share of the rows."""
-    if file.resources[0].type != "DatasetVersion":
-        return None
-    rows = None if file.rows is None else -(-file.rows * span_bytes // max(file.size_bytes, 1))
-    return Reading(
-        version_id=file.resources[0].id,
-        dataset_id=file.resources[1].id,
-        rows=rows,
-        size_bytes=span_bytes,
-        team_id=file.team_id,
-        permission=file.action,
-        purpose=file.purpose,
-        justification=file.justification,
-        grant_id=file.grant_id,
-        resources=(*file.resources, ResourceRef("Artifact", file.artifact_id)),
     )
 
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from guildhall.errors import Unauthenticated
+from registry.artifacts.owners import OwnerRef
 from registry.artifacts.tables import OwnerKind
 
 TICKET_HEADER = "X-Guildhall-Upload"
@@ -37,15 +38,19 @@ class UploadTickets:
 
     def check(self, ticket: str, owner_kind: OwnerKind, owner_id: UUID, *, at: datetime) -> None:
         """Raises TicketRefused unless the ticket is ours, is for this owner and has not ended."""
+        if self.owner(ticket, at=at) != OwnerRef(owner_kind, owner_id):
+            raise TicketRefused(f"The header {TICKET_HEADER} holds the ticket of another upload.")
+
+    def owner(self, ticket: str, *, at: datetime) -> OwnerRef:
+        """Whose files it lets be sent. Raises TicketRefused unless the ticket is ours and has not ended."""
         text, _, signature = ticket.rpartition(".")
         # Bytes, because comparing texts would raise on letters beyond ASCII.
         if not hmac.compare_digest(self._signature(text).encode(), signature.encode()):
             raise TicketRefused(f"The header {TICKET_HEADER} does not hold an upload ticket of this server.")
         kind, owner, ends_at = text.split(".")
-        if (kind, owner) != (owner_kind, owner_id.hex):
-            raise TicketRefused(f"The header {TICKET_HEADER} holds the ticket of another upload.")
         if at.timestamp() >= int(ends_at):
             raise TicketRefused("This upload ticket has ended. Ask for the uploads again to get a new one.")
+        return OwnerRef(OwnerKind(kind), UUID(hex=owner))
 
     def _signature(self, text: str) -> str:
         digest = hmac.digest(self._key, text.encode("utf-8", "replace"), "sha256")

@@ -9,6 +9,7 @@ from guildhall.auth.actor import Actor
 from guildhall.clock import Clock, IdSource
 from guildhall.db.transaction import Database
 from registry.access.jobs import JobInputs
+from registry.artifacts.bundles import BundleLimits
 from registry.artifacts.tickets import UploadTickets
 from registry.minimisation.filtering import Minimiser
 from registry.storage import ArtifactStore
@@ -28,6 +29,7 @@ class ArtifactDesk:
     clock: Clock
     new_id: IdSource
     part_bytes_max: int
+    bundle_limits: BundleLimits
     identify: Callable[[HTTPScope], Awaitable[Actor]]
 
 

@@ -47,7 +47,7 @@ async def _take_part(desk: ArtifactDesk, scope: HTTPScope, receive: Receive, sen
         desk.store,
         file=file,
         number=_part_number(scope),
-        chunks=_body(receive, Headers.from_scope(scope).get("content-length")),
+        chunks=request_body(receive, Headers.from_scope(scope).get("content-length")),
         part_bytes_max=desk.part_bytes_max,
         clock=desk.clock,
         new_id=desk.new_id,
@@ -100,7 +100,7 @@ def _part_number(scope: HTTPScope) -> int:
     return int(given)
 
 
-async def _body(receive: Receive, content_length: str | None) -> AsyncIterator[bytes]:
+async def request_body(receive: Receive, content_length: str | None) -> AsyncIterator[bytes]:
     """The request's body as it arrives; raises UploadCutOff where it ends too early."""
     size_bytes = 0
     more = True

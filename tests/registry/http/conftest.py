@@ -20,6 +20,7 @@ from guildhall.clock import new_id
 from guildhall.db.transaction import ReadSession
 from guildhall.errors import Unauthenticated
 from registry.access.jobs import JobInput, JobInputs
+from registry.artifacts.bundles import BundleLimits
 from registry.artifacts.owners import OwnerRef
 from registry.artifacts.tickets import UploadTickets
 from registry.http.desk import STATE_KEY, ArtifactDesk
@@ -74,6 +75,7 @@ async def site(estate: Estate) -> AsyncIterator[Site]:
         clock=estate.clock,
         new_id=new_id,
         part_bytes_max=PART_BYTES,
+        bundle_limits=BundleLimits(files_max=20, bytes_max=100_000),
         identify=site.identify,
     )
     app = Litestar(ROUTES, state=State({STATE_KEY: desk}), openapi_config=None, logging_config=None)

@@ -11,7 +11,7 @@ import pytest
 from guildhall.clock import new_id
 from registry.access.withdrawal import withdraw_access
 from registry.artifacts.tables import Artifact
-from registry.http import downloads
+from registry.http import sending
 from registry.volume.counting import DAY_SECONDS, Budget
 from registry.volume.policy import set_read_budget
 from registry.volume.tables import AccessAlert, BudgetAction, BudgetScope, ReadCounter
@@ -212,7 +212,7 @@ class TestWithdrawalWhileBytesLeave:
     ) -> None:
         dataset_id, version_id = await stored(site, TABLE)
         grant_id = await grant_to_quality(site, dataset_id)
-        monkeypatch.setattr(downloads, "LOOKS_EVERY_SECONDS", 0.01)
+        monkeypatch.setattr(sending, "LOOKS_EVERY_SECONDS", 0.01)
         original, waiting = site.estate.store.read, asyncio.Event()
 
         def slow(key: str, *, start: int, end: int) -> Any:

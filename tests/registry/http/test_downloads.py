@@ -9,13 +9,13 @@ import httpx
 import pytest
 
 from guildhall.clock import new_id
-from registry.access.reading import OpenedFile, open_file
+from registry.access.reading import OpenedFile, open_files
 from registry.access.tables import AccessGrant
 from registry.access.withdrawal import withdraw_access
 from registry.artifacts.completing import blob_key
 from registry.artifacts.receiving import find_upload, receive_part
 from registry.datasets.tables import Classification, Dataset, Visibility
-from registry.http import downloads
+from registry.http import sending
 from registry.storage import ArtifactStoreUnavailable
 from tests.registry.estate import RETENTION, chunked, digest, spec
 from tests.registry.http.conftest import Site
@@ -250,14 +250,14 @@ class TestGrants:
         grant_id = await grant_to_quality(site, dataset_id)
         url = await address(site, version_id)
 
-        async def decided_and_then_withdrawn(*args: Any, **more: Any) -> OpenedFile:
-            file = await open_file(*args, **more)
+        async def decided_and_then_withdrawn(*args: Any, **more: Any) -> tuple[OpenedFile, ...]:
+            files = await open_files(*args, **more)
             async with site.estate.database.transaction() as session:
                 actor, at = site.estate.actor("mia"), site.estate.clock.now()
                 await withdraw_access(session, actor, access_grant_id=grant_id, reason="Enough.", at=at, new_id=new_id)
-            return file
+            return files
 
-        monkeypatch.setattr(downloads, "open_file", decided_and_then_withdrawn)
+        monkeypatch.setattr(sending, "open_files", decided_and_then_withdrawn)
         answer = await get(site, url, by="paul")
         assert (answer.status_code, answer.json()["error"]["reason"]) == (403, "ACCESS_GRANT_ENDED")
         assert [event.outcome for event in await reads_now(site)] == ["REFUSED"]

@@ -1,0 +1,102 @@
+"""What is written of files before they leave: the intent in the audit record, and the reading that budgets count."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+
+from guildhall.audit.record import record
+from guildhall.audit.tables import Outcome
+from guildhall.auth.actor import Actor
+from guildhall.auth.resources import ResourceRef
+from guildhall.clock import IdSource
+from guildhall.db.transaction import ReadSession, WriteSession
+from registry.access.reading import OpenedFile
+from registry.access.tables import AccessGrant
+from registry.volume.reserving import Reading
+
+
+async def is_live(session: ReadSession, grant_id: UUID, *, at: datetime) -> bool:
+    """Whether the grant still counts, for whoever is in the middle of sending what it opened."""
+    statement = select(AccessGrant.id).where(
+        AccessGrant.id == grant_id, AccessGrant.withdrawn_at.is_(None), AccessGrant.valid_to > at
+    )
+    return await session.scalar(statement) is not None
+
+
+async def record_intent(
+    session: WriteSession,
+    actor: Actor,
+    files: Sequence[OpenedFile],
+    *,
+    size_bytes: int,
+    at: datetime,
+    new_id: IdSource,
+) -> UUID:
+    """Write that these bytes are about to leave, and return the event's id; to be committed before the first.
+
+    The event's files stand in the order in which they leave.
+    """
+    first = files[0]
+    return await record(
+        session,
+        actor,
+        action=first.action,
+        outcome=Outcome.STARTED,
+        resources=_resources(files),
+        team_id=first.team_id,
+        purpose=first.purpose,
+        justification=first.justification,
+        access_grant_id=first.grant_id,
+        rows=rows_of(files) if size_bytes == bytes_of(files) else None,
+        bytes=size_bytes,
+        after=_narrowed(files),
+        at=at,
+        new_id=new_id,
+    )
+
+
+def bytes_of(files: Sequence[OpenedFile]) -> int:
+    """What they amount to together."""
+    return sum(file.size_bytes for file in files)
+
+
+def rows_of(files: Sequence[OpenedFile]) -> int | None:
+    """Their rows together; None where nobody counted those of one of them."""
+    counted = [file.rows for file in files if file.rows is not None]
+    return sum(counted) if len(counted) == len(files) else None
+
+
+def reading_of(files: Sequence[OpenedFile], *, size_bytes: int) -> Reading | None:
+    """What counts against the budgets of a data set; None for models and packages. Of a part, its share of the rows."""
+    first = files[0]
+    if first.resources[0].type != "DatasetVersion":
+        return None
+    rows = rows_of(files)
+    return Reading(
+        version_id=first.resources[0].id,
+        dataset_id=first.resources[1].id,
+        rows=None if rows is None else -(-rows * size_bytes // max(bytes_of(files), 1)),
+        size_bytes=size_bytes,
+        team_id=first.team_id,
+        permission=first.action,
+        purpose=first.purpose,
+        justification=first.justification,
+        grant_id=first.grant_id,
+        resources=_resources(files),
+    )
+
+
+def _resources(files: Sequence[OpenedFile]) -> tuple[ResourceRef, ...]:
+    return (*files[0].resources, *(ResourceRef("Artifact", file.artifact_id) for file in files))
+
+
+def _narrowed(files: Sequence[OpenedFile]) -> dict[str, Any] | None:
+    """What was cut out of them, for the record; None where they leave whole."""
+    limits = files[0].limits
+    if limits is None:
+        return None
+    digests = [file.sha256 for file in files]
+    return {"limits": limits.as_json(), **({"sha256": digests[0]} if len(files) == 1 else {"digests": digests})}

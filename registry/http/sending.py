@@ -1,0 +1,183 @@
+"""Bytes that leave: announced to the audit record before the first, concluded after the last, cut off with the access.
+
+One way for a file, a range of it and a bundle of many: one intent, one reservation, one outcome.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from litestar.types import Receive
+
+from guildhall.audit.outcomes import conclude
+from guildhall.audit.record import record_refusal
+from guildhall.audit.tables import Outcome
+from guildhall.auth.actor import Actor
+from guildhall.auth.authorize import Refused
+from guildhall.errors import Conflict, GuildhallError, Unavailable
+from registry.access.announcing import bytes_of, is_live, reading_of, record_intent, rows_of
+from registry.access.reading import OpenedFile, minimised, open_again, open_files
+from registry.http.desk import ArtifactDesk
+from registry.storage import StoredBytesMissing
+from registry.volume.counting import Reservation, release
+from registry.volume.reserving import Crossed, record_crossing, reserve
+
+LOOKS_EVERY_SECONDS = 1.0
+"""How often what takes longer looks whether its access grant is still there."""
+
+
+class BytesLost(Unavailable):
+    """The record knows the file, the store does not: somebody removed what must not be removed."""
+
+    code = "BYTES_LOST"
+
+
+class AccessEnded(Conflict):
+    """The grant ended or was withdrawn while bytes were leaving."""
+
+    code = "ACCESS_ENDED"
+
+
+class BrokenOff(Exception):
+    """It ended in the middle. No status can say so any more: the connection is cut short of its length."""
+
+
+@dataclass
+class Sending:
+    """How far it came, and why it went no further where that was ours to say."""
+
+    bytes_sent: int = 0
+    files_sent: int = 0
+    started: bool = False
+    ended: AccessEnded | None = None
+
+
+Send = Callable[[Sequence[OpenedFile], Sending], Awaitable[None]]
+"""Sends the bytes of files that were announced, and notes in the other how far it is."""
+
+
+def bytes_lost(missing: StoredBytesMissing) -> BytesLost:
+    """What a caller is told of it."""
+    del missing  # its key is nobody's business outside
+    return BytesLost("The bytes of this file are not where they should be. Tell whoever runs this server.")
+
+
+async def open_recorded(desk: ArtifactDesk, actor: Actor, artifact_ids: Sequence[UUID]) -> tuple[OpenedFile, ...]:
+    """As `open_files`; a refusal is recorded."""
+    try:
+        async with desk.database.read() as session:
+            return await open_files(session, actor, artifact_ids, job_inputs=desk.job_inputs, at=desk.clock.now())
+    except Refused as refusal:
+        await record_refusal(desk.database, actor, refusal, at=desk.clock.now(), new_id=desk.new_id)
+        raise
+
+
+async def minimised_recorded(desk: ArtifactDesk, actor: Actor, file: OpenedFile) -> OpenedFile:
+    """What may leave of it; sizes, ranges and tags are those of the part from here on. A refusal is recorded."""
+    try:
+        return await minimised(desk.minimiser, file)
+    except Refused as refusal:
+        await record_refusal(desk.database, actor, refusal, at=desk.clock.now(), new_id=desk.new_id)
+        raise
+
+
+async def send_recorded(
+    desk: ArtifactDesk, actor: Actor, files: Sequence[OpenedFile], size_bytes: int, send: Send, receive: Receive
+) -> None:
+    """Intent, so many bytes of the files, outcome; the outcome is written however the sending ends."""
+    announced = await _announce(desk, actor, files, size_bytes)
+    sending = Sending()
+    try:
+        await _send_until_gone(desk, announced, sending, send, receive)
+    except GuildhallError as error:
+        if sending.started:
+            raise BrokenOff(f"after {sending.bytes_sent} of {size_bytes} bytes: {error.message}") from error
+        raise
+    finally:
+        # Shielded: the server may cancel the request when its client goes away, and just that is to be recorded.
+        await asyncio.shield(_conclude(desk, announced, sending))
+
+
+@dataclass(frozen=True)
+class _Announced:
+    """A read that the record knows of and that was counted."""
+
+    files: Sequence[OpenedFile]
+    size_bytes: int
+    event_id: UUID
+    reservation: Reservation | None
+
+
+async def _announce(desk: ArtifactDesk, actor: Actor, files: Sequence[OpenedFile], size_bytes: int) -> _Announced:
+    """Decide once more, count and write the intent, in one transaction: what was withdrawn since is read no more."""
+    try:
+        async with desk.database.transaction() as session:
+            at = desk.clock.now()
+            files = await open_again(session, actor, files, job_inputs=desk.job_inputs, at=at)
+            reading = reading_of(files, size_bytes=size_bytes)
+            reservation = None if reading is None else await reserve(session, actor, reading, at=at, new_id=desk.new_id)
+            event_id = await record_intent(session, actor, files, size_bytes=size_bytes, at=at, new_id=desk.new_id)
+    except Crossed as crossed:
+        async with desk.database.transaction() as session:
+            await record_crossing(session, actor, crossed, at=desk.clock.now(), new_id=desk.new_id)
+        raise crossed.refusal from crossed
+    except Refused as refusal:
+        await record_refusal(desk.database, actor, refusal, at=desk.clock.now(), new_id=desk.new_id)
+        raise
+    return _Announced(files, size_bytes, event_id, reservation)
+
+
+async def _send_until_gone(
+    desk: ArtifactDesk, announced: _Announced, sending: Sending, send: Send, receive: Receive
+) -> None:
+    """Send, and stop reading from the store as soon as the client has gone, or the access that this goes by."""
+    sender = asyncio.ensure_future(send(announced.files, sending))
+    tasks = {sender, asyncio.ensure_future(_client_gone(receive))}
+    grant_id = announced.files[0].grant_id
+    if grant_id is not None:
+        tasks.add(asyncio.ensure_future(_access_ended(desk, grant_id, sending)))
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in {sender} if sender.done() else done:
+            await task
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _access_ended(desk: ArtifactDesk, grant_id: UUID, sending: Sending) -> None:
+    """Raises AccessEnded when the grant has ended or was withdrawn while its bytes leave."""
+    while True:
+        await asyncio.sleep(LOOKS_EVERY_SECONDS)
+        async with desk.database.read() as session:
+            if not await is_live(session, grant_id, at=desk.clock.now()):
+                sending.ended = AccessEnded("The access grant that this download went by has ended.")
+                raise sending.ended
+
+
+async def _client_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _conclude(desk: ArtifactDesk, announced: _Announced, sending: Sending) -> None:
+    files, reservation = announced.files, announced.reservation
+    complete = sending.started and sending.bytes_sent == announced.size_bytes
+    whole = complete and announced.size_bytes == bytes_of(files)
+    async with desk.database.transaction() as session:
+        if reservation is not None and not complete:
+            share = -(-reservation.rows * sending.bytes_sent // max(announced.size_bytes, 1))
+            await release(session, reservation, rows=share, size_bytes=sending.bytes_sent)
+        await conclude(
+            session,
+            announced.event_id,
+            outcome=Outcome.COMPLETED if complete else Outcome.ABORTED,
+            rows=rows_of(files) if whole else None,
+            bytes=sending.bytes_sent,
+            after={"filesSent": sending.files_sent} if len(files) > 1 else None,
+            reason=None if complete else sending.ended,
+            at=desk.clock.now(),
+            new_id=desk.new_id,
+        )
