@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from guildhall.db.transaction import Database
+from scheduler import crew as module
 from scheduler.crew import BELIEVED_SECONDS, LINGERING_SECONDS, LOCK, RECONNECT_SECONDS, Crew
 
 SECONDS_MAX = 60
@@ -88,9 +89,15 @@ class TestSharers:
 @asynccontextmanager
 async def working(database: Database) -> AsyncIterator[Crew]:
     crew = Crew()
+    async with at_work(crew, database):
+        yield crew
+
+
+@asynccontextmanager
+async def at_work(crew: Crew, database: Database) -> AsyncIterator[None]:
     task = asyncio.create_task(crew.run(database.url))
     try:
-        yield crew
+        yield
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -125,3 +132,22 @@ class TestRun:
             await until(lambda: crew.sharers() is None)
             await asyncio.sleep(RECONNECT_SECONDS)
             await until(lambda: crew.sharers() == 1)
+
+    async def test_nothing_is_asked_of_the_database_while_nobody_asks(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "ASKED_SECONDS", 0.0)
+        counted: list[int] = []
+
+        class Noting(Crew):
+            def counted(self, count: int, asked_at: float) -> None:
+                counted.append(count)
+                super().counted(count, asked_at)
+
+        crew = Noting()
+        async with at_work(crew, database):
+            await until(lambda: counted == [1])
+            await asyncio.sleep(module.COUNTED_EVERY_SECONDS * 3)
+            assert counted == [1]
+            await until(lambda: crew.sharers() == 1)
+            assert len(counted) > 1

@@ -13,7 +13,7 @@ from guildhall.clock import SystemClock
 from scheduler import worker as module
 from scheduler.clusters.fake import FakeCluster, FakeRun
 from scheduler.cycle import run_cycle
-from scheduler.worker import run_worker
+from scheduler.worker import anything_under_way, run_worker
 from tests.scheduler.yard import Yard
 
 PATIENCE_SECONDS = 20
@@ -52,6 +52,17 @@ async def until_state(yard: Yard, job_id: UUID, state: str) -> None:
 async def settled_in(yard: Yard) -> None:
     """The yard's allocations and prices began in simulated time, long past: make them hold now."""
     await yard.refresh_prices_and_credits()
+
+
+class TestAnythingUnderWay:
+    async def test_from_the_first_job_until_all_are_settled_and_forgotten(self, yard: Yard) -> None:
+        assert not await anything_under_way(yard.database)
+        job_id = await yard.submit()
+        assert await anything_under_way(yard.database)
+        await yard.cancel(job_id)
+        await yard.cycle(60, times=3)
+        assert (await yard.job(job_id)).settled_at is not None
+        assert not await anything_under_way(yard.database)
 
 
 class TestRunWorker:
