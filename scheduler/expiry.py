@@ -22,6 +22,7 @@ from scheduler.jobs.moving import move
 from scheduler.jobs.outcome import NOT_STARTED_IN_TIME
 from scheduler.jobs.states import AttemptState, JobState
 from scheduler.jobs.tables import Attempt, Job
+from scheduler.jobs.telling import tell_ended
 from scheduler.launching import retire_launches
 
 EXPIRED_JOBS_MAX = 500
@@ -116,3 +117,4 @@ async def end_unstarted(
     )
     job.captured, job.released = settled.captured, settled.released
     await session.flush()
+    await tell_ended(session, [(job, settled)], at=at, new_id=new_id)

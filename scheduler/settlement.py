@@ -25,7 +25,7 @@ from guildhall.db.transaction import WriteSession
 from guildhall.organisation.tokens import revoke_tokens_of
 from marketplace import ledger
 from marketplace.following import wallet_changed
-from marketplace.ledger import HoldEnd
+from marketplace.ledger import HoldEnd, Settlement
 from marketplace.tables import Quote
 from registry.artifacts.completing import discard_uploads
 from registry.artifacts.owners import OwnerRef
@@ -39,6 +39,7 @@ from scheduler.jobs.moving import JobEventValues, add_job_events, moved
 from scheduler.jobs.outcome import PREEMPTED, conclude
 from scheduler.jobs.states import ENDED_STATES, LIVE_ATTEMPT_STATES, ON_CLUSTER_STATES, JobState
 from scheduler.jobs.tables import Attempt, Job, JobOutput, RunInterval
+from scheduler.jobs.telling import tell_ended
 from scheduler.launching import retire_launches
 from scheduler.metering import close_intervals, price_runs
 
@@ -113,9 +114,10 @@ async def _settle(context: SchedulerContext, ids: Sequence[UUID]) -> None:
         )
         await _abandon_drafts(session, ended, context=context, at=at)
         await session.flush()
-        await _charge(session, context, endings, intervals, at=at)
+        settled = await _charge(session, context, endings, intervals, at=at)
         await add_job_events(session, [_ended(ending, at=at, new_id=new_id) for ending in endings])
         await add_events(session, [_audited(context, ending, at=at) for ending in endings])
+        await tell_ended(session, list(zip(ended, settled, strict=True)), at=at, new_id=new_id)
         context.reach("settle.charged")
 
 
@@ -143,8 +145,8 @@ async def _charge(
     intervals: Mapping[UUID, Sequence[RunInterval]],
     *,
     at: datetime,
-) -> None:
-    """Resolve the holds: a charge where something ran, otherwise nothing but the release.
+) -> list[Settlement]:
+    """Resolve the holds, in order: a charge where something ran, otherwise nothing but the release.
 
     Nor is anything charged for what ran too late, or was taken away for others before it had published anything.
     """
@@ -165,6 +167,7 @@ async def _charge(
     for ending, settlement in zip(endings, settled, strict=True):
         ending.job.captured, ending.job.released = settlement.captured, settlement.released
         wallet_changed(session, ending.job.team_id)
+    return settled
 
 
 def _ended(ending: _Ending, *, at: datetime, new_id: IdSource) -> JobEventValues:

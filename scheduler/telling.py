@@ -1,23 +1,26 @@
-"""The worker's part that sends notices, beside the cycle: an address that does not answer keeps no job waiting."""
+"""The worker's part that tells what time alone brings, beside the cycle: what ends soon, and what is forgotten."""
 
 import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
-from registry.notices.sending import AT_ONCE_MAX, send_notices
+from guildhall.inbox.retention import forget_read
+from marketplace.ending import tell_ending_allocations
+from registry.access.ending import tell_ending_access
 from scheduler.context import SchedulerContext
 
-LOOKS_EVERY_SECONDS = 5.0
+LOOKS_EVERY_SECONDS = 60.0
 
 logger = logging.getLogger(__name__)
 
 
 @asynccontextmanager
 async def telling(context: SchedulerContext) -> AsyncIterator[None]:
-    """Sends as long as it is entered."""
-    task = asyncio.create_task(_tell(context), name="notices")
+    """Looks as long as it is entered."""
+    task = asyncio.create_task(_look_often(context), name="telling")
     try:
         yield
     finally:
@@ -26,18 +29,21 @@ async def telling(context: SchedulerContext) -> AsyncIterator[None]:
             await task
 
 
-async def _tell(context: SchedulerContext) -> None:
+async def look(context: SchedulerContext) -> None:
+    """One round; safe beside other workers."""
+    at, new_id = context.clock.now(), context.new_id
+    async with context.database.transaction() as session:
+        await tell_ending_access(session, at=at, new_id=new_id)
+    async with context.database.transaction() as session:
+        await tell_ending_allocations(session, at=at, new_id=new_id)
+    days = timedelta(days=context.settings.notifications_days)
+    await forget_read(context.database, read_before=at - days)
+
+
+async def _look_often(context: SchedulerContext) -> None:
     while True:
-        taken = 0
         try:
-            taken = await send_notices(
-                context.database,
-                context.settings.notices_url,
-                owner=context.owner,
-                clock=context.clock,
-                new_id=context.new_id,
-            )
+            await look(context)
         except Exception:
-            logger.exception("Sending notices failed; it will be tried again.")
-        if taken < AT_ONCE_MAX:
-            await asyncio.sleep(LOOKS_EVERY_SECONDS)
+            logger.exception("Telling what ends soon failed; it will be tried again.")
+        await asyncio.sleep(LOOKS_EVERY_SECONDS)

@@ -40,9 +40,9 @@ from registry.access.tables import (
     Capacity,
     ReviewSubject,
 )
+from registry.access.telling import tell_decided
 from registry.access.visibility import visible_access_requests
 from registry.datasets.stewards import require_steward, stewarded
-from registry.notices.queue import NoticeKind, notify, warned_at
 from registry.texts import require_text
 
 DECIDE = "registry:access:decide"
@@ -133,6 +133,9 @@ async def decide_access(
         at=at,
         new_id=new_id,
     )
+    if request.state != AccessRequestState.PENDING:
+        valid_to = None if grant is None else grant.valid_to
+        await tell_decided(session, actor, request, named, valid_to=valid_to, at=at, new_id=new_id)
     return Decided(request.id, None if grant is None else grant.id)
 
 
@@ -225,8 +228,6 @@ async def _grant(
         for resource in extent.resources
     ]
     await session.execute(insert(AccessGrantResource), rows)
-    due_at = warned_at(at, valid_to)
-    await notify(session, NoticeKind.ACCESS_ENDS, grant.id, at=at, due_at=due_at, new_id=new_id)
     return grant
 
 

@@ -11,7 +11,7 @@ from guildhall.auth.actor import Actor
 from guildhall.auth.resources import ResourceRef
 from guildhall.db.transaction import ReadSession
 from guildhall.errors import InvalidInput, Problem
-from registry.access.tables import ResourceKind
+from registry.access.tables import AccessGrantResource, ResourceKind
 from registry.datasets.lookup import visible_dataset_versions, visible_datasets
 from registry.datasets.tables import Dataset, DatasetVersion
 from registry.models.lookup import visible_model_versions
@@ -40,6 +40,14 @@ async def require_visible(session: ReadSession, actor: Actor, resources: Sequenc
     ]
     if problems:
         raise InvalidInput(problems)
+
+
+async def granted_resources(session: ReadSession, grant_id: UUID) -> list[ResourceRef]:
+    """What the grant names, in order."""
+    statement = select(AccessGrantResource.resource_kind, AccessGrantResource.resource_id).where(
+        AccessGrantResource.grant_id == grant_id
+    )
+    return sorted(ResourceRef(TYPE_OF[kind], each) for kind, each in await session.execute(statement))
 
 
 def _rules(actor: Actor) -> dict[str, tuple[InstrumentedAttribute[Any], ColumnElement[bool]]]:

@@ -22,6 +22,7 @@ from registry.access.tables import (
     AccessRequestState,
     ResourceKind,
 )
+from registry.access.telling import tell_asked
 from registry.datasets.lookup import dataset_refs
 from registry.datasets.tables import Classification
 
@@ -146,3 +147,5 @@ async def _ask(
         at=at,
         new_id=new_id,
     )
+    written = AccessRequest(**request)
+    await tell_asked(session, written, dataset_refs(dataset_id), [dataset_id], at=at, new_id=new_id)

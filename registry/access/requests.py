@@ -33,6 +33,7 @@ from registry.access.tables import (
     AccessRequestSource,
     AccessRequestState,
 )
+from registry.access.telling import tell_asked
 from registry.people import find_people
 from registry.purposes.lookup import require_purpose
 from registry.teams import find_team
@@ -131,6 +132,7 @@ async def request_access(
         at=at,
         new_id=new_id,
     )
+    await tell_asked(session, request, named, dataset_ids, at=at, new_id=new_id)
     return request.id
 
 

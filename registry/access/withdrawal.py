@@ -13,8 +13,9 @@ from guildhall.db.locks import lock_rows
 from guildhall.db.transaction import ReadSession, WriteSession
 from guildhall.errors import Conflict, NotFound
 from registry.access.facts import load_guarded
-from registry.access.naming import TYPE_OF
-from registry.access.tables import AccessGrant, AccessGrantResource, AccessRequest
+from registry.access.naming import granted_resources
+from registry.access.tables import AccessGrant, AccessRequest
+from registry.access.telling import tell_withdrawn
 from registry.access.visibility import visible_access_grants
 from registry.datasets.stewards import require_steward, stewarded
 from registry.texts import require_text
@@ -63,15 +64,13 @@ async def withdraw_access(
         at=at,
         new_id=new_id,
     )
+    await tell_withdrawn(session, actor, grant, at=at, new_id=new_id)
     return grant.id
 
 
 async def _resources(session: ReadSession, grant_id: UUID) -> list[ResourceRef]:
     """What the grant names, and the data sets behind it."""
-    statement = select(AccessGrantResource.resource_kind, AccessGrantResource.resource_id).where(
-        AccessGrantResource.grant_id == grant_id
-    )
-    named = [ResourceRef(TYPE_OF[kind], each) for kind, each in (await session.execute(statement))]
+    named = await granted_resources(session, grant_id)
     guarded = await load_guarded(session, named)
     wholes = {ResourceRef("Dataset", each) for facts in guarded.values() for each in facts.deciding_datasets}
     return sorted({*named, *wholes})

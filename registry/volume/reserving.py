@@ -17,9 +17,9 @@ from guildhall.db.transaction import ReadSession, WriteSession
 from guildhall.errors import Forbidden, RateLimited
 from registry.artifacts.tables import Artifact
 from registry.datasets.tables import Dataset, DatasetVersion
-from registry.notices.queue import NoticeKind, notify
 from registry.volume.counting import Reservation, Volume, count, load_budgets
 from registry.volume.tables import AccessAlert, BudgetAction, BudgetScope
+from registry.volume.telling import tell_alert
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +144,7 @@ async def raise_alert(session: WriteSession, alert: Alert, *, new_id: IdSource) 
     )
     written = (await session.scalars(statement.returning(AccessAlert))).one()
     if written.id == row["id"]:
-        await notify(session, NoticeKind.ACCESS_ALERT, written.id, at=alert.raised_at, new_id=new_id)
+        await tell_alert(session, written, at=alert.raised_at, new_id=new_id)
 
 
 async def _cross(

@@ -1,35 +1,54 @@
-"""Notices are sent beside the cycle, go on after a failure, and end with the worker."""
+"""What time brings is told beside the cycle, goes on after a failure, and ends with the worker."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
+from sqlalchemy import func, select, update
 
-from registry.notices.sending import AT_ONCE_MAX
+from guildhall.auth.subjects import ActorKind
+from guildhall.inbox.tables import InboxEvent, Notification
+from marketplace.tables import Allocation
 from scheduler import telling
+from tests.people import bind
 from tests.scheduler.yard import Yard
+from tests.told import told
 
 
-async def test_goes_on_after_a_failure_and_at_once_where_more_waits(
-    yard: Yard, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answers = iter([None, AT_ONCE_MAX, 0])
-    asked: list[str] = []
+async def test_one_round_tells_what_ends_soon_and_forgets_what_was_read_long_ago(yard: Yard) -> None:
+    async with yard.database.transaction() as session:
+        await bind(session, ActorKind.USER, yard.people["anna"], {"maintainer": [yard.teams["maintenance"]]})
+        latest = await session.scalar(select(func.max(Allocation.valid_to)))
+    assert latest is not None
+    yard.clock.advance_to(latest - timedelta(days=7))
+    await telling.look(yard.context())
+    async with yard.database.transaction() as session:
+        said = await told(session, yard.people)
+        assert said != []
+        assert {tuple(people) for title, people in said if " of maintenance expire" in title} == {("anna",)}
+        await session.execute(update(Notification).values(read_at=yard.clock.now()))
+    yard.clock.advance(timedelta(days=yard.settings.notifications_days, seconds=1))
+    await telling.look(yard.context())
+    async with yard.database.read() as session:
+        assert await session.scalar(select(func.count()).select_from(Notification)) == 0
+        assert await session.scalar(select(func.count()).select_from(InboxEvent)) == 0
+
+
+async def test_goes_on_after_a_failure_and_ends_with_the_worker(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = 0
     done = asyncio.Event()
 
-    async def send(_database: object, url: str, **_given: object) -> int:
-        asked.append(url)
-        answer = next(answers, None)
-        if len(asked) == 3:
-            done.set()
-        if answer is None:
+    async def look(_context: object) -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 1:
             raise ConnectionError
-        return answer
+        done.set()
 
-    monkeypatch.setattr(telling, "send_notices", send)
+    monkeypatch.setattr(telling, "look", look)
     monkeypatch.setattr(telling, "LOOKS_EVERY_SECONDS", 0.0)
-    async with asyncio.timeout(10), telling.telling(yard.context()):
+    async with asyncio.timeout(60), telling.telling(yard.context()):
         await done.wait()
-    assert asked[:3] == [""] * 3
-    before = len(asked)
+    before = rounds
     await asyncio.sleep(0)
-    assert len(asked) == before
+    assert rounds == before

@@ -57,7 +57,7 @@ async def test_roles_of_the_team_above_it_and_of_the_organisation_count(
 async def test_a_denial_and_a_departure_count_too(session: WriteSession, teams: dict[str, UUID]) -> None:
     await session.execute(insert(Role), [{"name": "thrifty", "sentence": "Spends nothing.", "custom": True}])
     await session.execute(insert(RolePermission), [{"role": "thrifty", "permission": SPEND, "effect": "deny"}])
-    roles = {"contributor": [teams["press"]], "thrifty": [None]}
+    roles: dict[str, list[UUID | None]] = {"contributor": [teams["press"]], "thrifty": [None]}
     await make_user(session, "denied", roles=roles)
     gone = await make_user(session, "gone", roles={"contributor": [teams["press"]]})
     await session.execute(update(User).where(User.id == gone).values(deactivated_at=MONDAY_MORNING))

@@ -120,7 +120,7 @@ class TestTell:
                 tellings = [job(key, anna) for key in reversed(keys)]
                 return await tell_all(session, tellings, at=MONDAY_MORNING, new_id=new_id)
 
-        assert await asyncio.gather(first(), second()) == [5, 0]
+        assert list(await asyncio.gather(first(), second())) == [5, 0]
         async with fresh_database.read() as session:
             assert [await told_of(session, key) for key in keys] == [[anna]] * 5
             assert len((await session.scalars(select(OutboxRow))).all()) == 5
