@@ -32,13 +32,17 @@ class JobClaims:
 
 @dataclass(frozen=True)
 class TokenUse:
-    """The token that the caller showed, when its use was last noted, when it ends, and what it is limited to, if so."""
+    """The token that the caller showed, when its use was last noted, when it ends, and what it is limited to, if so.
+
+    `emergency_id`: it was made in an emergency.
+    """
 
     id: UUID
     last_used_at: datetime | None
     expires_at: datetime | None = None
     roles: tuple[str, ...] | None = None
     networks: tuple[str, ...] | None = None
+    emergency_id: UUID | None = None
 
     @property
     def is_limited(self) -> bool:

@@ -115,7 +115,8 @@ class RoleBinding(Base):
 
     `user_id` and `service_account_id` are `subject_id` once more, generated, so that the database checks the reference.
     A role may be there twice: given by hand, and by a group of the issuer; who leaves the group keeps what was given.
-    It counts from `starts_at` until just before `ends_at`, and without them always.
+    It counts from `starts_at` until just before `ends_at`, and without them always. What was taken or given in an
+    emergency says in which, and ends with it.
     """
 
     __tablename__ = "role_bindings"
@@ -124,6 +125,7 @@ class RoleBinding(Base):
         CheckConstraint("role NOT IN ('member', 'job')", name="implicit_roles_are_not_bound"),
         CheckConstraint("source IN ('HAND', 'GROUP', 'EMERGENCY')", name="source"),
         CheckConstraint("ends_at > starts_at", name="ends_after_start"),
+        CheckConstraint("emergency_id IS NULL OR ends_at IS NOT NULL", name="ends_with_emergency"),
         UniqueConstraint("subject_id", "subject_kind", "team_id", "role", "source", postgresql_nulls_not_distinct=True),
     )
 
@@ -137,6 +139,7 @@ class RoleBinding(Base):
     source: Mapped[str] = mapped_column(default="HAND", server_default=text("'HAND'"))
     starts_at: Mapped[datetime | None]
     ends_at: Mapped[datetime | None]
+    emergency_id: Mapped[UUID | None] = mapped_column(ForeignKey("emergency_roles.id"))
     user_id: Mapped[UUID | None] = mapped_column(Computed(_SUBJECT_USER, persisted=True), ForeignKey("users.id"))
     service_account_id: Mapped[UUID | None] = mapped_column(
         Computed(_SUBJECT_SERVICE_ACCOUNT, persisted=True), ForeignKey("service_accounts.id")
@@ -148,6 +151,7 @@ class Token(Base):
 
     `claims` says of a job's token what it is narrowed to, and of an issuer's the hash of what was signed; others have
     none. A token of a program may be narrowed to some of its roles and to callers in some networks; NULL is no limit.
+    One that was made in an emergency says in which: it ends with it, and so does what it is used to give or to make.
     `origin` tells what the issuer made (a JWT that was verified, until its own end) and what a browser holds (a
     session's cookie).
     """
@@ -161,6 +165,7 @@ class Token(Base):
         CheckConstraint("origin IN ('GUILDHALL', 'ISSUER', 'BROWSER')", name="origin"),
         CheckConstraint("origin = 'GUILDHALL' OR subject_kind = 'USER'", name="origin_of_people"),
         CheckConstraint("origin = 'GUILDHALL' OR expires_at IS NOT NULL", name="sign_in_expires"),
+        CheckConstraint("emergency_id IS NULL OR expires_at IS NOT NULL", name="ends_with_emergency"),
         Index("ix_tokens_subject_id", "subject_id", postgresql_where=text("revoked_at IS NULL")),
     )
 
@@ -174,6 +179,7 @@ class Token(Base):
     origin: Mapped[str] = mapped_column(default="GUILDHALL", server_default=text("'GUILDHALL'"))
     roles: Mapped[list[str] | None] = mapped_column(ARRAY(String))
     networks: Mapped[list[str] | None] = mapped_column(ARRAY(String))
+    emergency_id: Mapped[UUID | None] = mapped_column(ForeignKey("emergency_roles.id"))
     created_at: Mapped[Timestamp]
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
@@ -301,3 +307,14 @@ class EmergencyRole(Base):
     reviewed_at: Mapped[datetime | None]
     reviewed_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
     review: Mapped[str | None]
+
+
+class EmergencyRecipient(Base):
+    """Somebody was given a role in an emergency, also where it was taken away since: they review none of it."""
+
+    __tablename__ = "emergency_recipients"
+    __table_args__ = (CheckConstraint("subject_kind IN ('USER', 'SERVICE_ACCOUNT')", name="subject_kind"),)
+
+    emergency_id: Mapped[UUID] = mapped_column(ForeignKey("emergency_roles.id"), primary_key=True)
+    subject_kind: Mapped[str] = mapped_column(primary_key=True)
+    subject_id: Mapped[UUID] = mapped_column(primary_key=True)

@@ -122,6 +122,7 @@ async def authenticate_by_hash(
             expires_at=token.expires_at,
             roles=None if token.roles is None else tuple(token.roles),
             networks=None if token.networks is None else tuple(token.networks),
+            emergency_id=token.emergency_id,
         ),
     )
 

@@ -20,7 +20,8 @@ from guildhall.auth.roles import ADMINISTRATOR
 from guildhall.auth.subjects import ActorKind
 from guildhall.auth.tables import GroupMapping, RoleBinding, UserIdentity
 from guildhall.clock import IdSource
-from guildhall.organisation.bindings import BIND, GROUP, has_administrator
+from guildhall.organisation.bindings import GROUP, has_administrator
+from guildhall.organisation.giving import BIND
 
 _MAPPING_LOCK = "guildhall group mappings"
 

@@ -3,6 +3,7 @@
 A change is in force with its commit, for everybody whom the issuer had in the group when it last spoke of them.
 """
 
+from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
@@ -17,7 +18,8 @@ from guildhall.auth.resources import ResourceRef
 from guildhall.auth.tables import GroupMapping
 from guildhall.clock import IdSource
 from guildhall.errors import NotFound
-from guildhall.organisation.bindings import BIND, require_administrator
+from guildhall.organisation.bindings import require_administrator
+from guildhall.organisation.giving import refuse_lasting, require_giving, role_lines
 from guildhall.organisation.group_roles import apply_groups, lock_mappings, people_in
 from guildhall.organisation.names import Problems, bindable_roles, team_ids
 
@@ -34,11 +36,12 @@ async def set_group_mapping(
 ) -> UUID:
     """Let everybody in the group hold the role there; returns the line's id, that of an equal one where there is one.
 
-    Who maps a group gives roles, so that takes both permissions, the second one in that place. Raises InvalidInput,
-    PermissionRefused.
+    Who maps a group gives roles, so that takes what giving takes in that place as well. Raises InvalidInput,
+    PermissionRefused, MoreThanHeld, EndsWithEmergency.
     """
     team_id = await _check(session, group, team, role)
-    _require(actor, team_id)
+    allowed = (await role_lines(session, [role]))[role].allowed
+    await _require(session, actor, team_id, group.strip(), allowed, at=at)
     await lock_mappings(session, alone=True)
     values = {
         "id": new_id(),
@@ -70,13 +73,15 @@ async def remove_group_mapping(
 ) -> None:
     """Take the line out of the table, and the role from those who had it by this group alone.
 
-    Raises UnknownMapping, PermissionRefused, and LastAdministrator when nobody would be left to govern.
+    Raises UnknownMapping, PermissionRefused, MoreThanHeld, EndsWithEmergency, and LastAdministrator when nobody would
+    be left to govern.
     """
     await lock_mappings(session, alone=True)
     found = await session.get(GroupMapping, mapping_id)
     if found is None or not actor.may(READ, None):
         raise UnknownMapping("There is no such line in the table of groups.", field=field)
-    _require(actor, found.team_id)
+    denied = (await role_lines(session, [found.role]))[found.role].denied
+    await _require(session, actor, found.team_id, found.group_name, denied, at=at)
     before = {"group": found.group_name, "team": found.team_id, "role": found.role}
     await session.execute(delete(GroupMapping).where(GroupMapping.id == mapping_id))
     resources = _resources(mapping_id, found.team_id)
@@ -100,9 +105,14 @@ async def _check(session: AsyncSession, group: str, team: str | None, role: str)
     return None if team is None else places[team]
 
 
-def _require(actor: Actor, team_id: UUID | None) -> None:
+async def _require(
+    session: AsyncSession, actor: Actor, team_id: UUID | None, group: str, given: Collection[str], *, at: datetime
+) -> None:
     require(actor, MAP, team_id=None)
-    require(actor, BIND, team_id=team_id)
+    own = any(person.user_id == actor.id for person in await people_in(session, group))
+    emergency = await require_giving(session, actor, given, team_id=team_id, to_oneself=own, at=at)
+    if given:
+        refuse_lasting(emergency, "what a group stands for", field="group")
 
 
 def _resources(mapping_id: UUID, team_id: UUID | None) -> list[ResourceRef]:

@@ -16,9 +16,10 @@ from guildhall.auth.authorize import require
 from guildhall.auth.resources import ResourceRef
 from guildhall.auth.subjects import ActorKind, Subject
 from guildhall.auth.tables import User
-from guildhall.changes import Change, ChangeAction
+from guildhall.changes import Change, ChangeAction, compared, exchanged
 from guildhall.clock import IdSource
-from guildhall.organisation.bindings import BIND, require_administrator, set_roles
+from guildhall.organisation.bindings import require_administrator, set_roles
+from guildhall.organisation.giving import BIND
 from guildhall.organisation.names import Problems, bindable_roles, team_ids
 
 CHANGE = "guildhall:user:change"
@@ -119,8 +120,11 @@ async def _apply_people(
         at=at,
         new_id=new_id,
     )
-    made = [Change("User", email, ChangeAction.CREATED) for email in new]
-    return users, [*made, *(Change("User", email, ChangeAction.UPDATED) for email in renamed)]
+    actions = dict.fromkeys(new, ChangeAction.CREATED) | dict.fromkeys(renamed, ChangeAction.UPDATED)
+    return users, [
+        Change("User", email, action, compared(before.get(email), {"name": users[email].name}))
+        for email, action in actions.items()
+    ]
 
 
 async def _users(session: AsyncSession, emails: Sequence[str]) -> dict[str, User]:
@@ -158,4 +162,6 @@ async def _apply_roles(
         at=at,
         new_id=new_id,
     )
-    return Change("Membership", name, ChangeAction.UPDATED if changed.before else ChangeAction.CREATED)
+    kept = ChangeAction.UPDATED if changed.before else ChangeAction.CREATED
+    action = kept if changed.after else ChangeAction.REMOVED
+    return Change("Membership", name, action, exchanged("role", changed.before, changed.after))

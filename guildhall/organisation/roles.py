@@ -12,10 +12,12 @@ from guildhall.audit.record import record
 from guildhall.auth.actor import Actor
 from guildhall.auth.authorize import require
 from guildhall.auth.permissions import PERMISSIONS
+from guildhall.auth.roles import MEMBER
 from guildhall.auth.tables import Role, RolePermission
 from guildhall.clock import IdSource
 from guildhall.errors import Conflict, Invalid, NotFound
-from guildhall.organisation.bindings import BIND, require_administrator
+from guildhall.organisation.bindings import require_administrator
+from guildhall.organisation.giving import refuse_lasting, require_giving
 
 CHANGE = "guildhall:role:change"
 AUDIT = "guildhall:audit:"
@@ -87,19 +89,24 @@ async def set_line(
 ) -> None:
     """Let the role allow or deny the permission, or with None say nothing of it. Nothing happens where it does already.
 
-    Who changes what a role allows gives it to those who hold it, also to themself, so that takes `guildhall:role:bind`
-    as well. Raises UnknownRole, UnknownPermission, AuditStaysReadable, LastAdministrator, PermissionRefused.
+    Who changes what a role allows gives it to those who hold it, also to themself, so that takes what giving takes, in
+    the whole organisation. Raises UnknownRole, UnknownPermission, AuditStaysReadable, LastAdministrator,
+    PermissionRefused, MoreThanHeld, EndsWithEmergency.
     """
     require(actor, CHANGE, team_id=None)
-    require(actor, BIND, team_id=None)
     if await session.scalar(select(Role.name).where(Role.name == role)) is None:
         raise UnknownRole(f"There is no role {role[:80]!r}.", field="role")
     if permission not in PERMISSIONS:
         raise UnknownPermission(f"There is no permission {permission[:80]!r}.", field="permission")
     line = [RolePermission.role == role, RolePermission.permission == permission]
     before = await session.scalar(select(RolePermission.effect).where(*line))
+    gives = effect != before and (effect is Effect.ALLOW or (effect is None and before == Effect.DENY))
+    own = role in {MEMBER, *(held.role for held in actor.policy.bindings_of(actor.subject))}
+    emergency = await require_giving(session, actor, {permission} if gives else (), team_id=None, to_oneself=own, at=at)
     if before == effect:
         return
+    if gives:
+        refuse_lasting(emergency, "a line of a role", field="permission")
     _keep_audit_readable(role, permission, effect)
     if effect is None:
         await session.execute(delete(RolePermission).where(*line))

@@ -15,9 +15,10 @@ from guildhall.auth.authorize import require
 from guildhall.auth.resources import ResourceRef
 from guildhall.auth.subjects import ActorKind, Subject
 from guildhall.auth.tables import ServiceAccount
-from guildhall.changes import Change, ChangeAction
+from guildhall.changes import Change, ChangeAction, exchanged
 from guildhall.clock import IdSource
-from guildhall.organisation.bindings import BIND, set_roles
+from guildhall.organisation.bindings import set_roles
+from guildhall.organisation.giving import BIND
 from guildhall.organisation.names import Problems, bindable_roles, team_ids
 
 CHANGE = "guildhall:service-account:change"
@@ -100,4 +101,5 @@ async def _apply(
         )
     elif added is None:
         return Change("ServiceAccount", name, ChangeAction.UNCHANGED)
-    return Change("ServiceAccount", name, ChangeAction.UPDATED if added is None else ChangeAction.CREATED)
+    action = ChangeAction.UPDATED if added is None else ChangeAction.CREATED
+    return Change("ServiceAccount", name, action, exchanged("role", changed.before, changed.after))

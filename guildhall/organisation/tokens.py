@@ -14,13 +14,21 @@ from guildhall.auth.actor import Actor, JobClaims
 from guildhall.auth.authorize import PermissionRefused, require
 from guildhall.auth.networks import networks_of
 from guildhall.auth.resources import ResourceRef
-from guildhall.auth.subjects import ActorKind
+from guildhall.auth.subjects import ActorKind, Subject
 from guildhall.auth.tables import ServiceAccount, Token, User
 from guildhall.auth.tokens import SHOWN_CHARACTERS, TokenOrigin, hash_token, make_token
 from guildhall.clock import IdSource
 from guildhall.db.among import among
 from guildhall.db.announcing import announce_change
 from guildhall.errors import Invalid, NotFound
+from guildhall.organisation.giving import (
+    ESCALATE,
+    Emergency,
+    emergency_behind,
+    emergency_of_token,
+    require_held,
+    roles_held,
+)
 from guildhall.organisation.names import bindable_roles
 
 ISSUE = "guildhall:token:issue"
@@ -70,8 +78,8 @@ async def issue_token(
     """A token for a user or a service account, limited to some of its roles and to callers in networks, if so wished.
 
     Callers may make tokens for themselves, but not with a limited one; for others it takes `guildhall:token:issue`, for
-    a service account in its team. Where people sign in at an `issuer`, they get none. Raises InvalidTokenRequest,
-    NotFound, PermissionRefused.
+    a service account in its team, and to hold what the token will allow. In an emergency it ends with that. Where
+    people sign in at an `issuer`, they get none. Raises InvalidTokenRequest, NotFound, PermissionRefused, MoreThanHeld.
     """
     if actor.kind is ActorKind.JOB:
         # Its token is narrowed to one attempt and ends with it; another would be neither.
@@ -83,12 +91,14 @@ async def issue_token(
     if actor.token is not None and actor.token.is_limited:
         told = "A limited token makes no others, which would not be: rotate it, or use one without limits."
         raise PermissionRefused(told, permission=ISSUE, resources=[subject], team_id=team_id)
-    if actor.subject != (subject_kind, subject_id):
-        require(actor, ISSUE, team_id=team_id, resource=subject)
+    holder = Subject(subject_kind, subject_id)
+    emergency = await _require_issuing(session, actor, holder, team_id, roles, at=at)
     if issuer is not None and subject_kind is ActorKind.USER:
         raise PeopleSignIn(f"People sign in at {issuer}; tokens of Guildhall are for service accounts.")
     limits = await _limits(session, roles, networks)
-    made = _make(subject_kind, subject_id, label, at=at, expires_at=expires_at, new_id=new_id, limits=limits)
+    made = _make(
+        subject_kind, subject_id, label, at=at, expires_at=expires_at, new_id=new_id, limits=limits, emergency=emergency
+    )
     await session.execute(insert(Token), [made.row])
     event = _issued(actor, made, subject, team_id, at=at, new_id=new_id)
     await add_events(session, [event])
@@ -108,8 +118,8 @@ async def rotate_token(
 ) -> IssuedToken:
     """Another token in the place of one that counts, with its label and limits; both count until the overlap is over.
 
-    One's own, or with `guildhall:token:issue` another's; a limited token takes the place of itself alone, or it would
-    be rid of its limits. Raises InvalidTokenRequest, PermissionRefused, NotFound for what is not theirs.
+    One's own, or as for `issue_token` another's; a limited token takes the place of itself alone, or it would be rid of
+    its limits. Raises InvalidTokenRequest, PermissionRefused, MoreThanHeld, NotFound for what is not theirs.
     """
     token = await _locked(session, token_id)
     own = token is not None and actor.subject == (token.subject_kind, token.subject_id)
@@ -127,8 +137,13 @@ async def rotate_token(
         raise InvalidTokenRequest(f"Two tokens overlap for {OVERLAP_MAX.days} days at most.", field="overlapSeconds")
     _check(token.label, expires_at, at)
     kind = ActorKind(token.subject_kind)
+    holder = Subject(kind, token.subject_id)
+    emergency = await _require_issuing(session, actor, holder, team_id, token.roles, at=at)
     limits = {"roles": token.roles, "networks": token.networks}
-    made = _make(kind, token.subject_id, token.label, at=at, expires_at=expires_at, new_id=new_id, limits=limits)
+    made = _make(
+        kind, token.subject_id, token.label, at=at, expires_at=expires_at, new_id=new_id, limits=limits,
+        emergency=emergency or await emergency_of_token(session, token.emergency_id),
+    )  # fmt: skip
     await session.execute(insert(Token), [made.row])
     before = {"token": token.id, "expires_at": token.expires_at}
     ends_at = at + overlap
@@ -238,6 +253,7 @@ def _make(
     expires_at: datetime,
     new_id: IdSource,
     limits: Mapping[str, list[str] | None] | None = None,
+    emergency: Emergency | None = None,
 ) -> _Made:
     text = make_token(kind)
     row: dict[str, Any] = {
@@ -249,7 +265,8 @@ def _make(
         "label": label.strip(),
         "claims": {},
         "created_at": at,
-        "expires_at": expires_at,
+        "expires_at": expires_at if emergency is None else min(expires_at, emergency.ends_at),
+        "emergency_id": None if emergency is None else emergency.id,
         **(limits or {}),
     }
     return _Made(row, text)
@@ -263,6 +280,32 @@ def _issued(
     }
     resources = [ResourceRef("Token", made.row["id"]), subject]
     return compose_event(actor, action=ISSUE, resources=resources, team_id=team_id, after=after, at=at, new_id=new_id)
+
+
+async def _require_issuing(
+    session: AsyncSession,
+    actor: Actor,
+    holder: Subject,
+    team_id: UUID | None,
+    roles: Sequence[str] | None,
+    *,
+    at: datetime,
+) -> Emergency | None:
+    """One's own tokens anybody makes; another's, who may and holds what they will allow, or may escalate.
+
+    A person's token stands for all that they may by name, too: that takes the right to escalate.
+    """
+    subject = ResourceRef(_RESOURCE_TYPES[holder.kind], holder.id)
+    allowed = await roles_held(session, holder, at=at, among=roles) if holder != actor.subject else []
+
+    def check(someone: Actor) -> None:
+        if holder != someone.subject:
+            require(someone, ISSUE, team_id=team_id, resource=subject)
+            everything = [(None, {ESCALATE})] if holder.kind is ActorKind.USER else []
+            require_held(someone, ISSUE, [*allowed, *everything], resource=subject)
+
+    check(actor)
+    return await emergency_behind(session, actor, check, at=at)
 
 
 async def _limits(

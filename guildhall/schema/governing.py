@@ -16,8 +16,9 @@ from guildhall.graphql.ids import decode_id
 from guildhall.graphql.inputs import MutationInput, input_type
 from guildhall.graphql.mutations import mutation
 from guildhall.graphql.scalars import ID
-from guildhall.organisation.bindings import BIND, give_role, take_role_away
+from guildhall.organisation.bindings import give_role, take_role_away
 from guildhall.organisation.emergencies import REVIEW, TAKE, review_emergency, take_role
+from guildhall.organisation.giving import BIND
 from guildhall.organisation.roles import CHANGE as CHANGE_ROLE
 from guildhall.organisation.roles import Effect, create_role, set_line
 from guildhall.organisation.teams import CHANGE as CHANGE_TEAM

@@ -33,10 +33,11 @@ class LineageSource:
 
 @dataclass(frozen=True)
 class Edge:
-    """One edge from the version that was made."""
+    """One edge from the version that was made; `access_grant_ids` as in the table."""
 
     kind: EdgeKind
     source: LineageSource
+    access_grant_ids: tuple[UUID, ...] | None = None
 
 
 async def write_edges(
@@ -66,6 +67,7 @@ async def write_edges(
             "to_id": edge.source.id,
             "basis": basis,
             "job_id": job_id,
+            "access_grant_ids": None if edge.access_grant_ids is None else list(edge.access_grant_ids),
             "created_at": at,
         }
         for edge in edges

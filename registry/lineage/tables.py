@@ -3,8 +3,8 @@
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Index, UniqueConstraint
-from sqlalchemy.orm import Mapped
+from sqlalchemy import ARRAY, CheckConstraint, Index, UniqueConstraint, Uuid
+from sqlalchemy.orm import Mapped, mapped_column
 
 from guildhall.db.base import Base, Id, Json, Timestamp
 
@@ -66,7 +66,10 @@ class Environment(Base):
 
 
 class LineageEdge(Base):
-    """`from` is what was made, `to` what it was made from, with or in. Append only; a trigger refuses a circle."""
+    """`from` is what was made, `to` what it was made from, with or in. Append only; a trigger refuses a circle.
+
+    `access_grant_ids` are all grants under which the attempt may have read the source; NULL where nobody knows.
+    """
 
     __tablename__ = "lineage_edges"
     __table_args__ = (
@@ -85,4 +88,5 @@ class LineageEdge(Base):
     to_id: Mapped[UUID]
     basis: Mapped[str]
     job_id: Mapped[UUID | None]
+    access_grant_ids: Mapped[list[UUID] | None] = mapped_column(ARRAY(Uuid(as_uuid=True)))
     created_at: Mapped[Timestamp]

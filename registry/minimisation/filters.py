@@ -46,6 +46,12 @@ class DataFilter:
     columns: frozenset[str] | None = None
     sample: RowSample | None = None
 
+    def within(self, other: "DataFilter") -> bool:
+        """Whether this leaves of any file nothing that the other does not leave."""
+        columns = other.columns is None or (self.columns is not None and self.columns <= other.columns)
+        rows = other.sample is None or (self.sample is not None and self.sample.within(other.sample))
+        return columns and rows
+
     def as_json(self) -> dict[str, object]:
         """As the audit record and the program that cuts are told."""
         return {

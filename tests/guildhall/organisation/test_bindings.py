@@ -16,12 +16,14 @@ from guildhall.auth.policy import PolicySnapshot
 from guildhall.auth.policy_reading import load_rules
 from guildhall.auth.subjects import ActorKind, Subject
 from guildhall.auth.tables import Role, RoleBinding, RolePermission, User
+from guildhall.changes import in_words
 from guildhall.clock import SimulatedClock, new_id
 from guildhall.db.transaction import Database
 from guildhall.errors import GuildhallError, NotFound
 from guildhall.organisation.bindings import (
     InvalidBinding,
     LastAdministrator,
+    RolesChanged,
     give_role,
     has_administrator,
     set_roles,
@@ -92,7 +94,8 @@ class TestGiveRole:
             session, admin, nora, role="steward", team_id=None, starts_at=None, ends_at=now + HOUR, at=now,
             new_id=new_id,
         )  # fmt: skip
-        await set_roles(session, admin, nora, team_id=None, roles=["steward"], at=now, new_id=new_id)
+        changed = await set_roles(session, admin, nora, team_id=None, roles=["steward"], at=now, new_id=new_id)
+        assert changed == RolesChanged((f"steward to {in_words(now + HOUR)}",), ("steward",))
         assert await held(session, nora.id) == [("steward", None, None, None, "HAND")]
 
     @pytest.mark.parametrize(("role", "start", "end"), [

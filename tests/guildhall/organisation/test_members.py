@@ -1,18 +1,19 @@
 """People and their roles as the configuration says, and an administrator always remains."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from guildhall.audit.tables import AuditEvent, AuditPersonal
 from guildhall.auth.authorize import PermissionRefused
 from guildhall.auth.tables import RoleBinding, Team, User
-from guildhall.changes import Change, ChangeAction
+from guildhall.changes import Change, ChangeAction, Difference
 from guildhall.clock import SimulatedClock, new_id
 from guildhall.db.transaction import Database
 from guildhall.errors import GuildhallError, InvalidInput
@@ -21,6 +22,14 @@ from guildhall.organisation.members import MemberSetting, apply_members
 from tests.people import actor_of, make_team, make_user
 
 CREATED, UPDATED, UNCHANGED = ChangeAction.CREATED, ChangeAction.UPDATED, ChangeAction.UNCHANGED
+
+
+def given(role: str) -> Difference:
+    return Difference("role", None, role)
+
+
+def taken(role: str) -> Difference:
+    return Difference("role", role, None)
 
 
 async def held(session: AsyncSession) -> set[tuple[str, str | None, str]]:
@@ -60,11 +69,11 @@ class TestApplyMembers:
         ]
         changes = await apply_members(session, admin, items, at=clock.now(), new_id=new_id)
         assert changes == [
-            Change("User", "ada@example.org", CREATED),
-            Change("User", "bea@example.org", CREATED),
-            Change("Membership", "ada@example.org in quality", CREATED),
-            Change("Membership", "bea@example.org in the organisation", CREATED),
-            Change("Membership", "ada@example.org in the organisation", CREATED),
+            Change("User", "ada@example.org", CREATED, (Difference("name", None, "Ada"),)),
+            Change("User", "bea@example.org", CREATED, (Difference("name", None, "bea"),)),
+            Change("Membership", "ada@example.org in quality", CREATED, (given("contributor"), given("steward"))),
+            Change("Membership", "bea@example.org in the organisation", CREATED, (given("auditor"),)),
+            Change("Membership", "ada@example.org in the organisation", CREATED, (given("viewer"),)),
         ]
         assert await held(session) == {
             ("ada@example.org", "quality", "contributor"),
@@ -101,7 +110,8 @@ class TestApplyMembers:
         await make_user(session, "ada", roles={"viewer": [quality, other], "steward": [quality]})
         items = [MemberSetting(email="ada@example.org", team="quality", roles=["viewer", "maintainer"])]
         changes = await apply_members(session, admin, items, at=clock.now(), new_id=new_id)
-        assert changes == [Change("Membership", "ada@example.org in quality", UPDATED)]
+        exchanged = (taken("steward"), given("maintainer"))
+        assert changes == [Change("Membership", "ada@example.org in quality", UPDATED, exchanged)]
         assert {entry for entry in await held(session) if entry[0].startswith("ada")} == {
             ("ada@example.org", "quality", "viewer"),
             ("ada@example.org", "quality", "maintainer"),
@@ -110,6 +120,31 @@ class TestApplyMembers:
         assert await recorded(session, "guildhall:role:bind") == [
             ({"roles": ["steward", "viewer"]}, {"roles": ["maintainer", "viewer"]})
         ]
+
+    async def test_no_roles_end_a_membership(self, session: AsyncSession, clock: SimulatedClock) -> None:
+        quality = await make_team(session, "quality")
+        admin = await actor_of(session, await make_user(session, "admin", roles={"administrator": [None]}))
+        await make_user(session, "ada", roles={"viewer": [quality], "steward": [quality]})
+        items = [MemberSetting(email="ada@example.org", team="quality", roles=[])]
+        changes = await apply_members(session, admin, items, at=clock.now(), new_id=new_id)
+        gone = (taken("steward"), taken("viewer"))
+        assert changes == [Change("Membership", "ada@example.org in quality", ChangeAction.REMOVED, gone)]
+        assert await held(session) == {("admin@example.org", None, "administrator")}
+
+    async def test_a_role_held_for_a_time_becomes_one_for_good(
+        self, session: AsyncSession, clock: SimulatedClock
+    ) -> None:
+        """A change like any other: told, and recorded."""
+        quality = await make_team(session, "quality")
+        admin = await actor_of(session, await make_user(session, "admin", roles={"administrator": [None]}))
+        await make_user(session, "ada", roles={"viewer": [quality]})
+        until = datetime(2030, 1, 1, tzinfo=UTC)
+        await session.execute(update(RoleBinding).where(RoleBinding.role == "viewer").values(ends_at=until))
+        items = [MemberSetting(email="ada@example.org", team="quality", roles=["viewer"])]
+        changes = await apply_members(session, admin, items, at=clock.now(), new_id=new_id)
+        timed = "viewer to 2030-01-01T00:00:00Z"
+        assert changes == [Change("Membership", "ada@example.org in quality", UPDATED, (taken(timed), given("viewer")))]
+        assert await recorded(session, "guildhall:role:bind") == [({"roles": [timed]}, {"roles": ["viewer"]})]
 
     async def test_applied_again_it_changes_and_records_nothing(
         self, session: AsyncSession, clock: SimulatedClock
@@ -129,7 +164,7 @@ class TestApplyMembers:
         items = [MemberSetting(email="ada@example.org", name="Countess", team=None, roles=[])]
         changes = await apply_members(session, admin, items, at=clock.now(), new_id=new_id)
         assert changes == [
-            Change("User", "ada@example.org", UPDATED),
+            Change("User", "ada@example.org", UPDATED, (Difference("name", "Ada", "Countess"),)),
             Change("Membership", "ada@example.org in the organisation", UNCHANGED),
         ]
         assert (await names(session))["ada@example.org"] == "Countess"

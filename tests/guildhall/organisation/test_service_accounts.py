@@ -8,7 +8,7 @@ from guildhall.audit.tables import AuditEvent
 from guildhall.auth.authorize import PermissionRefused
 from guildhall.auth.subjects import ActorKind
 from guildhall.auth.tables import RoleBinding, ServiceAccount
-from guildhall.changes import Change, ChangeAction
+from guildhall.changes import Change, ChangeAction, Difference
 from guildhall.clock import SimulatedClock, new_id
 from guildhall.errors import InvalidInput
 from guildhall.organisation.service_accounts import ServiceAccountSetting, apply_service_accounts
@@ -38,10 +38,12 @@ class TestApplyServiceAccounts:
         async def apply(*items: ServiceAccountSetting) -> list[Change]:
             return await apply_service_accounts(session, admin, items, at=clock.now(), new_id=new_id)
 
-        assert await apply(robot("contributor")) == [Change("ServiceAccount", "robot of quality", CREATED)]
+        given = (Difference("role", None, "contributor"),)
+        assert await apply(robot("contributor")) == [Change("ServiceAccount", "robot of quality", CREATED, given)]
         assert await apply(robot("contributor")) == [Change("ServiceAccount", "robot of quality", UNCHANGED)]
         assert await actions(session) == ["guildhall:service-account:change", "guildhall:role:bind"]
-        assert await apply(robot("viewer")) == [Change("ServiceAccount", "robot of quality", UPDATED)]
+        exchanged = (Difference("role", "contributor", None), Difference("role", None, "viewer"))
+        assert await apply(robot("viewer")) == [Change("ServiceAccount", "robot of quality", UPDATED, exchanged)]
         assert await apply(robot(name="idle")) == [Change("ServiceAccount", "idle of quality", CREATED)]
         assert await roles_held(session) == {"viewer"}
         assert await actions(session) == [

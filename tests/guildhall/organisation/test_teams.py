@@ -12,7 +12,7 @@ from guildhall.audit.tables import AuditEvent
 from guildhall.auth.authorize import PermissionRefused
 from guildhall.auth.policy_reading import load_rules
 from guildhall.auth.tables import Role, RolePermission, Team
-from guildhall.changes import Change, ChangeAction
+from guildhall.changes import Change, ChangeAction, Difference
 from guildhall.clock import SimulatedClock, new_id
 from guildhall.db.transaction import Database
 from guildhall.errors import GuildhallError, InvalidInput, NotFound
@@ -47,10 +47,10 @@ class TestApplyTeams:
         ]
         changes = await apply_teams(session, admin, items, at=clock.now(), new_id=new_id)
         assert changes == [
-            Change("Team", "renamed", UPDATED),
+            Change("Team", "renamed", UPDATED, (Difference("title", "Renamed", "New title"),)),
             Change("Team", "kept", UNCHANGED),
-            Change("Team", "plain", CREATED),
-            Change("Team", "made", CREATED),
+            Change("Team", "plain", CREATED, (Difference("title", None, "plain"),)),
+            Change("Team", "made", CREATED, (Difference("title", None, "Made"),)),
         ]
         assert await titles(session) == {
             "kept": "Kept", "renamed": "New title", "other": "Other", "plain": "plain", "made": "Made",
