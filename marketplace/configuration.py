@@ -16,7 +16,7 @@ from guildhall.audit.record import record
 from guildhall.auth.actor import Actor
 from guildhall.auth.authorize import require
 from guildhall.auth.resources import ResourceRef
-from guildhall.changes import Change, ChangeAction
+from guildhall.changes import Change, ChangeAction, compared
 from guildhall.clock import IdSource
 from guildhall.errors import Invalid
 from guildhall.slugs import require_slug
@@ -136,7 +136,8 @@ async def _apply(
         at=at,
         new_id=new_id,
     )
-    return Change(kind, name, ChangeAction.CREATED if before is None else ChangeAction.UPDATED)
+    action = ChangeAction.CREATED if before is None else ChangeAction.UPDATED
+    return Change(kind, name, action, compared(before, values))
 
 
 async def record_change(

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from guildhall.auth.actor import Actor
 from guildhall.auth.authorize import require
 from guildhall.auth.resources import ResourceRef
-from guildhall.changes import Change, ChangeAction
+from guildhall.changes import Change, ChangeAction, Difference, compared
 from guildhall.clock import IdSource
 from guildhall.credits import format_credits
 from guildhall.errors import Invalid, NotFound
@@ -84,6 +84,7 @@ class PriceListSetting:
 
 
 _Stated = tuple[UUID, str, StatedRate]
+_ListStated = tuple[datetime, datetime | None, Sequence[_Stated]]
 
 
 async def apply_price_lists(
@@ -100,7 +101,9 @@ async def apply_price_lists(
     checked = [(item, _check(item, pools, f"priceLists.{index}")) for index, item in enumerate(items)]
     changes = []
     for index, (item, stated) in enumerate(checked):
-        changes.append(await _apply(session, actor, item, stated, f"priceLists.{index}", at=at, new_id=new_id))
+        changes.append(
+            await _apply(session, actor, item, stated, f"priceLists.{index}", pools=pools, at=at, new_id=new_id)
+        )
     return changes
 
 
@@ -148,6 +151,7 @@ async def _apply(
     stated: Sequence[_Stated],
     field: str,
     *,
+    pools: Mapping[str, UUID],
     at: datetime,
     new_id: IdSource,
 ) -> Change:
@@ -155,7 +159,8 @@ async def _apply(
     await _refuse_rival(session, item, stated, field)
     row = await session.scalar(select(PriceList).where(PriceList.name == item.name).with_for_update(key_share=True))
     before = None if row is None else (row.valid_from, row.valid_to, await _stored(session, row.id))
-    if before == (item.valid_from, item.valid_to, list(stated)):
+    differences = _differences(before, (item.valid_from, item.valid_to, stated), pools)
+    if not differences:
         return Change("PriceList", item.name, ChangeAction.UNCHANGED)
     if row is None:
         row = PriceList(id=new_id(), name=item.name, created_at=at)
@@ -174,7 +179,8 @@ async def _apply(
         at=at,
         new_id=new_id,
     )
-    return Change("PriceList", item.name, ChangeAction.CREATED if before is None else ChangeAction.UPDATED)
+    action = ChangeAction.CREATED if before is None else ChangeAction.UPDATED
+    return Change("PriceList", item.name, action, differences)
 
 
 async def _refuse_rival(session: AsyncSession, item: PriceListSetting, stated: Sequence[_Stated], field: str) -> None:
@@ -225,6 +231,32 @@ def _readable(stated: Sequence[_Stated]) -> list[dict[str, object]]:
         }
         for pool_id, tier, rate in stated
     ]
+
+
+def _differences(before: _ListStated | None, after: _ListStated, pools: Mapping[str, UUID]) -> tuple[Difference, ...]:
+    """When the list counts, and each rate by what it is for; a rate that is no longer stated is one that is gone."""
+    names = {pool_id: name for name, pool_id in pools.items()}
+
+    def fields(stated: _ListStated) -> dict[str, object]:
+        valid_from, valid_to, rates = stated
+        prices = {
+            _purpose(names[pool], tier, rate): format_credits(rate.credits_per_hour) for pool, tier, rate in rates
+        }
+        return {"valid_from": valid_from, "valid_to": valid_to, **prices}
+
+    return compared(None if before is None else fields(before), fields(after))
+
+
+def _purpose(pool: str, tier: str, rate: StatedRate) -> str:
+    """What a rate is for, as `rate of small STANDARD MONDAY,TUESDAY 22:00-06:00`."""
+    if rate.hours is None:
+        return f"rate of {pool} {tier}"
+    days = ",".join(WEEKDAYS[day - 1] for day in rate.hours.days)
+    return f"rate of {pool} {tier} {days} {_clock(rate.hours.from_minute)}-{_clock(rate.hours.to_minute)}"
+
+
+def _clock(minute: int) -> str:
+    return f"{minute // 60:02}:{minute % 60:02}"
 
 
 def _minute_of_day(text: str, field: str) -> int:

@@ -10,7 +10,7 @@ from guildhall.audit.record import record
 from guildhall.auth.actor import Actor
 from guildhall.auth.authorize import require
 from guildhall.auth.resources import ResourceRef
-from guildhall.changes import Change, ChangeAction
+from guildhall.changes import Change, ChangeAction, compared
 from guildhall.clock import IdSource
 from guildhall.db.transaction import ReadSession, WriteSession
 from guildhall.errors import Conflict, Invalid, InvalidInput, Problem
@@ -104,7 +104,7 @@ async def _apply_cluster(
         setattr(cluster, name, value)
     await session.flush()
     action = await _recorded(session, actor, ResourceRef("Cluster", cluster.id), before, wanted, at=at, new_id=new_id)
-    return Change("Cluster", item.cluster, action), cluster
+    return Change("Cluster", item.cluster, action, compared(before, wanted)), cluster
 
 
 async def _apply_pool(
@@ -134,7 +134,14 @@ async def _apply_pool(
         setattr(pool, name, value)
     await session.flush()
     action = await _recorded(session, actor, ResourceRef("Pool", pool.id), before, wanted, at=at, new_id=new_id)
-    return Change("Pool", item.name, action)
+    was = None if before is None else await _with_cluster_name(session, before)
+    return Change("Pool", item.name, action, compared(was, await _with_cluster_name(session, wanted)))
+
+
+async def _with_cluster_name(session: WriteSession, columns: Mapping[str, object]) -> dict[str, object]:
+    """The columns of a pool as people read them: its cluster by name."""
+    name = await session.scalar(select(Cluster.name).where(Cluster.id == columns["cluster_id"]))
+    return {"cluster": name, **{column: value for column, value in columns.items() if column != "cluster_id"}}
 
 
 async def _in_use(session: WriteSession, pool_id: UUID) -> bool:

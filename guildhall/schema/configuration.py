@@ -5,7 +5,10 @@ All or nothing: what is wrong anywhere leaves everything as it was, and says whe
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
+
+from strawberry.utils.str_converters import to_camel_case
 
 from guildhall.audit.record import record
 from guildhall.auth.authorize import require
@@ -140,6 +143,15 @@ class ApplyConfigurationInput(MutationInput):
     dry_run: bool = False
 
 
+@object_type("ConfigurationDifference")
+class ConfigurationDifferenceType:
+    """One field as it was and as it is to be; null where there was nothing, or nothing is left."""
+
+    field: str
+    before: str | None
+    after: str | None
+
+
 @object_type("ConfigurationChange")
 class ConfigurationChangeType:
     """What was done, or would be, to one named thing."""
@@ -147,6 +159,7 @@ class ConfigurationChangeType:
     kind: str
     name: str
     action: ChangeAction
+    differences = json_list("ConfigurationDifference", "differences")
 
 
 @payload
@@ -164,7 +177,7 @@ class ConfigurationMutations:
     async def apply_configuration(call: Call, given: ApplyConfigurationInput) -> Mapping[str, Any]:
         """Make or change what is named, all or nothing; with dryRun answer with the changes alone."""
         changes = await apply_configuration(call, given)
-        answer = {"changes": [{"kind": each.kind, "name": each.name, "action": each.action} for each in changes]}
+        answer = {"changes": [_answered(each) for each in changes]}
         if given.dry_run:
             raise AnswerAndRollBack(answer)
         return answer
@@ -225,8 +238,13 @@ def _pool(given: PoolInput) -> PoolSetting:
 def _check_lengths(given: ApplyConfigurationInput) -> None:
     for name, items in vars(given).items():
         if isinstance(items, list) and len(items) > ITEMS_MAX:
-            field = re.sub(r"_([a-z])", lambda match: match[1].upper(), name)
+            field = to_camel_case(name)
             raise ConfigurationTooLong(f"One configuration names {ITEMS_MAX} {field} at most.", field=field)
+
+
+def _answered(change: Change) -> dict[str, Any]:
+    differences = [{**asdict(each), "field": to_camel_case(each.field)} for each in change.differences]
+    return {"kind": change.kind, "name": change.name, "action": change.action, "differences": differences}
 
 
 def _path(field: str | None) -> str | None:
@@ -234,4 +252,4 @@ def _path(field: str | None) -> str | None:
     return None if field is None else re.sub(r"\.(\d+)(?=\.|\[|$)", r"[\1]", field)
 
 
-TYPES = [ConfigurationChangeType, ApplyConfigurationPayload, ConfigurationMutations]
+TYPES = [ConfigurationDifferenceType, ConfigurationChangeType, ApplyConfigurationPayload, ConfigurationMutations]

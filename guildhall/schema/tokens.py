@@ -132,9 +132,9 @@ class RotateTokenPayload:
 
 @input_type
 class RevokeTokenInput(MutationInput):
-    """Which one."""
+    """Which one; where none is named, the one that the call itself shows."""
 
-    token_id: ID
+    token_id: ID | None = None
 
 
 @payload
@@ -182,8 +182,10 @@ class TokenMutations:
 
     @mutation(permission=REVOKE, payload=RevokeTokenPayload)
     async def revoke_token(call: Call, given: RevokeTokenInput) -> Mapping[str, Any]:
-        """End a token at once; one's own, or with guildhall:token:revoke another's."""
-        key = decode_id(given.token_id, "Token", field="tokenId")
+        """End a token at once; one's own, or with guildhall:token:revoke another's; without an id the call's own."""
+        assert call.actor.token is not None, "who was identified showed a token"
+        named = given.token_id
+        key = call.actor.token.id if named is None else decode_id(named, "Token", field="tokenId")
         await revoke_token(call.session, call.actor, key, at=call.at, new_id=call.new_id, field="tokenId")
         return {"token": key}
 

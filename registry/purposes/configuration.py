@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from guildhall.audit.record import record
 from guildhall.auth.actor import Actor
 from guildhall.auth.authorize import require
-from guildhall.changes import Change, ChangeAction
+from guildhall.changes import Change, ChangeAction, compared
 from guildhall.clock import IdSource
 from guildhall.db.transaction import WriteSession
 from guildhall.slugs import require_slug
@@ -61,7 +61,7 @@ async def _apply(
         await record(
             session, actor, action=CHANGE, after={"name": name, "description": description}, at=at, new_id=new_id
         )
-        return Change("Purpose", name, ChangeAction.CREATED)
+        return Change("Purpose", name, ChangeAction.CREATED, compared(None, {"description": description}))
     purpose = (
         await session.scalars(
             select(Purpose)
@@ -76,4 +76,4 @@ async def _apply(
     purpose.description = description
     after = {"name": name, "description": description}
     await record(session, actor, action=CHANGE, before=before, after=after, at=at, new_id=new_id)
-    return Change("Purpose", name, ChangeAction.UPDATED)
+    return Change("Purpose", name, ChangeAction.UPDATED, compared(before, after))

@@ -147,7 +147,11 @@ def said() -> Iterator[dict[tuple[str, str], str]]:
 
 
 EXPECTED = {
-    ("roles/platform-engineer", "The organisation as a file"): ["15 changes are made.", "Everything is so already."],
+    ("roles/platform-engineer", "The organisation as a file"): [
+        "exit code 7",
+        "15 changes are made.",
+        "Everything is so already.",
+    ],
     ("roles/platform-engineer", "Tokens, where there is no issuer"): ["'secret': 'ghu_"],
     ("roles/platform-engineer", "Watch it"): ['{"status":"ready"}', "'total': 2, 'used': 0", "['allocator']"],
     ("roles/allocation-committee", "Programmes, a period and prices"): ["changes are made."],

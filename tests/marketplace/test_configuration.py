@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import func, select
 
 from guildhall.auth.authorize import PermissionRefused
-from guildhall.changes import Change, ChangeAction
+from guildhall.changes import Change, ChangeAction, Difference
 from guildhall.errors import GuildhallError
 from guildhall.slugs import InvalidSlug
 from marketplace.configuration import (
@@ -29,8 +29,13 @@ class TestApplyProgrammes:
         adam = market.actor("adam")
         known = ProgrammeSetting("zero-defects", "Zero defects", StrategicClass.B)
         assert await apply_programmes(market.session, adam, [SAVE, known], **market.now) == [
-            Change("Programme", "save-energy", ChangeAction.CREATED),
-            Change("Programme", "zero-defects", ChangeAction.UPDATED),
+            Change(
+                "Programme",
+                "save-energy",
+                ChangeAction.CREATED,
+                (Difference("title", None, "Save energy"), Difference("strategic_class", None, "C")),
+            ),
+            Change("Programme", "zero-defects", ChangeAction.UPDATED, (Difference("strategic_class", "A", "B"),)),
         ]
         assert await apply_programmes(market.session, adam, [SAVE, known], **market.now) == [
             Change("Programme", "save-energy", ChangeAction.UNCHANGED),

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import func, select
 
 from guildhall.auth.authorize import PermissionRefused
-from guildhall.changes import Change, ChangeAction
+from guildhall.changes import Change, ChangeAction, Difference
 from guildhall.clock import new_id
 from guildhall.errors import GuildhallError
 from guildhall.slugs import InvalidSlug
@@ -64,6 +64,27 @@ class TestApplyPriceLists:
             (CREDIT, [1, 2, 3, 4, 5, 6, 7], 22 * 60, 6 * 60),
         ]
         assert {(rate.valid_from, rate.valid_to) for rate in stored} == {(START, None)}
+
+    async def test_a_plan_names_each_rate(self, market: Market) -> None:
+        night = "rate of a100 STANDARD MONDAY,TUESDAY,WEDNESDAY,THURSDAY,FRIDAY,SATURDAY,SUNDAY 22:00-06:00"
+        (made,) = await apply(market, LIST)
+        assert made.differences == (
+            Difference("valid_from", None, START.isoformat().replace("+00:00", "Z")),
+            Difference("rate of a100 STANDARD", None, "12"),
+            Difference(night, None, "6"),
+        )
+        other = RateSetting("t4", Tier.STANDARD, CREDIT)
+        (changed,) = await apply(market, replace(LIST, rates=[replace(DAY_RATE, credits_per_hour=13 * CREDIT), other]))
+        assert changed.differences == (
+            Difference("rate of a100 STANDARD", "12", "13"),
+            Difference(night, "6", None),
+            Difference("rate of t4 STANDARD", None, "1"),
+        )
+
+    async def test_the_order_of_rates_means_nothing(self, market: Market) -> None:
+        await apply(market, LIST)
+        (change,) = await apply(market, replace(LIST, rates=[NIGHT_RATE, DAY_RATE]))
+        assert change.action is ChangeAction.UNCHANGED
 
     async def test_changed_times_reach_the_rates(self, market: Market) -> None:
         await apply(market, LIST)

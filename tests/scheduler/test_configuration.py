@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from guildhall.auth.authorize import PermissionRefused
-from guildhall.changes import Change, ChangeAction
+from guildhall.changes import Change, ChangeAction, Difference
 from guildhall.clock import new_id
 from guildhall.errors import InvalidInput
 from guildhall.slugs import InvalidSlug
@@ -28,9 +28,19 @@ async def apply(yard: Yard, *items: PoolSetting, by: str = "root") -> list[Chang
 class TestApplyPools:
     async def test_makes_a_pool_and_its_cluster(self, yard: Yard) -> None:
         changes = await apply(yard, NEW)
+        made = (
+            Difference("cluster", None, "there"),
+            Difference("accelerator", None, "a10"),
+            Difference("watts_per_accelerator", None, "0"),
+            Difference("walltime_seconds_max", None, "86400"),
+            Difference("writable_root", None, "false"),
+            Difference("slots", None, "8"),
+            Difference("nodes", None, "2"),
+            Difference("slots_per_node", None, "4"),
+        )
         assert changes == [
-            Change("Cluster", "there", ChangeAction.CREATED),
-            Change("Pool", "new", ChangeAction.CREATED),
+            Change("Cluster", "there", ChangeAction.CREATED, (Difference("region", None, "us"),)),
+            Change("Pool", "new", ChangeAction.CREATED, made),
         ]
         (cluster,) = await yard.rows(Cluster, Cluster.name == "there")
         assert (cluster.region, cluster.kind) == ("us", "LOCAL")
@@ -46,13 +56,19 @@ class TestApplyPools:
     async def test_changes_what_is_named_and_nothing_else(self, yard: Yard) -> None:
         await apply(yard, NEW)
         changes = await apply(yard, replace(NEW, slots=5))
-        assert changes[1] == Change("Pool", "new", ChangeAction.UPDATED)
+        fewer = (Difference("slots", "8", "5"), Difference("slots_per_node", "4", "2"))
+        assert changes[1] == Change("Pool", "new", ChangeAction.UPDATED, fewer)
         slots = {pool.name: pool.slots for pool in await yard.rows(Pool)}
         assert slots == {"small": 2, "big": 4, "new": 5}
         event = (await yard.events("scheduler:pool:change"))[-1]
         assert event.before is not None
         assert event.after is not None
         assert (event.before["slots"], event.after["slots"]) == (8, 5)
+
+    async def test_a_pool_that_nobody_uses_may_move(self, yard: Yard) -> None:
+        await apply(yard, NEW)
+        changes = await apply(yard, replace(NEW, cluster="elsewhere"))
+        assert changes[1] == Change("Pool", "new", ChangeAction.UPDATED, (Difference("cluster", "there", "elsewhere"),))
 
     async def test_a_pool_in_use_stays_at_its_cluster(self, yard: Yard) -> None:
         yard.cluster.script = lambda _: FakeRun(run_seconds=500)
@@ -123,10 +139,11 @@ GPUS = PoolSetting(name="gpus", cluster="here", accelerator="a100", node_selecto
 class TestPoolsOfKubernetes:
     async def test_is_the_machines_that_its_selector_finds(self, yard: Yard) -> None:
         changes = await apply(yard, replace(GPUS, node_selector={"pool": "big"}))
-        assert changes == [
-            Change("Cluster", "here", ChangeAction.UNCHANGED),
-            Change("Pool", "gpus", ChangeAction.CREATED),
+        assert [(change.name, change.action) for change in changes] == [
+            ("here", ChangeAction.UNCHANGED),
+            ("gpus", ChangeAction.CREATED),
         ]
+        assert Difference("node_selector", None, "pool=big") in changes[1].differences
         (pool,) = await yard.rows(Pool, Pool.name == "gpus")
         assert (pool.slots, pool.nodes, pool.slots_per_node) == (4, 1, 4)
         assert (pool.cpu_per_node, pool.memory_bytes_per_node) == (64, 256 << 30)
@@ -139,7 +156,8 @@ class TestPoolsOfKubernetes:
         await apply(yard, GPUS)
         assert [cluster.region for cluster in await yard.rows(Cluster)] == ["eu"]
         changes = await apply(yard, replace(GPUS, region="us", carbon_grams_per_kwh=40))
-        assert changes[0] == Change("Cluster", "here", ChangeAction.UPDATED)
+        told = (Difference("region", "eu", "us"), Difference("carbon_grams_per_kwh", None, "40"))
+        assert changes[0] == Change("Cluster", "here", ChangeAction.UPDATED, told)
         (cluster,) = await yard.rows(Cluster)
         assert (cluster.region, cluster.carbon_grams_per_kwh) == ("us", 40)
 

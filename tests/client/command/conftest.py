@@ -20,6 +20,7 @@ from demo.organisation import PEOPLE, configuration
 from demo.server import bootstrap_token, running_server
 from guildhall.clock import SystemClock
 from guildhall_client.client import Client
+from guildhall_client.command.main import main
 
 PROGRAM = str(Path(sys.executable).parent / "guildhall")
 SECONDS_MAX = 120
@@ -35,6 +36,12 @@ class Guild:
 
     url: str
     tokens: dict[str, str]
+
+    def another_token(self, person: str) -> str:
+        """One more of theirs, for a test that ends it."""
+        with Client(self.url, self.tokens[person]) as client:
+            secret: str = client.mutate(ISSUE_TOKEN, {"label": "tests", "durationSeconds": 3_600})["secret"]
+        return secret
 
 
 @dataclass(frozen=True)
@@ -202,6 +209,21 @@ def person(guild: Guild, stranger: Command) -> Callable[[str], Command]:
         return Command({**stranger.environment, **signed_in}, stranger.folder)
 
     return named
+
+
+@pytest.fixture
+def here(mira: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """The command as mira in this very process, where a test can take a way that no signal hits surely."""
+    monkeypatch.chdir(mira.folder)
+    for name, value in mira.environment.items():
+        monkeypatch.setenv(name, value)
+
+    def called(*arguments: str) -> Ended:
+        code = main(arguments)
+        said = capsys.readouterr()
+        return Ended(code, said.out, said.err)
+
+    return called
 
 
 @pytest.fixture

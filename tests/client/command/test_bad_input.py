@@ -202,8 +202,8 @@ class TestStreams:
     ) -> None:
         pat = person("pat")
         (pat.folder / "organisation.yaml").write_text("teams: [{name: new}]\n")
-        with pat.terminal("apply", "-f", "organisation.yaml", "--dry-run", **environment) as terminal:
-            assert terminal.end() == 0
+        with pat.terminal("apply", "-f", "organisation.yaml", "--plan", **environment) as terminal:
+            assert terminal.end() == 7
         assert ("\x1b[32m+ Team new" in terminal.said) is coloured
         assert "+ Team new" in terminal.said
 

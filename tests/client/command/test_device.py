@@ -1,6 +1,7 @@
 """The device flow against an issuer of our own making, which answers as it is told to."""
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from tests.client.command.conftest import Command
 
 PENDING = (400, {"error": "authorization_pending"})
 DENIED = (400, {"error": "access_denied"})
+REVOKED: dict[str, Any] = {"data": {"revokeToken": {"token": None, "errors": []}}}
 WHO = {"data": {"viewer": {"actor": {"__typename": "User", "name": "Dora Device"}, "memberships": []}}}
 
 
@@ -28,6 +30,8 @@ class Issuer(ThreadingHTTPServer):
         self.issuer: str | None = self.url
         self.device_endpoint: str | None = f"{self.url}/device"
         self.token_endpoint = f"{self.url}/token"
+        self.revocation_endpoint: str | None = f"{self.url}/revoke"
+        self.revocations: list[tuple[int, Any]] = []
         self.device_answer: tuple[int, Any] = (
             200,
             {
@@ -51,6 +55,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, {"issuer": self.server.issuer, "clientId": "cli", "scopes": ["openid"], "audience": "gh"})
         elif self.path == "/.well-known/openid-configuration":
             found = {"token_endpoint": self.server.token_endpoint}
+            if self.server.revocation_endpoint:
+                found["revocation_endpoint"] = self.server.revocation_endpoint
             if self.server.device_endpoint:
                 found["device_authorization_endpoint"] = self.server.device_endpoint
             self._answer(200, found)
@@ -61,11 +67,16 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.path == "/graphql":
             self.server.bearers.append(self.headers["Authorization"])
-            self._answer(200, WHO)
+            self._answer(200, REVOKED if b'"idempotencyKey"' in body else WHO)
             return
         self.server.forms.append(parse_qs(body.decode()))
-        status, answer = self.server.device_answer if self.path == "/device" else self.server.token_answer()
-        self._answer(status, answer)
+        match self.path:
+            case "/device":
+                self._answer(*self.server.device_answer)
+            case "/revoke":
+                self._answer(*self.server.revocations.pop(0))
+            case _:
+                self._answer(*self.server.token_answer())
 
     def log_message(self, *_arguments: Any) -> None:
         """Tests are quiet."""
@@ -180,6 +191,45 @@ class TestLogin:
         ended = stranger("login", issuer.url)
         assert (ended.code, "is not https" in ended.err) == (1, True)
         assert issuer.forms == []
+
+
+class TestLogout:
+    @pytest.fixture(autouse=True)
+    def signed_in(self, issuer: Issuer, stranger: Command) -> None:
+        issuer.answers = [granted("access-1", refresh_token="refresh-1")]
+        stranger.ok("login", issuer.url)
+        issuer.forms.clear()
+        issuer.bearers.clear()
+
+    @pytest.mark.parametrize("access", [(200, ""), (400, {"error": "unsupported_token_type"})])
+    def test_ends_both_tokens_at_the_issuer(self, issuer: Issuer, stranger: Command, access: tuple[int, Any]) -> None:
+        issuer.revocations = [(200, ""), access]
+        ended = stranger.ok("logout")
+        assert (ended.out, ended.err) == (f"Signed out of {issuer.url}; the token has ended.\n", "")
+        assert issuer.bearers == ["Bearer access-1"]
+        assert issuer.forms == [
+            {"client_id": ["cli"], "token": ["refresh-1"], "token_type_hint": ["refresh_token"]},
+            {"client_id": ["cli"], "token": ["access-1"], "token_type_hint": ["access_token"]},
+        ]
+
+    def test_an_issuer_that_ends_none(self, issuer: Issuer, stranger: Command) -> None:
+        issuer.revocation_endpoint = None
+        ended = stranger.ok("logout")
+        assert (
+            ended.err == f"{issuer.url} lets nobody end a session from here; sign out there in your browser as well.\n"
+        )
+        assert issuer.forms == []
+
+    def test_an_issuer_that_refuses(self, issuer: Issuer, stranger: Command) -> None:
+        issuer.revocations = [(503, {"error": "temporarily_unavailable"})]
+        ended = stranger("logout")
+        assert (ended.code, ended.out) == (1, "")
+        assert re.fullmatch(
+            r"guildhall: The token is forgotten here, but stays good until 20\d\d-\d\d-\d\d \d\d:\d\d UTC, because it "
+            rf"could not be ended: {re.escape(issuer.url)} did not end the session: temporarily_unavailable\.\n",
+            ended.err,
+        )
+        assert stranger("whoami").code == 4
 
 
 class TestForm:

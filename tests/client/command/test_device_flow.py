@@ -9,7 +9,7 @@ import pytest
 
 from demo.server import bootstrap_token, running_server
 from tests.client.command.conftest import PROGRAM, SECONDS_MAX, Command
-from tests.openid import go_through, running_issuer
+from tests.openid import go_through, refreshed_tokens, running_issuer
 
 AUDIENCE = "https://guildhall.example"
 
@@ -49,3 +49,9 @@ async def test_from_the_code_to_a_renewed_token(
             assert renewed["token"] != first
             assert renewed["refresh_token"] != tokens["default"]["refresh_token"]
             assert kept.stat().st_mode & 0o777 == 0o600
+            ended = await asyncio.to_thread(stranger.ok, "logout")
+            assert ended.out == f"Signed out of {url}; the token has ended.\n"
+            async with httpx.AsyncClient() as browser:
+                assert (await refreshed_tokens(browser, issuer, renewed["refresh_token"]))["error"] == "invalid_grant"
+            shown = {"GUILDHALL_URL": url, "GUILDHALL_TOKEN": renewed["token"]}
+            assert (await asyncio.to_thread(stranger, "whoami", **shown)).code == 4

@@ -120,12 +120,49 @@ class TestProfiles:
 
 
 class TestLogout:
-    def test_forgets_the_token(self, guild: Guild, stranger: Command) -> None:
-        stranger.ok("login", guild.url, "--token-stdin", stdin=guild.tokens["mira"])
-        assert stranger.ok("logout").out == f"Signed out of {guild.url}.\n"
-        assert guild.tokens["mira"] not in config(stranger, "tokens.json").read_text()
+    def test_ends_the_token_everywhere(self, guild: Guild, stranger: Command) -> None:
+        token = guild.another_token("mira")
+        stranger.ok("login", guild.url, "--token-stdin", stdin=token)
+        assert stranger.ok("logout").out == f"Signed out of {guild.url}; the token has ended.\n"
+        assert token not in config(stranger, "tokens.json").read_text()
         assert stranger("whoami").code == 4
+        elsewhere = stranger("whoami", GUILDHALL_URL=guild.url, GUILDHALL_TOKEN=token)
+        assert (elsewhere.code, "was withdrawn" in elsewhere.err) == (4, True)
         assert stranger.ok("logout").err == f"You were not signed in at {guild.url}.\n"
+
+    def test_keeps_one_that_is_used_elsewhere(self, guild: Guild, stranger: Command) -> None:
+        stranger.ok("login", guild.url, "--token-stdin", stdin=guild.tokens["mira"])
+        ended = stranger.ok("logout", "--keep")
+        assert ended.out == f"Signed out of {guild.url}; the token stays good until it ends.\n"
+        assert stranger("whoami").code == 4
+        stranger.ok("whoami", GUILDHALL_URL=guild.url, GUILDHALL_TOKEN=guild.tokens["mira"])
+
+    def test_one_that_has_ended_already(self, guild: Guild, stranger: Command) -> None:
+        token = guild.another_token("mira")
+        for profile in ("one", "two"):
+            stranger.ok("--profile", profile, "login", guild.url, "--token-stdin", stdin=token)
+            stranger.ok("--profile", profile, "whoami")
+        for profile in ("one", "two"):
+            assert stranger.ok("--profile", profile, "logout").out.endswith("the token has ended.\n")
+
+    def test_the_environment_s_token_is_not_the_profile_s(self, guild: Guild, stranger: Command) -> None:
+        stranger.ok("login", guild.url, "--token-stdin", stdin=guild.another_token("mira"))
+        stranger.ok("logout", GUILDHALL_TOKEN=guild.tokens["alma"])
+        stranger.ok("whoami", GUILDHALL_URL=guild.url, GUILDHALL_TOKEN=guild.tokens["alma"])
+
+    def test_a_server_that_is_away(self, guild: Guild, stranger: Command) -> None:
+        stranger.ok("login", guild.url, "--token-stdin", stdin=guild.tokens["mira"])
+        for name, path in (("profiles.json", ["profiles", "default"]), ("tokens.json", ["default", "url"])):
+            kept = json.loads(config(stranger, name).read_text())
+            kept[path[0]][path[1]] = "http://127.0.0.1:1"
+            config(stranger, name).write_text(json.dumps(kept))
+        ended = stranger("logout")
+        assert (ended.code, ended.out) == (5, "")
+        assert ended.err.startswith(
+            "guildhall: The token is forgotten here, but stays good until it ends by itself, because it could not be "
+            "ended: the server does not answer: "
+        )
+        assert guild.tokens["mira"] not in config(stranger, "tokens.json").read_text()
 
 
 class TestWhoami:
@@ -179,7 +216,7 @@ class TestKeyring:
 
     def test_keeps_the_token(self, guild: Guild, stranger: Command) -> None:
         command = self.installed(stranger)
-        ended = command.ok("login", guild.url, "--token-stdin", stdin=guild.tokens["mira"])
+        ended = command.ok("login", guild.url, "--token-stdin", stdin=guild.another_token("mira"))
         assert ended.out == f"Signed in at {guild.url} as Mira Mercer; the token is in the keyring.\n"
         assert config(command, "tokens.json").read_text() == "{}"
         assert command.ok("whoami", "--json").json["actor"]["name"] == "Mira Mercer"

@@ -14,7 +14,7 @@ from scheduler.clusters.tables import Cluster, Pool
 from tests.guildhall.conftest import Asker
 
 APPLY = """mutation ($input: ApplyConfigurationInput!) { applyConfiguration(input: $input) {
-    changes { kind name action } errors { code field message } } }"""
+    changes { kind name action differences { field before after } } errors { code field message } } }"""
 YEAR = {"startsAt": "2026-01-01T00:00:00Z", "endsAt": "2027-01-01T00:00:00Z"}
 NIGHT = {"days": ["MONDAY", "TUESDAY"], "from": "22:00", "to": "06:00"}
 
@@ -79,7 +79,8 @@ class TestApplyConfiguration:
         before = await counts(database)
         given = {"teams": [{"name": "optics", "title": "Optics and lenses"}]}
         answer = (await ask("ada", APPLY, input=given))["data"]["applyConfiguration"]
-        assert answer["changes"] == [{"kind": "Team", "name": "optics", "action": "UPDATED"}]
+        titles = [{"field": "title", "before": "Optics", "after": "Optics and lenses"}]
+        assert answer["changes"] == [{"kind": "Team", "name": "optics", "action": "UPDATED", "differences": titles}]
         after = await counts(database)
         assert {name: after[name] for name in after if name != "audit_events"} == {
             name: before[name] for name in before if name != "audit_events"
@@ -99,11 +100,18 @@ class TestApplyConfiguration:
         assert "A DateTime lies between the years 1970 and 9000 (UTC)" in error["message"]
         assert await counts(database) == before
 
+    async def test_fields_are_called_as_the_file_calls_them(self, ask: Asker) -> None:
+        given = {"programmes": [{"name": "prisms", "title": "Prisms", "strategicClass": "A"}], "dryRun": True}
+        (change,) = (await ask("ada", APPLY, input=given))["data"]["applyConfiguration"]["changes"]
+        assert [difference["field"] for difference in change["differences"]] == ["title", "strategicClass"]
+
     async def test_it_is_recorded(self, ask: Asker, database: Database) -> None:
         await ask("ada", APPLY, input={"teams": [{"name": "recorded"}]})
         async with database.read() as session:
             events = select(AuditEvent.after).where(AuditEvent.action == PERMISSION).order_by(AuditEvent.id.desc())
-            assert (await session.scalars(events)).first() == {"changes": {"CREATED": 1, "UPDATED": 0, "UNCHANGED": 0}}
+            assert (await session.scalars(events)).first() == {
+                "changes": {"CREATED": 1, "UPDATED": 0, "REMOVED": 0, "UNCHANGED": 0}
+            }
 
     @pytest.mark.parametrize(
         ("wrong", "field"),

@@ -63,6 +63,17 @@ class TestIssueToken:
 
 
 class TestRevokeToken:
+    async def test_without_an_id_the_one_that_is_shown(self, ask: Asker, tokens: dict[str, str]) -> None:
+        for label in ("desk", "bench"):
+            made = (await ask("mia", ISSUE, input={"label": label, "durationSeconds": 60}))["data"]["issueToken"]
+            tokens[f"mia's {label}"] = made["secret"]
+        ended = (await ask("mia's desk", REVOKE, input={}))["data"]["revokeToken"]
+        assert ended["errors"] == []
+        assert ended["token"]["revokedAt"] is not None
+        refused = await ask("mia's desk", OWN)
+        assert refused["errors"][0]["extensions"]["code"] == "TOKEN_REFUSED"
+        assert "errors" not in await ask("mia's bench", OWN)
+
     async def test_what_is_not_theirs_is_not_found(self, ask: Asker) -> None:
         made = (await ask("ada", ISSUE, input={"label": "ada's", "durationSeconds": 60}))["data"]["issueToken"]
         for key in (made["token"]["id"], "Token_1", "Token_" + "0" * 32):

@@ -4,7 +4,7 @@ import pytest
 
 from guildhall.auth.actor import system_actor
 from guildhall.auth.authorize import PermissionRefused
-from guildhall.changes import Change, ChangeAction
+from guildhall.changes import Change, ChangeAction, Difference
 from guildhall.clock import new_id
 from guildhall.errors import GuildhallError
 from registry.purposes.configuration import PurposeSpec, apply_purposes
@@ -20,13 +20,13 @@ async def apply(house: House, *items: tuple[str, str]) -> list[Change]:
 class TestApplyPurposes:
     async def test_each_change_is_told_and_recorded(self, house: House) -> None:
         assert await apply(house, ("quality", "Make it good"), ("research", "")) == [
-            Change("Purpose", "quality", ChangeAction.CREATED),
+            Change("Purpose", "quality", ChangeAction.CREATED, (Difference("description", None, "Make it good"),)),
             Change("Purpose", "research", ChangeAction.CREATED),
         ]
         assert await apply(house, ("research", "Find out"), ("quality", "Make it good"), ("sales", "Sell")) == [
-            Change("Purpose", "research", ChangeAction.UPDATED),
+            Change("Purpose", "research", ChangeAction.UPDATED, (Difference("description", None, "Find out"),)),
             Change("Purpose", "quality", ChangeAction.UNCHANGED),
-            Change("Purpose", "sales", ChangeAction.CREATED),
+            Change("Purpose", "sales", ChangeAction.CREATED, (Difference("description", None, "Sell"),)),
         ]
         events = await house.events("registry:purpose:change")
         assert [(event.before, event.after) for event in events] == [

@@ -59,7 +59,7 @@ class ListedGroup(click.Group):
 
 COMMANDS = {
     "login": Listed("signing:login", "Sign in at a server, and remember it."),
-    "logout": Listed("signing:logout", "Forget the token of a profile."),
+    "logout": Listed("signing:logout", "End the token of a profile, and forget it."),
     "whoami": Listed("signing:whoami", "Show who you are here, and your roles."),
     "search": Listed("models:search", "Find models by what they do."),
     "model": Listed("groups:model", "Show, publish, download models; move aliases."),

@@ -83,6 +83,23 @@ def renew(issuer: str, client_id: str, refresh_token: str) -> Tokens:
     return _tokens(granted)
 
 
+def revoke(issuer: str, client_id: str, *, access: str, refresh: str | None) -> bool:
+    """End what the issuer gave (RFC 7009); False where it offers no way to. Raises `CommandFailed`."""
+    address = _endpoints(issuer).get("revocation_endpoint")
+    if not address:
+        return False
+    # The refresh token first: with it goes what it would bring.
+    for kind, token in (("refresh_token", refresh), ("access_token", access)):
+        if token:
+            form = {"client_id": client_id, "token": token, "token_type_hint": kind}
+            answer = _ask("POST", _safe(str(address)), form)
+            said = _json(answer)
+            # An access token that everybody proves by its signature is nothing that an issuer could take back.
+            if answer.status_code != httpx.codes.OK and said.get("error") != "unsupported_token_type":
+                raise CommandFailed(f"{issuer} did not end the session: {_reason(said, answer)}.")
+    return True
+
+
 def _wait_for_token(settings: AuthSettings, endpoints: dict[str, Any], grant: dict[str, Any]) -> Tokens:
     interval = int(grant.get("interval") or INTERVAL_SECONDS)
     ends_at = time.monotonic() + min(int(grant.get("expires_in") or WAIT_SECONDS_MAX), WAIT_SECONDS_MAX)

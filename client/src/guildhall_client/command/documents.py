@@ -27,6 +27,12 @@ query WhoAmI {{
 }}
 """)
 
+REVOKE_TOKEN = Document(f"""
+mutation RevokeToken($input: RevokeTokenInput!) {{
+  revokeToken(input: $input) {{ token {{ id }} {_ERRORS} }}
+}}
+""")
+
 FIND_MODELS = Document(f"""
 query FindModels($text: String!, $first: Int!, $after: String) {{
   searchModels(text: $text, first: $first, after: $after) {{
@@ -304,19 +310,6 @@ query WhoRead($resourceId: ID!, $from: DateTime, $to: DateTime, $first: Int!, $a
 
 APPLY_CONFIGURATION = Document(f"""
 mutation ApplyConfiguration($input: ApplyConfigurationInput!) {{
-  applyConfiguration(input: $input) {{ changes {{ kind name action }} {_ERRORS} }}
-}}
-""")
-
-PRESENT_CONFIGURATION = Document(f"""
-query PresentConfiguration {{
-  teams(first: {PAGE_ROWS_MAX}) {{ nodes {{ name title }} }}
-  programmes(first: {PAGE_ROWS_MAX}) {{ nodes {{ name title strategicClass }} }}
-  periods(first: {PAGE_ROWS_MAX}) {{ nodes {{ name startsAt endsAt }} }}
-  purposes {{ name description }}
-  pools(first: {PAGE_ROWS_MAX}) {{
-    nodes {{ name accelerator walltimeSecondsMax wattsPerAccelerator image acceleratorResource nodes }}
-  }}
-  priceLists(first: {PAGE_ROWS_MAX}) {{ nodes {{ name validFrom validTo }} }}
+  applyConfiguration(input: $input) {{ changes {{ kind name action differences {{ field before after }} }} {_ERRORS} }}
 }}
 """)

@@ -15,6 +15,7 @@ class Exit(IntEnum):
     NOT_ALLOWED = 4
     UNREACHABLE = 5
     JOB_FAILED = 6
+    WOULD_CHANGE = 7
     INTERRUPTED = 130
     PIPE_CLOSED = 141
 
@@ -27,13 +28,14 @@ MEANINGS = {
     Exit.NOT_ALLOWED: "not signed in, a token that has ended, or not allowed; the sentence says how to ask",
     Exit.UNREACHABLE: "the server does not answer, or a part of it is away; trying again later can help",
     Exit.JOB_FAILED: "the job ended without success: it failed, was cancelled, timed out or expired",
+    Exit.WOULD_CHANGE: "`apply --plan` showed something to make, change or remove; nothing was done",
     Exit.INTERRUPTED: "interrupted (Ctrl-C), or you said no to a question",
     Exit.PIPE_CLOSED: "whoever read the output closed the pipe, as `head` does; said without a word",
 }
 
 _NOT_FOUND_CODES = frozenset({"NOT_FOUND", "UPLOAD_NOT_FOUND"})
-_SIGN_IN_CODES = frozenset({"UNAUTHENTICATED", "TOKEN_REFUSED"})
-_NOT_ALLOWED_CODES = _SIGN_IN_CODES | {
+SIGN_IN_CODES = frozenset({"UNAUTHENTICATED", "TOKEN_REFUSED"})
+_NOT_ALLOWED_CODES = SIGN_IN_CODES | {
     "ACCESS_REFUSED", "DOCUMENT_NOT_TRUSTED", "FORBIDDEN", "PERMISSION_REFUSED", "REQUESTER_CANNOT_DECIDE",
     "SECOND_PERSON_REQUIRED", "STEWARD_REQUIRED", "UPLOAD_TICKET_REFUSED",
 }  # fmt: skip
@@ -95,7 +97,7 @@ def _exit_of(error: GuildhallClientError, codes: set[str]) -> Exit:
 
 
 def _next_step(codes: set[str]) -> str:
-    if codes & _SIGN_IN_CODES:
+    if codes & SIGN_IN_CODES:
         return " Sign in again with `guildhall login`."
     if "ACCESS_REFUSED" in codes:
         return " Ask for it with `guildhall access request`."

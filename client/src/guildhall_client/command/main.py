@@ -21,7 +21,7 @@ EPILOG = """\b
 Environment: GUILDHALL_URL and GUILDHALL_TOKEN name the server and the caller before any profile does;
 GUILDHALL_PROFILE, GUILDHALL_TEAM and GUILDHALL_PROGRAMME spare options; NO_COLOR is obeyed.
 Exit codes: 0 done, 1 refused or failed, 2 usage, 3 not found, 4 not signed in or not allowed, 5 no network,
-6 the job did not succeed, 130 interrupted, 141 the pipe was closed."""
+6 the job did not succeed, 7 apply --plan found changes, 130 interrupted, 141 the pipe was closed."""
 
 
 def _show_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:

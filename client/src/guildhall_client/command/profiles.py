@@ -121,28 +121,30 @@ class Profiles:
         self._write("tokens.json", tokens)
         return "the keyring" if keyring is not None else str(self._folder / "tokens.json")
 
-    def sign_out(self, name: str) -> bool:
-        """Forget the profile's credentials; whether there were any."""
-        had = self._stored(name) is not None
+    def kept(self, name: str) -> Credentials | None:
+        """The profile's own credentials, whatever the environment says; raises `CommandFailed` for damaged ones."""
+        stored = self._stored(name)
+        if stored is None:
+            return None
+        try:
+            return Credentials(**stored)
+        except TypeError:
+            raise CommandFailed(
+                f"What is kept of profile {name} is damaged; `guildhall login` makes it anew."
+            ) from None
+
+    def sign_out(self, name: str) -> None:
+        """Forget the profile's credentials."""
         keyring = usable_keyring()
         if keyring is not None and keyring.get_password(KEYRING_SERVICE, name) is not None:
             keyring.delete_password(KEYRING_SERVICE, name)
         tokens = self._read("tokens.json")
         if tokens.pop(name, None) is not None:
             self._write("tokens.json", tokens)
-        return had
 
     def _credentials(self, name: str, url: str) -> Credentials | None:
-        stored = self._stored(name)
-        if stored is None:
-            return None
-        try:
-            found = Credentials(**stored)
-        except TypeError:
-            raise CommandFailed(
-                f"What is kept of profile {name} is damaged; `guildhall login` makes it anew."
-            ) from None
-        return found if same_address(found.url, url) else None
+        found = self.kept(name)
+        return found if found is not None and same_address(found.url, url) else None
 
     def _stored(self, name: str) -> dict[str, Any] | None:
         keyring = usable_keyring()

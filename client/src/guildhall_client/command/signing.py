@@ -1,17 +1,19 @@
 """login, logout, whoami."""
 
 import sys
+from datetime import UTC, datetime
 
 import click
 
 from guildhall_client.client import Client
 from guildhall_client.command import device
 from guildhall_client.command.connection import connected, target
-from guildhall_client.command.documents import WHO_AM_I
-from guildhall_client.command.exits import CommandFailed, Exit, NotSignedIn
+from guildhall_client.command.documents import REVOKE_TOKEN, WHO_AM_I
+from guildhall_client.command.exits import SIGN_IN_CODES, CommandFailed, Exit, NotSignedIn, codes_of, told
 from guildhall_client.command.options import json_option
-from guildhall_client.command.printing import note, print_facts, print_json, print_line
+from guildhall_client.command.printing import moment, note, print_facts, print_json, print_line
 from guildhall_client.command.profiles import DEFAULT_PROFILE, Credentials, Profiles, Target, cleaned
+from guildhall_client.errors import GuildhallClientError
 
 
 @click.command
@@ -54,16 +56,28 @@ def login(url: str | None, token_stdin: bool, ask_for_token: bool) -> None:
 
 
 @click.command
-def logout() -> None:
-    """Forget the token of the current profile, or of `--profile`.
+@click.option("--keep", is_flag=True, help="Only forget the token here, where it is used elsewhere as well.")
+def logout(keep: bool) -> None:
+    """End the token of the current profile, or of `--profile`, and forget it.
 
-    The token itself stays good until it ends: whoever issued it can end it at once.
+    What an issuer gave is ended there as well, if it offers that. The token is forgotten also where it cannot be ended
+    because a server is away; you are told then how long it stays good, and the exit code is not 0.
     """
-    found = target()
-    if found.profile is None or not Profiles().sign_out(found.profile):
+    profiles, found = Profiles(), target()
+    credentials = None if found.profile is None else profiles.kept(found.profile)
+    if found.profile is None or credentials is None:
         note(f"You were not signed in at {found.url}.")
         return
-    print_line(f"Signed out of {found.url}.")
+    try:
+        if not keep:
+            _end(credentials)
+    except CommandFailed as error:
+        until = "it ends by itself" if credentials.expires_at is None else _moment(credentials.expires_at)
+        message = f"The token is forgotten here, but stays good until {until}, because it could not be ended: {error}"
+        raise CommandFailed(message, error.exit_code) from error
+    finally:
+        profiles.sign_out(found.profile)
+    print_line(f"Signed out of {credentials.url}; the token {'stays good until it ends' if keep else 'has ended'}.")
 
 
 @click.command
@@ -94,6 +108,44 @@ def whoami(as_json: bool) -> None:
             ("roles", "; ".join(roles) or "none"),
         ]
     )
+
+
+def _end(credentials: Credentials) -> None:
+    """End the token at the server and at the issuer that it is from, each whatever the other says.
+
+    Raises `CommandFailed`.
+    """
+    refusals = []
+    for end in (_end_at_server, _end_at_issuer):
+        try:
+            end(credentials)
+        except CommandFailed as error:
+            refusals.append(error)
+    if refusals:
+        raise CommandFailed(" ".join(map(str, refusals)), refusals[0].exit_code)
+
+
+def _end_at_server(credentials: Credentials) -> None:
+    try:
+        with Client(credentials.url, credentials.token) as client:
+            client.mutate(REVOKE_TOKEN, {})
+    except GuildhallClientError as error:
+        if not codes_of(error) & SIGN_IN_CODES:  # these say that it has ended already
+            raise CommandFailed(*told(error)) from error
+
+
+def _end_at_issuer(credentials: Credentials) -> None:
+    if credentials.issuer is None or credentials.client_id is None:
+        return
+    ended = device.revoke(
+        credentials.issuer, credentials.client_id, access=credentials.token, refresh=credentials.refresh_token
+    )
+    if not ended:
+        note(f"{credentials.issuer} lets nobody end a session from here; sign out there in your browser as well.")
+
+
+def _moment(seconds: float) -> str:
+    return moment(datetime.fromtimestamp(seconds, UTC).isoformat())
 
 
 def _place(url: str | None) -> tuple[str, str]:
