@@ -18,7 +18,8 @@ from guildhall.auth.subjects import ActorKind, Subject
 from guildhall.auth.tables import User
 from guildhall.changes import Change, ChangeAction, compared, exchanged
 from guildhall.clock import IdSource
-from guildhall.organisation.bindings import BIND, require_administrator, set_roles
+from guildhall.organisation.bindings import require_administrator, set_roles
+from guildhall.organisation.giving import BIND
 from guildhall.organisation.names import Problems, bindable_roles, team_ids
 
 CHANGE = "guildhall:user:change"

@@ -17,7 +17,8 @@ from guildhall.auth.subjects import ActorKind, Subject
 from guildhall.auth.tables import ServiceAccount
 from guildhall.changes import Change, ChangeAction, exchanged
 from guildhall.clock import IdSource
-from guildhall.organisation.bindings import BIND, set_roles
+from guildhall.organisation.bindings import set_roles
+from guildhall.organisation.giving import BIND
 from guildhall.organisation.names import Problems, bindable_roles, team_ids
 
 CHANGE = "guildhall:service-account:change"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -14,12 +14,12 @@ from guildhall.auth.actor import Actor
 from guildhall.auth.authorize import require
 from guildhall.auth.policy import TEAM_LEVELS_MAX
 from guildhall.auth.resources import ResourceRef
-from guildhall.auth.tables import Team
+from guildhall.auth.tables import RoleBinding, Team
 from guildhall.changes import Change, ChangeAction, compared
 from guildhall.clock import IdSource
 from guildhall.db.locks import lock_rows
 from guildhall.errors import Conflict, NotFound
-from guildhall.organisation.bindings import BIND
+from guildhall.organisation.giving import BIND, refuse_lasting, require_giving, role_lines
 from guildhall.organisation.names import Problems
 
 CHANGE = "guildhall:team:change"
@@ -44,8 +44,8 @@ async def move_team(
 ) -> None:
     """Put the team below another, or at the top; roles that are held above count in it from then on.
 
-    Who moves a team gives roles in it, so that takes both permissions, in the whole organisation. Raises InvalidPlace,
-    NotFound, PermissionRefused.
+    Who moves a team gives roles in it, so that takes what giving those takes, in the whole organisation. Raises
+    InvalidPlace, NotFound, PermissionRefused, MoreThanHeld, EndsWithEmergency.
     """
     require(actor, CHANGE, team_id=None)
     require(actor, BIND, team_id=None)
@@ -57,6 +57,7 @@ async def move_team(
     team = teams[team_id]
     if team.parent_id == parent_id:
         return
+    await _require_giving(session, actor, await _line(session, team.parent_id), await _line(session, parent_id), at=at)
     before = await _path(session, team.parent_id)
     team.parent_id = parent_id
     await session.flush()  # other moves wait for this one from here on
@@ -76,6 +77,39 @@ async def move_team(
         at=at,
         new_id=new_id,
     )
+
+
+async def _require_giving(
+    session: AsyncSession, actor: Actor, left: Sequence[UUID], joined: Sequence[UUID], *, at: datetime
+) -> None:
+    """What the roles allow that count in the team from now on, and what those deny that do so no longer."""
+
+    async def bound(places: set[UUID]) -> dict[str, bool]:
+        """The roles that are bound there, and whether the actor holds one of them."""
+        holder = (RoleBinding.subject_kind == actor.kind.value) & (RoleBinding.subject_id == actor.id)
+        statement = (
+            select(RoleBinding.role, func.bool_or(holder).label("own"))
+            .where(RoleBinding.team_id.in_(places))
+            .group_by(RoleBinding.role)
+        )
+        return {row.role: row.own for row in await session.execute(statement)}
+
+    added, gone = await bound(set(joined) - set(left)), await bound(set(left) - set(joined))
+    lines = await role_lines(session, added.keys() | gone.keys())
+    given = frozenset[str]().union(*(lines[role].allowed for role in added), *(lines[role].denied for role in gone))
+    own = any(added.values()) or any(mine and lines[role].denied for role, mine in gone.items())
+    emergency = await require_giving(session, actor, given, team_id=None, to_oneself=own, at=at)
+    if given:
+        refuse_lasting(emergency, "a team's place", field="team")
+
+
+async def _line(session: AsyncSession, team_id: UUID | None) -> list[UUID]:
+    """The ids from the team upwards; a circle is cut off."""
+    found: list[UUID] = []
+    while team_id is not None and len(found) <= TEAM_LEVELS_MAX:
+        found.append(team_id)
+        team_id = await session.scalar(select(Team.parent_id).where(Team.id == team_id))
+    return found
 
 
 async def _path(session: AsyncSession, team_id: UUID | None) -> list[str]:

@@ -1,11 +1,12 @@
 """People and their roles as the configuration says, and an administrator always remains."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -129,6 +130,21 @@ class TestApplyMembers:
         gone = (taken("steward"), taken("viewer"))
         assert changes == [Change("Membership", "ada@example.org in quality", ChangeAction.REMOVED, gone)]
         assert await held(session) == {("admin@example.org", None, "administrator")}
+
+    async def test_a_role_held_for_a_time_becomes_one_for_good(
+        self, session: AsyncSession, clock: SimulatedClock
+    ) -> None:
+        """A change like any other: told, and recorded."""
+        quality = await make_team(session, "quality")
+        admin = await actor_of(session, await make_user(session, "admin", roles={"administrator": [None]}))
+        await make_user(session, "ada", roles={"viewer": [quality]})
+        until = datetime(2030, 1, 1, tzinfo=UTC)
+        await session.execute(update(RoleBinding).where(RoleBinding.role == "viewer").values(ends_at=until))
+        items = [MemberSetting(email="ada@example.org", team="quality", roles=["viewer"])]
+        changes = await apply_members(session, admin, items, at=clock.now(), new_id=new_id)
+        timed = "viewer to 2030-01-01T00:00:00Z"
+        assert changes == [Change("Membership", "ada@example.org in quality", UPDATED, (taken(timed), given("viewer")))]
+        assert await recorded(session, "guildhall:role:bind") == [({"roles": [timed]}, {"roles": ["viewer"]})]
 
     async def test_applied_again_it_changes_and_records_nothing(
         self, session: AsyncSession, clock: SimulatedClock
