@@ -22,7 +22,7 @@ from guildhall.audit.tiles import tile_reader
 from guildhall.audit.witness import Witness
 from guildhall.clock import Clock
 from guildhall.db.transaction import Database
-from guildhall.errors import GuildhallError
+from guildhall.errors import GuildhallError, Unavailable
 from guildhall.keys import load_keys
 from guildhall.settings import Settings
 
@@ -73,7 +73,7 @@ class Sealer:
                     partitions_at = loop.time() + PARTITIONS_SECONDS
                 if loop.time() >= published_at + (PUBLISH_SECONDS if behind else RESTING_SECONDS):
                     published_at, behind = loop.time(), True
-                    await self.publish()
+                    await self._publish_where_reachable()
                 done = await seal_once(self._database, self._signers, at=self._clock.now())
                 behind = done is None or done.size != self._recorded
                 pause = 0 if done is not None and done.more else TICK_SECONDS
@@ -82,6 +82,13 @@ class Sealer:
                 pause = FAILURE_SECONDS
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), pause)
+
+    async def _publish_where_reachable(self) -> None:
+        """A store or a witness that is away holds up no seal; a head that disagrees with a published one does."""
+        try:
+            await self.publish()
+        except Unavailable as error:
+            logger.error("The signed head is not published: %s", error)  # noqa: TRY400 -- the sentence says it all
 
     async def make_partitions(self) -> None:
         """See to it that the months to come have their partitions."""

@@ -16,6 +16,7 @@ AUDIT_KEY = "audit_key"
 """Where a session that may write carries the key of the audit record, in `session.info`."""
 
 _STATES_AWAY = ("08", "57P", "53")  # connection lost, server stopping or starting, out of connections or memory
+_STATE_DISK_FULL = "53100"
 _STATES_TEXT = ("22021", "22P05")  # a null character in a text, or in a text within JSON
 _STATES_BUSY = ("55P03", "40P01", "40001")  # lock timed out, deadlock, serialisation
 _STATE_CANCELLED = "57014"  # the statement's own budget, or an operator
@@ -147,6 +148,8 @@ def refusal_of_state(state: str) -> Exception | None:
         return StatementTimeout("The database took too long for this and was stopped; nothing was changed.")
     if state in _STATES_TEXT:
         return UnstorableText("A text holds a null character, which cannot be stored.")
+    if state == _STATE_DISK_FULL:
+        return DatabaseUnavailable("The disk of the database is full; nothing was changed. Who runs it must make room.")
     if state.startswith(_STATES_AWAY):
         return DatabaseUnavailable("The connection to the database was lost; try again in a moment.")
     return None

@@ -41,6 +41,11 @@ async def heads(database: Database) -> list[int]:
         return list(await session.scalars(select(AuditTreeHead.size).order_by(AuditTreeHead.size)))
 
 
+async def sealed(database: Database) -> int:
+    async with database.read() as session:
+        return (await session.get_one(AuditSeal, 1)).size
+
+
 def sizes(notes: object) -> list[int]:
     assert isinstance(notes, list)
     return [read_head(note).size for note in notes]
@@ -207,14 +212,38 @@ class TestRun:
         running = asyncio.create_task(sealer.run(stop))
         async with fresh_database.transaction() as session:
             await record(session, WORKER, action="registry:dataset:read", at=clock.now(), new_id=new_id)
-        while "cannot be" not in caplog.text:
-            await asyncio.sleep(0.01)
-        blocked.unlink()
-        while not await heads(fresh_database):
-            await asyncio.sleep(0.01)
-        stop.set()
-        await running
+        async with asyncio.timeout(60):
+            while "cannot be" not in caplog.text or not await sealed(fresh_database):
+                await asyncio.sleep(0.01)
+            assert await heads(fresh_database) == []
+            blocked.unlink()
+            while not await heads(fresh_database):
+                await asyncio.sleep(0.01)
+            stop.set()
+            await running
+        assert "The signed head is not published: " in caplog.text
+        assert "The audit record is not sealed: " not in caplog.text
+
+    async def test_nothing_more_is_sealed_under_a_head_that_disagrees(
+        self, fresh_database: Database, store: HeadStore, monkeypatch: pytest.MonkeyPatch, clock: SimulatedClock,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:  # fmt: skip
+        monkeypatch.setattr(sealer_module, "FAILURE_SECONDS", 0.01)
+        monkeypatch.setattr(sealer_module, "PUBLISH_SECONDS", 0.0)
+        monkeypatch.setattr(sealer_module, "RESTING_SECONDS", 0.0)
+        await write(fresh_database, clock)
+        await store.publish("guildhall.example/audit\n9\nAAAA\n\n— o AAAA\n")
+        async with fresh_database.transaction() as session:
+            await record(session, WORKER, action="registry:dataset:read", at=clock.now(), new_id=new_id)
+        stop = asyncio.Event()
+        running = asyncio.create_task(Sealer(fresh_database, [SIGNER], store, clock).run(stop))
+        async with asyncio.timeout(60):
+            while caplog.text.count("A head of 9 leaves was published") < 3:
+                await asyncio.sleep(0.01)
+            stop.set()
+            await running
         assert "The audit record is not sealed: " in caplog.text
+        assert await sealed(fresh_database) == 1
 
     def test_a_witness_needs_its_key(self, settings: Settings, database: Database) -> None:
         told = Settings(

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -16,6 +16,7 @@ from guildhall.audit.search import ACTS, PERMISSION
 from guildhall.auth.actor import system_actor
 from guildhall.auth.resources import ResourceRef
 from guildhall.clock import SimulatedClock, new_id
+from guildhall.db.embedded import EmbeddedServer
 from guildhall.db.transaction import Database
 from guildhall.graphql.ids import encode_id
 from tests.conftest import MONDAY_MORNING
@@ -58,6 +59,22 @@ class TestReportRoute:
         answer = await client.get("/audit/report", params={"question": "policy-changes"}, headers=headers)
         assert answer.status_code == 200
         assert [(outcome, rows) for outcome, rows in await taken(database)][1:] == [("COMPLETED", 1), ("COMPLETED", 4)]
+
+    async def test_months_that_it_lacks_are_named(
+        self, client: httpx.AsyncClient, database: Database, server: EmbeddedServer, tokens: dict[str, str]
+    ) -> None:
+        headers = {"authorization": f"Bearer {tokens['otto']}"}
+        assert "x-guildhall-archived-months" not in (await client.get("/audit/report", headers=headers)).headers
+        connection = await server.connect(database=str(database.engine.url.database))
+        for month in (1, 2, 3):
+            begins, ends = datetime(2025, month, 1, tzinfo=UTC), datetime(2025, month + 1, 1, tzinfo=UTC)
+            await connection.execute(
+                "INSERT INTO audit_archives VALUES ($1, $2, $3, 1, 'x', $3, 'k', 'm')", f"2025-0{month}", begins, ends
+            )
+        await connection.close()
+        asked = {"since": "2025-01-31T00:00:00Z", "until": "2025-03-01T00:00:00Z"}
+        answer = await client.get("/audit/report", params=asked, headers=headers)
+        assert answer.headers["x-guildhall-archived-months"] == "2025-01,2025-02"
 
     @pytest.mark.parametrize(
         ("who", "asked", "status", "code"),
