@@ -11,6 +11,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from guildhall.audit.outcomes import Conclusions
 from guildhall.auth.attempts import Attempts
 from guildhall.auth.policies import Policies
 from guildhall.auth.standing import Recognised
@@ -199,6 +200,8 @@ def _state(
     """What the routes behind Litestar need, under the keys that they look for."""
     minimiser = Minimiser(database, store, clock)
     database.close_with(minimiser.close)
+    conclusions = Conclusions(database)
+    database.close_with(conclusions.flush)
     return State(
         {
             health.DATABASE_KEY: database,
@@ -212,6 +215,7 @@ def _state(
                 store=store,
                 minimiser=minimiser,
                 tickets=tickets,
+                conclusions=conclusions,
                 job_inputs=JOB_INPUTS,
                 clock=clock,
                 new_id=new_id,

@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 import guildhall.audit.record as recording_events
 import guildhall.graphql.recording as recording_reads
-import registry.http.downloads as downloading
+import registry.access.announcing as announcing_reads
+from guildhall.audit.outcomes import Conclusions
 from guildhall.cli.main import main
 
 
@@ -17,7 +18,7 @@ async def _nothing(_session: AsyncSession, _events: Sequence[Mapping[str, Any]])
     """Instead of the INSERT."""
 
 
-async def _no_conclusion(*_: object, **__: object) -> None:
+async def _no_outcome(_conclusions: Conclusions, _outcome: Mapping[str, Any]) -> None:
     """Instead of the second event of a download."""
 
 
@@ -26,7 +27,8 @@ def unrecord() -> None:
     operand = property(lambda _: cast(null(), ARRAY(Uuid(as_uuid=True))))
     for place, name, instead in (
         (recording_events, "add_events", _nothing),
-        (downloading, "conclude", _no_conclusion),
+        (announcing_reads, "add_events", _nothing),
+        (Conclusions, "add", _no_outcome),
         (recording_reads.Recorded, "operand", operand),
     ):
         assert hasattr(place, name), f"{name} has moved: this measures nothing"

@@ -1,13 +1,13 @@
 """What is written of files before they leave: the intent in the audit record, and the reading that budgets count."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
 
-from guildhall.audit.record import record
+from guildhall.audit.record import add_events, compose_event
 from guildhall.audit.tables import Outcome
 from guildhall.auth.actor import Actor
 from guildhall.auth.resources import ResourceRef
@@ -34,14 +34,13 @@ async def record_intent(
     size_bytes: int,
     at: datetime,
     new_id: IdSource,
-) -> UUID:
-    """Write that these bytes are about to leave, and return the event's id; to be committed before the first.
+) -> Mapping[str, Any]:
+    """Write that these bytes are about to leave, and return the event; to be committed before the first.
 
     The event's files stand in the order in which they leave.
     """
     first = files[0]
-    return await record(
-        session,
+    intent = compose_event(
         actor,
         action=first.action,
         outcome=Outcome.STARTED,
@@ -56,6 +55,8 @@ async def record_intent(
         at=at,
         new_id=new_id,
     )
+    await add_events(session, [intent])
+    return intent
 
 
 def bytes_of(files: Sequence[OpenedFile]) -> int:

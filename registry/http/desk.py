@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from litestar.types import HTTPScope
 
+from guildhall.audit.outcomes import Conclusions
 from guildhall.auth.actor import Actor
 from guildhall.clock import Clock, IdSource
 from guildhall.db.transaction import Database
@@ -25,6 +26,7 @@ class ArtifactDesk:
     store: ArtifactStore
     minimiser: Minimiser
     tickets: UploadTickets
+    conclusions: Conclusions
     job_inputs: JobInputs
     clock: Clock
     new_id: IdSource

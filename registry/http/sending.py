@@ -4,13 +4,14 @@ One way for a file, a range of it and a bundle of many: one intent, one reservat
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from litestar.types import Receive
 
-from guildhall.audit.outcomes import conclude
+from guildhall.audit.outcomes import compose_outcome
 from guildhall.audit.record import record_refusal
 from guildhall.audit.tables import Outcome
 from guildhall.auth.actor import Actor
@@ -105,7 +106,7 @@ class _Announced:
 
     files: Sequence[OpenedFile]
     size_bytes: int
-    event_id: UUID
+    intent: Mapping[str, Any]
     reservation: Reservation | None
 
 
@@ -115,9 +116,10 @@ async def _announce(desk: ArtifactDesk, actor: Actor, files: Sequence[OpenedFile
         async with desk.database.transaction() as session:
             at = desk.clock.now()
             files = await open_again(session, actor, files, job_inputs=desk.job_inputs, at=at)
+            intent = await record_intent(session, actor, files, size_bytes=size_bytes, at=at, new_id=desk.new_id)
+            # Last, because parallel reads of one person wait for each other from here to the commit.
             reading = reading_of(files, size_bytes=size_bytes)
             reservation = None if reading is None else await reserve(session, actor, reading, at=at, new_id=desk.new_id)
-            event_id = await record_intent(session, actor, files, size_bytes=size_bytes, at=at, new_id=desk.new_id)
     except Crossed as crossed:
         async with desk.database.transaction() as session:
             await record_crossing(session, actor, crossed, at=desk.clock.now(), new_id=desk.new_id)
@@ -125,7 +127,7 @@ async def _announce(desk: ArtifactDesk, actor: Actor, files: Sequence[OpenedFile
     except Refused as refusal:
         await record_refusal(desk.database, actor, refusal, at=desk.clock.now(), new_id=desk.new_id)
         raise
-    return _Announced(files, size_bytes, event_id, reservation)
+    return _Announced(files, size_bytes, intent, reservation)
 
 
 async def _send_until_gone(
@@ -166,13 +168,13 @@ async def _conclude(desk: ArtifactDesk, announced: _Announced, sending: Sending)
     files, reservation = announced.files, announced.reservation
     complete = sending.started and sending.bytes_sent == announced.size_bytes
     whole = complete and announced.size_bytes == bytes_of(files)
-    async with desk.database.transaction() as session:
-        if reservation is not None and not complete:
-            share = -(-reservation.rows * sending.bytes_sent // max(announced.size_bytes, 1))
+    if reservation is not None and not complete:
+        share = -(-reservation.rows * sending.bytes_sent // max(announced.size_bytes, 1))
+        async with desk.database.transaction() as session:
             await release(session, reservation, rows=share, size_bytes=sending.bytes_sent)
-        await conclude(
-            session,
-            announced.event_id,
+    await desk.conclusions.add(
+        compose_outcome(
+            announced.intent,
             outcome=Outcome.COMPLETED if complete else Outcome.ABORTED,
             rows=rows_of(files) if whole else None,
             bytes=sending.bytes_sent,
@@ -181,3 +183,4 @@ async def _conclude(desk: ArtifactDesk, announced: _Announced, sending: Sending)
             at=desk.clock.now(),
             new_id=desk.new_id,
         )
+    )

@@ -15,6 +15,7 @@ from litestar import Litestar
 from litestar.datastructures import Headers, State
 from litestar.types import HTTPScope
 
+from guildhall.audit.outcomes import Conclusions
 from guildhall.auth.actor import Actor
 from guildhall.clock import new_id
 from guildhall.db.transaction import ReadSession
@@ -71,6 +72,7 @@ async def site(estate: Estate) -> AsyncIterator[Site]:
         store=estate.store,
         minimiser=Minimiser(estate.database, estate.store, estate.clock),
         tickets=site.tickets,
+        conclusions=Conclusions(estate.database),
         job_inputs=JobInputs(site.find_input),
         clock=estate.clock,
         new_id=new_id,
