@@ -95,7 +95,8 @@ async def _pages(database: Database, actor: Actor, report: Report) -> AsyncItera
     )
     last: tuple[datetime, UUID] | None = None
     while True:  # ends at the first page that is not full
-        page = statement if last is None else statement.where(tuple_(*order) < tuple_(*last))
+        # The moment alone says less than both, but leaves out the partitions after it.
+        page = statement if last is None else statement.where(order[0] <= last[0], tuple_(*order) < tuple_(*last))
         async with database.read() as session:
             rows = [dict(row) for row in (await session.execute(page)).mappings()]
         if rows:
