@@ -18,6 +18,7 @@ from guildhall.setting_values import is_loopback
 COOKIE = "guildhall"
 SIGN_IN_COOKIE = "guildhall-sign-in"
 COOKIES_CHARACTERS_MAX = 16_384
+_PORTS = {"http": 80, "https": 443}
 
 
 class InvalidAuthorization(Unauthenticated):
@@ -87,7 +88,7 @@ def credential_of(scope: HTTPScope | WebSocketScope, public_url: str) -> Credent
     session = Cookies(public_url).read(headers, COOKIE)
     if session is None:
         return None
-    require_own_page(headers, public_url)
+    require_own_page(scope, public_url)
     return Credential(session, of_browser=True)
 
 
@@ -99,11 +100,12 @@ def bearer(header: str) -> str:
     return text.strip()
 
 
-def require_own_page(headers: Mapping[bytes, bytes], public_url: str) -> None:
+def require_own_page(scope: HTTPScope | WebSocketScope, public_url: str) -> None:
     """Return where the browser says that the request is of a page of ours, or typed in; raises CrossSite."""
+    headers = dict(scope["headers"])
     origin = headers.get(b"origin")
     if origin is not None:
-        own = is_own_origin(origin.decode("latin-1"), headers.get(b"host", b"").decode("latin-1"), public_url)
+        own = is_own_origin(origin.decode("latin-1"), scope, public_url)
     else:
         own = headers.get(b"sec-fetch-site") in {b"same-origin", b"none"}
     if not own:
@@ -113,7 +115,22 @@ def require_own_page(headers: Mapping[bytes, bytes], public_url: str) -> None:
         )
 
 
-def is_own_origin(origin: str, host: str, public_url: str) -> bool:
-    """Whether a page of that origin came from our own address."""
-    parts = urlsplit(public_url)
-    return urlsplit(origin).netloc == host or origin == f"{parts.scheme}://{parts.netloc}"
+def is_own_origin(origin: str, scope: HTTPScope | WebSocketScope, public_url: str) -> bool:
+    """Whether a page of that origin (its scheme, host and port) came from our own address, public or as it was called.
+
+    A page of plain HTTP, or of another port, is somebody else's: whoever sits in between could have written it.
+    """
+    scheme = {"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"])
+    host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+    asked = _origin(origin)
+    return asked is not None and asked in {_origin(f"{scheme}://{host}"), _origin(public_url)}
+
+
+def _origin(address: str) -> tuple[str, str, int] | None:
+    """Scheme, host and port of an address, None for one that has none of them, as `null`."""
+    try:
+        parts = urlsplit(address)
+        port = parts.port or _PORTS.get(parts.scheme)
+    except ValueError:
+        return None
+    return None if not parts.hostname or port is None else (parts.scheme, parts.hostname, port)

@@ -133,7 +133,7 @@ async def logout_route(request: AnyRequest, state: State) -> Answer:
     desk = _desk(state)
     shown = desk.identity.shown(request.scope)
     if shown is None and "origin" in request.headers:  # a page of others cannot send the cookie, but would clear it
-        require_own_page(dict(request.scope["headers"]), desk.settings.public_url)
+        require_own_page(request.scope, desk.settings.public_url)
     try:
         actor = None if shown is None else await desk.identity.of(shown, request.scope)
     except Unauthenticated:

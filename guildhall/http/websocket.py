@@ -85,7 +85,7 @@ class GraphQLSockets:
     async def __call__(self, scope: WebSocketScope, receive: Receive, send: Send) -> None:
         """One connection, from the handshake to its end."""
         await receive()
-        if not _origin_is_ours(Headers.from_scope(scope), self.settings):
+        if not _origin_is_ours(scope, self.settings):
             await send({"type": "websocket.close", "code": 4403, "reason": "This page may not connect from there."})
             return
         if PROTOCOL not in scope["subprotocols"]:
@@ -294,7 +294,7 @@ def _message(text: str | bytes, bytes_max: int) -> _Message:
         raise _Malformed("A message is one JSON object with a `type`.") from error
 
 
-def _origin_is_ours(headers: Headers, settings: Settings) -> bool:
+def _origin_is_ours(scope: WebSocketScope, settings: Settings) -> bool:
     """Programs send no origin; a browser's page is ours if it came from our own address."""
-    origin = headers.get("origin")
-    return origin is None or is_own_origin(origin, headers.get("host", ""), settings.public_url)
+    origin = Headers.from_scope(scope).get("origin")
+    return origin is None or is_own_origin(origin, scope, settings.public_url)
