@@ -163,18 +163,18 @@ def _opening(facts: Guarded, fitting: Sequence[Grant]) -> Grant | None:
         return max(own, key=lambda grant: (grant.generosity, grant.valid_to))
     if not facts.sources:
         return None
-    found = [_for_source(facts, source, fitting) for source in facts.sources]
+    found = [_for_source(source, fitting) for source in facts.sources]
     opened = [grant for grant in found if grant is not None]
     return min(opened, key=lambda grant: grant.valid_to) if len(opened) == len(found) else None
 
 
-def _for_source(facts: Guarded, source: GuardedSource, fitting: Iterable[Grant]) -> Grant | None:
-    """A narrowed grant opens what a team made itself, from what it was given; it opens no model of the whole data."""
+def _for_source(source: GuardedSource, fitting: Iterable[Grant]) -> Grant | None:
+    """A narrowed grant opens what was made from no more than it lets through; it opens no model of the whole data."""
     keys = frozenset({source.dataset_id, source.version_id})
     opening = [
         grant
         for grant in fitting
-        if grant.opens(keys) and (grant.covers(source.columns) or grant.team_id == facts.team_id)
+        if grant.opens(keys) and (grant.covers(source.columns) or grant.covers_readings(source.readings))
     ]
     return max(opening, key=lambda grant: grant.valid_to) if opening else None
 

@@ -52,6 +52,13 @@ class Grant:
             return True
         return limits.sample is None and bool(columns) and limits.columns is not None and columns <= limits.columns
 
+    def covers_readings(self, readings: Collection[DataFilter | None]) -> bool:
+        """Whether all that may have been read under these limits is open to it; where nobody knows them, it is not."""
+        limits = self.limits
+        return bool(readings) and all(
+            limits is None or (reading is not None and reading.within(limits)) for reading in readings
+        )
+
     @property
     def generosity(self) -> tuple[bool, bool, int, bool, int]:
         """Orders grants by how much they let through: everything, then all columns, then more columns, then rows."""
@@ -65,11 +72,15 @@ class Grant:
 
 @dataclass(frozen=True, kw_only=True)
 class GuardedSource:
-    """One version of a data set that a model version was made from and that restricts it."""
+    """One version of a data set that a model version was made from and that restricts it.
+
+    `readings` are the limits under which it may have been read for that; None: all of it may have been.
+    """
 
     dataset_id: UUID
     version_id: UUID
     columns: frozenset[str]
+    readings: tuple[DataFilter | None, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,7 +238,13 @@ def _of_dataset(
 
 
 def _source(row: SourceRow) -> GuardedSource:
-    return GuardedSource(dataset_id=row.dataset_id, version_id=row.version_id, columns=column_names(row.columns))
+    readings = tuple(
+        data_filter(columns, first_rows, millionths) if known else None
+        for columns, first_rows, millionths, known in row.readings
+    )
+    return GuardedSource(
+        dataset_id=row.dataset_id, version_id=row.version_id, columns=column_names(row.columns), readings=readings
+    )
 
 
 def column_names(columns: Sequence[Mapping[str, Any]]) -> frozenset[str]:

@@ -15,6 +15,7 @@ from guildhall.auth.resources import ResourceRef
 from guildhall.clock import IdSource
 from guildhall.db.transaction import WriteSession
 from guildhall.errors import Conflict, NotFound
+from registry.access.readings import grants_of_run
 from registry.artifacts.files import FileSpec
 from registry.artifacts.owners import OwnerRef
 from registry.artifacts.planning import plan_uploads
@@ -69,6 +70,7 @@ async def register_run_output(
     parameters: Mapping[str, Any] | None,
     environment: Mapping[str, Any],
     inputs: Sequence[LineageSource],
+    read_since: datetime | None = None,
     package_id: UUID | None,
     job_id: UUID,
     card: Mapping[str, str],
@@ -77,8 +79,8 @@ async def register_run_output(
 ) -> RunOutput:
     """Make a DRAFT version from what an attempt produced; the actor is the job. The same attempt gets the same answer.
 
-    `inputs` are what our API served to the attempt, `card` are sections that the script wrote. What an earlier attempt
-    of the job left unfinished is abandoned.
+    `inputs` are what our API served to the attempt, from `read_since` on, `card` are sections that the script wrote.
+    What an earlier attempt of the job left unfinished is abandoned.
     """
     claims = actor.job
     assert claims is not None, "only a job registers the output of a run"
@@ -96,10 +98,11 @@ async def register_run_output(
     )  # fmt: skip
     await write_metrics(session, model_version_id=version_id, metrics=reported, new_id=new_id)
     environment_id = await ensure_environment(session, environment, at=at, new_id=new_id)
+    grants = await grants_of_run(session, claims, inputs, since=read_since, at=at)
     await write_edges(
         session,
         model_version_id=version_id,
-        edges=_observed(inputs, package_id, environment_id, job_id),
+        edges=_observed(inputs, grants, package_id, environment_id, job_id),
         basis=EdgeBasis.OBSERVED,
         job_id=job_id,
         at=at,
@@ -167,9 +170,13 @@ async def _abandon_earlier(session: WriteSession, claims: JobClaims) -> None:
 
 
 def _observed(
-    inputs: Sequence[LineageSource], package_id: UUID | None, environment_id: UUID, job_id: UUID
+    inputs: Sequence[LineageSource],
+    grants: Mapping[UUID, tuple[UUID, ...]],
+    package_id: UUID | None,
+    environment_id: UUID,
+    job_id: UUID,
 ) -> list[Edge]:
-    edges = [Edge(_INPUT_EDGES[source.kind], source) for source in dict.fromkeys(inputs)]
+    edges = [Edge(_INPUT_EDGES[source.kind], source, grants.get(source.id)) for source in dict.fromkeys(inputs)]
     if package_id is not None:
         edges.append(Edge(EdgeKind.BUILT_FROM, LineageSource(NodeKind.PACKAGE, package_id)))
     edges.append(Edge(EdgeKind.RAN_IN, LineageSource(NodeKind.ENVIRONMENT, environment_id)))

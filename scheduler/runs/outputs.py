@@ -84,6 +84,7 @@ async def announce_output(
         parameters={**(live.attempt.parameters or {}), **parameters},
         environment=live.attempt.environment or {},
         inputs=await _opened(session, live),
+        read_since=live.attempt.created_at,
         package_id=spec.package_id,
         job_id=live.job.id,
         card=card,

@@ -215,6 +215,31 @@ class TestMadeOfData:
         assert code(decision) == want
         assert decision.grant_id == (None if named is None else UUID(int=named))
 
+    @pytest.mark.parametrize(
+        ("limits", "readings", "want"),
+        [
+            (only("image"), (only("image"),), None),
+            (only("image"), (only("image"), only("image", "digit")), "COLUMNS_NOT_GRANTED"),
+            (only("image", "digit"), (only("image"), only("digit", first_rows=9)), None),
+            (only("image"), (only("image"), None), "COLUMNS_NOT_GRANTED"),
+            (only("image"), (None,), "COLUMNS_NOT_GRANTED"),
+            (only("image"), (), "COLUMNS_NOT_GRANTED"),
+            (only(first_rows=9), (only(first_rows=9),), None),
+            (only(first_rows=9), (only(first_rows=10),), "COLUMNS_NOT_GRANTED"),
+            (only(first_rows=9), (only("image"),), "COLUMNS_NOT_GRANTED"),
+            (only("image"), (only(first_rows=9),), "COLUMNS_NOT_GRANTED"),
+            (None, (None,), None),
+        ],
+    )
+    @pytest.mark.parametrize("team", [OWNERS, READERS])
+    def test_a_narrowed_grant_opens_what_was_made_from_no_more(
+        self, limits: DataFilter | None, readings: tuple[DataFilter | None, ...], want: str | None, team: UUID
+    ) -> None:
+        """Also of the team's own models: one of them may have been made from what another's grant opened."""
+        source = replace(MADE_OF_TWO.sources[0], readings=readings)
+        made = replace(MADE_OF_TWO, team_id=OWNERS, sources=(source,))
+        assert code(ask(made, grant(1, limits=limits, team_id=team), teams=frozenset({team}))) == want
+
     def test_a_closed_model_whose_sources_are_unknown_needs_a_grant_of_its_own(self) -> None:
         orphan = replace(MADE_OF_TWO, sources=())
         assert code(ask(orphan, grant(1, DATASET))) == "ACCESS_GRANT_REQUIRED"
