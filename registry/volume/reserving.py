@@ -12,6 +12,8 @@ from guildhall.audit.record import record
 from guildhall.audit.tables import Outcome
 from guildhall.auth.actor import Actor
 from guildhall.auth.resources import ResourceRef
+from guildhall.auth.subjects import ActorKind
+from guildhall.auth.tables import User
 from guildhall.clock import IdSource
 from guildhall.db.transaction import ReadSession, WriteSession
 from guildhall.errors import Forbidden, RateLimited
@@ -21,10 +23,16 @@ from registry.volume.counting import Reservation, Volume, count, load_budgets
 from registry.volume.tables import AccessAlert, BudgetAction, BudgetScope
 from registry.volume.telling import tell_alert
 
+ROW_BYTES_ASSUMED = 100
+"""Of data whose rows nobody counted: a short row of a table, so that more are counted rather than fewer."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What is about to leave. `rows` None: nobody counted them in this file, so a share of the version's is taken."""
+    """What is about to leave. `rows` None: nobody counted them in this file.
+
+    Then a share of the version's is taken, or, where nobody counted those either, as many as the bytes could be.
+    """
 
     version_id: UUID
     dataset_id: UUID
@@ -79,11 +87,13 @@ async def reserve(
     if not budgets:
         return None
     rows = await _rows(session, reading) if reading.rows is None else reading.rows
+    person = await _person(session, actor)
     reservation, volumes = await count(
         session,
         dataset_id=reading.dataset_id,
         budgets=budgets,
-        person_id=actor.user_id or actor.id,
+        # All programs of a team are one reader: otherwise whoever makes them could read a budget with each.
+        person_id=person or actor.team_id or actor.id,
         team_id=reading.team_id,
         rows=rows,
         size_bytes=reading.size_bytes,
@@ -91,7 +101,7 @@ async def reserve(
     )
     for volume in volumes:
         if volume.crossed:
-            await _cross(session, actor, reading, volume, at=at, new_id=new_id)
+            await _cross(session, actor, person, reading, volume, at=at, new_id=new_id)
     return reservation
 
 
@@ -147,16 +157,30 @@ async def raise_alert(session: WriteSession, alert: Alert, *, new_id: IdSource) 
         await tell_alert(session, written, at=alert.raised_at, new_id=new_id)
 
 
+async def _person(session: ReadSession, actor: Actor) -> UUID | None:
+    """The person behind the call; a job may be a program's."""
+    if actor.kind is not ActorKind.JOB:
+        return actor.user_id
+    return await session.scalar(select(User.id).where(User.id == actor.on_behalf_of))
+
+
 async def _cross(
-    session: WriteSession, actor: Actor, reading: Reading, volume: Volume, *, at: datetime, new_id: IdSource
+    session: WriteSession,
+    actor: Actor,
+    person: UUID | None,
+    reading: Reading,
+    volume: Volume,
+    *,
+    at: datetime,
+    new_id: IdSource,
 ) -> None:
     """Alert in the transaction of the read, or raise what ends it."""
     name = await session.scalar(select(Dataset.name).where(Dataset.id == reading.dataset_id))
     alert = Alert(
         volume=volume,
-        user_id=actor.user_id,
+        user_id=person,
         team_id=reading.team_id,
-        message=_sentence(actor, str(name), volume),
+        message=_sentence(actor, str(name), volume, of_person=person is not None),
         raised_at=at,
     )
     if volume.budget.action is BudgetAction.BLOCK:
@@ -178,7 +202,7 @@ async def _delay_left(session: ReadSession, volume: Volume, at: datetime) -> int
 
 
 async def _rows(session: ReadSession, reading: Reading) -> int:
-    """The version's rows, in the measure of the bytes that leave; 0 where nobody said how many it has."""
+    """The version's rows, in the measure of the bytes that leave; never 0 where nobody said how many it has."""
     statement = (
         select(DatasetVersion.rows, func.sum(Artifact.size_bytes))
         .join(Artifact, Artifact.owner_id == DatasetVersion.id)
@@ -186,15 +210,18 @@ async def _rows(session: ReadSession, reading: Reading) -> int:
         .group_by(DatasetVersion.id)
     )
     rows, size_bytes = (await session.execute(statement)).one()
-    return 0 if rows is None else -(-rows * reading.size_bytes // max(int(size_bytes), 1))
+    if rows is None:
+        return -(-reading.size_bytes // ROW_BYTES_ASSUMED)
+    return -(-rows * reading.size_bytes // max(int(size_bytes), 1))
 
 
 _WHOSE = {BudgetScope.PERSON: "{name}", BudgetScope.TEAM: "{name}'s team", BudgetScope.DATASET: "everybody"}
 
 
-def _sentence(actor: Actor, dataset: str, volume: Volume) -> str:
+def _sentence(actor: Actor, dataset: str, volume: Volume, *, of_person: bool) -> str:
     """What was unusual, with the figures."""
-    who = _WHOSE[volume.budget.scope].format(name=actor.name)
+    name = actor.name if of_person else f"{actor.name} with the other programs of its team"
+    who = _WHOSE[volume.budget.scope].format(name=name)
     seconds = volume.budget.window_seconds
     window = f"{seconds // 3600} hours" if seconds % 3600 == 0 else f"{seconds} seconds"
     parts = []

@@ -11,7 +11,7 @@ from guildhall.db.base import Base, Id, Timestamp
 
 
 class BudgetScope(StrEnum):
-    """Whose reading of a data set is counted together: one person's (or service account's), a team's, everybody's."""
+    """Whose reading of a data set is counted together: a person's (or a team's programs'), a team's, everybody's."""
 
     PERSON = "PERSON"
     TEAM = "TEAM"

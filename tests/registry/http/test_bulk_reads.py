@@ -1,20 +1,29 @@
 """Reading much stands out: a data scientist downloads the whole customer database, and everybody who should knows."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import httpx
 import pytest
+from sqlalchemy import update
 
+from guildhall.auth.actor import Actor
+from guildhall.auth.policy import PolicySnapshot
+from guildhall.auth.policy_reading import load_rules
+from guildhall.auth.subjects import ActorKind
 from guildhall.clock import new_id
+from registry.access.jobs import JobInput
 from registry.access.withdrawal import withdraw_access
 from registry.artifacts.tables import Artifact
+from registry.datasets.tables import DatasetVersion
 from registry.http import sending
 from registry.volume.counting import DAY_SECONDS, Budget
 from registry.volume.policy import set_read_budget
 from registry.volume.tables import AccessAlert, BudgetAction, BudgetScope, ReadCounter
+from tests.people import make_service_account
 from tests.registry.http.conftest import Site
 from tests.registry.http.reading import address, get, grant_to_quality, reads, stored
 
@@ -115,10 +124,51 @@ class TestDefault:
         (grown,) = await site.estate.rows(AccessAlert)
         assert (grown.id, grown.rows, grown.raised_at) == (alert.id, 180_000, alert.raised_at)
 
-    async def test_rows_that_nobody_counted_are_the_versions(self, site: Site) -> None:
+    async def test_rows_that_nobody_counted_are_as_many_as_the_bytes_could_be(self, site: Site) -> None:
         _, url = await customers(site, rows=None)
         await get(site, url, by="paul")
-        assert await counted(site) == [("PERSON", 0, len(TABLE))]
+        assert await counted(site) == [("PERSON", -(-len(TABLE) // 100), len(TABLE))]
+
+    async def test_or_a_share_of_the_version_s(self, site: Site) -> None:
+        dataset_id, url = await customers(site, rows=None)
+        async with site.estate.database.transaction() as session:
+            await session.execute(update(DatasetVersion).filter_by(dataset_id=dataset_id).values(rows=80))
+        await get(site, url, by="paul")
+        assert await counted(site) == [("PERSON", 80, len(TABLE))]
+
+
+class TestPrograms:
+    async def program(self, site: Site, name: str, team: str = "quality") -> Actor:
+        """A service account that reads for the team."""
+        team_id = site.estate.house.teams[team]
+        async with site.estate.database.transaction() as session:
+            key = await make_service_account(session, name, team_id, roles=["contributor"])
+            policy = PolicySnapshot(await load_rules(session))
+        actor = Actor(kind=ActorKind.SERVICE_ACCOUNT, id=key, name=name, policy=policy, team_id=team_id)
+        site.jobs[name] = actor
+        return actor
+
+    async def test_many_of_a_team_read_one_budget(self, site: Site) -> None:
+        """And people one of their own: nobody reads more by making programs."""
+        _, url = await customers(site, rows_max=150)
+        for name in ("one", "two"):
+            await self.program(site, name)
+        assert [(await get(site, url, by=name)).status_code for name in ("one", "two", "paul")] == [200, 403, 200]
+        (alert,) = await site.estate.rows(AccessAlert)
+        assert (alert.user_id, alert.subject_id) == (None, site.estate.house.teams["quality"])
+        assert alert.message.startswith("With this read, two with the other programs of its team would have read 200")
+
+    async def test_nor_by_the_jobs_of_them(self, site: Site) -> None:
+        dataset_id, url = await customers(site, rows_max=150)
+        artifact = await site.estate.rows(Artifact)
+        owner = next(row.owner_id for row in artifact if url.endswith(str(row.id)))
+        await self.program(site, "one")
+        job = replace(site.estate.house.job("quality", "paul"), on_behalf_of=(await self.program(site, "two")).id)
+        site.jobs["run"] = job
+        site.inputs[job.id, owner] = JobInput(purpose="quality")
+        assert [(await get(site, url, by=name)).status_code for name in ("one", "run")] == [200, 403]
+        (alert,) = await site.estate.rows(AccessAlert)
+        assert (alert.dataset_id, alert.user_id) == (dataset_id, None)
 
 
 class TestHabit:
