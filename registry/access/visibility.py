@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, exists, or_, select, true
+from sqlalchemy import ColumnElement, Select, and_, exists, false, or_, select, true
 from sqlalchemy.orm import aliased
 
 from guildhall.auth.actor import Actor
@@ -22,6 +22,8 @@ from registry.datasets.tables import Dataset, DatasetSteward
 from registry.models.tables import Model, ModelVersion
 
 READ = "registry:access:read"
+DECIDE = "registry:access:decide"
+REQUEST = "registry:access:request"
 
 
 def visible_access_requests(actor: Actor) -> ColumnElement[bool]:
@@ -33,10 +35,10 @@ def visible_access_requests(actor: Actor) -> ColumnElement[bool]:
         team_rows(actor, team_column=AccessRequest.beneficiary_team_id, permission=READ),
         _answers_for(actor, about.correlate(AccessRequest)),
     )
-    if actor.kind is not ActorKind.USER:
+    if not _by_name(actor, READ, REQUEST):
         return rows
     mine = or_(AccessRequest.requester_id == actor.id, AccessRequest.beneficiary_user_id == actor.id)
-    return or_(rows, mine, _reviewed_by(actor))
+    return or_(rows, mine, _reviewed_by(actor) if _by_name(actor, READ) else false())
 
 
 def visible_access_grants(actor: Actor) -> ColumnElement[bool]:
@@ -50,7 +52,7 @@ def visible_access_grants(actor: Actor) -> ColumnElement[bool]:
         _answers_for(actor, sources.correlate(AccessGrant)),
         _answers_for(actor, named.correlate(AccessGrant)),
     )
-    if actor.kind is not ActorKind.USER:
+    if not _by_name(actor, READ, REQUEST):
         return rows
     request = aliased(AccessRequest)
     asked = exists().where(request.id == AccessGrant.request_id, request.requester_id == actor.id)
@@ -59,6 +61,8 @@ def visible_access_grants(actor: Actor) -> ColumnElement[bool]:
 
 def requests_to_decide(actor: Actor) -> ColumnElement[bool]:
     """Pending rows of `access_requests` that this person may decide and has not: as steward of all, or as reviewer."""
+    if not actor.shows_token_for(DECIDE):
+        return false()
     source = aliased(AccessRequestSource)
     stewarded = exists().where(DatasetSteward.dataset_id == source.dataset_id, DatasetSteward.user_id == actor.user_id)
     about_data = exists().where(source.request_id == AccessRequest.id)
@@ -70,6 +74,11 @@ def requests_to_decide(actor: Actor) -> ColumnElement[bool]:
         ~approved,
         or_(_reviewed_by(actor), and_(about_data, ~about_data.where(~stewarded))),
     )
+
+
+def _by_name(actor: Actor, *permissions: str) -> bool:
+    """Whether the caller is a person, and shows no token that is limited to roles that speak of none of these."""
+    return actor.kind is ActorKind.USER and any(map(actor.shows_token_for, permissions))
 
 
 def _reviewed_by(actor: Actor) -> ColumnElement[bool]:
@@ -88,7 +97,7 @@ def _answers_for(actor: Actor, dataset_ids: Select[UUID]) -> ColumnElement[bool]
     """Whether one of the data sets belongs to a team where the actor may see access, or is stewarded by them."""
     dataset = aliased(Dataset)  # an alias, or a statement that reads data sets itself would be correlated with this
     answering = team_rows(actor, team_column=dataset.team_id, permission=READ)
-    if actor.kind is ActorKind.USER:
+    if _by_name(actor, READ):
         steward = aliased(DatasetSteward)  # as above: a statement may read stewards itself
         answering = or_(answering, exists().where(steward.dataset_id == dataset.id, steward.user_id == actor.id))
     return exists().where(dataset.id.in_(dataset_ids), answering)

@@ -28,7 +28,7 @@ class FoundDatasetVersion:
 def visible_datasets(actor: Actor) -> ColumnElement[bool]:
     """Which rows of `datasets` exist for the actor: what their teams and the organisation see, what they steward."""
     rows = visible_rows(actor, visibility_column=Dataset.visibility, team_column=Dataset.team_id, permission=DISCOVER)
-    if actor.kind is not ActorKind.USER:
+    if actor.kind is not ActorKind.USER or not actor.shows_token_for(DISCOVER):
         return rows
     steward = aliased(DatasetSteward)  # an alias: a statement that reads stewards itself would be correlated with it
     stewarded = exists().where(steward.dataset_id == Dataset.id, steward.user_id == actor.id)

@@ -7,8 +7,9 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select
 
-from guildhall.auth.actor import Actor, system_actor
+from guildhall.auth.actor import Actor, TokenUse, system_actor
 from guildhall.auth.bindings import Binding
+from guildhall.auth.narrowing import narrowed
 from guildhall.auth.policy import PolicySnapshot
 from guildhall.auth.subjects import ActorKind, Subject
 from guildhall.clock import new_id
@@ -87,3 +88,27 @@ class TestJobs:
         assert await seen(house, AccessRequest, visible_access_requests(job)) == []
         assert await seen(house, AccessGrant, visible_access_grants(job)) == []
         assert await seen(house, AccessRequest, requests_to_decide(job)) == []
+
+
+class TestALimitedToken:
+    """It is for what its roles speak of: also where its holder is a steward or a reviewer by name."""
+
+    @pytest.mark.parametrize(("roles", "sees", "decides"), [
+        (None, True, True), (("steward",), True, True), (("contributor",), True, False), (("viewer",), False, False),
+    ])  # fmt: skip
+    async def test_of_a_steward(
+        self, house: House, ids: tuple[UUID, UUID, UUID], roles: tuple[str, ...] | None, sees: bool, decides: bool
+    ) -> None:
+        request_id, grant_id, own_id = ids
+        mia = replace(house.actor("mia"), token=TokenUse(id=new_id(), last_used_at=None, roles=roles))
+        assert (request_id in await seen(house, AccessRequest, visible_access_requests(mia))) is sees
+        wanted = {grant_id, own_id} if sees else set()
+        assert set(await seen(house, AccessGrant, visible_access_grants(mia))) == wanted
+        assert await seen(house, AccessRequest, requests_to_decide(mia)) == ([request_id] if decides else [])
+
+    async def test_of_who_asked(self, house: House, ids: tuple[UUID, UUID, UUID]) -> None:
+        want = ids[0]
+        for roles, sees in ((("contributor",), True), (("viewer",), False)):
+            quinn, token = house.actor("quinn"), TokenUse(id=new_id(), last_used_at=None, roles=roles)
+            quinn = replace(quinn, policy=narrowed(house.policy, quinn.subject, roles), token=token)
+            assert (want in await seen(house, AccessRequest, visible_access_requests(quinn))) is sees
