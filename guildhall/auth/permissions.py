@@ -41,6 +41,7 @@ _DATA_WRITE = PermissionClass.DATA_WRITE
 _TABLE = (
     # guildhall: the organisation itself
     Permission("guildhall:viewer:read", _ADMIN_READ, "see who they are to Guildhall and which roles they have"),
+    Permission("guildhall:notification:mark", _ADMIN_WRITE, "mark their own notifications as read"),
     Permission("guildhall:team:read", _ADMIN_READ, "see a team, its name and its title"),
     Permission("guildhall:team:change", _ADMIN_WRITE, "make a team or change its title"),
     Permission("guildhall:user:read", _ADMIN_READ, "see a person's name and address"),

@@ -16,6 +16,7 @@ IMPLICIT_ROLES = frozenset({MEMBER, JOB})
 
 _MEMBER = (
     "guildhall:viewer:read",
+    "guildhall:notification:mark",
     "guildhall:team:read",
     "guildhall:user:read",
     "guildhall:service-account:read",

@@ -5,6 +5,7 @@ from typing import Any
 
 from guildhall.graphql import organisation
 from guildhall.graphql.compose import Composed, compose
+from guildhall.inbox.graphql.fields import TYPES as INBOX
 from guildhall.schema import access, audit, configuration, explaining, governing, groups, sessions, tokens, viewer
 from marketplace.graphql.fields import TYPES as MARKETPLACE
 from registry.graphql.fields import TYPES as REGISTRY
@@ -26,7 +27,7 @@ OWN = [
 def declarations() -> list[type[Any]]:
     """Every decorated class."""
     explained = explaining.declare_explaining(lambda: composed_schema().catalogue.types)
-    return [*OWN, *explained, *REGISTRY, *MARKETPLACE, *SCHEDULER]
+    return [*OWN, *INBOX, *explained, *REGISTRY, *MARKETPLACE, *SCHEDULER]
 
 
 @cache

@@ -233,6 +233,9 @@ RULES: Mapping[str, Rule] = {
     ),
     "Token": Rule("SELECT id, subject_kind, subject_id FROM tokens", _token),
     "Session": Rule("SELECT id, user_id FROM sessions", lambda facts, row: facts.caller.is_("USER", row.user_id)),
+    "Notification": Rule(
+        "SELECT id, user_id FROM notifications", lambda facts, row: facts.caller.is_("USER", row.user_id)
+    ),
     "EmergencyRole": Rule(
         "SELECT id, user_id FROM emergency_roles",
         lambda facts, row: facts.caller.may(EMERGENCIES, None) or facts.caller.is_("USER", row.user_id),

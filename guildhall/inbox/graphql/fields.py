@@ -1,0 +1,5 @@
+"""All types of the inbox."""
+
+from guildhall.inbox.graphql import notifications
+
+TYPES = [*notifications.TYPES]
