@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from guildhall_client.bundles import Wanted
 from guildhall_client.client import Client
 
 COPY_BYTES = 1 << 20
@@ -38,15 +39,17 @@ def upload(client: Client, model: str, folder: Path) -> str:
 
 def download(client: Client, version: str, folder: Path) -> int:
     """Every file of the version; how many."""
-    count, after, more = 0, None, True
+    wanted: list[Wanted] = []
+    after, more = None, True
     while more:
         page = client.execute(FILES, {"id": version, "first": PAGE, "after": after})["node"]["artifacts"]
-        for file in page["nodes"]:
-            target = folder / file["path"]
-            client.download(file["url"], target, size_bytes=int(file["sizeBytes"]), sha256=file["sha256"])
-            count += 1
+        wanted += [
+            Wanted(file["path"], file["url"], folder / file["path"], int(file["sizeBytes"]), file["sha256"])
+            for file in page["nodes"]
+        ]
         after, more = page["pageInfo"]["endCursor"], page["pageInfo"]["hasNextPage"]
-    return count
+    client.download_all(wanted)
+    return len(wanted)
 
 
 def copy(source: Path, target: Path) -> int:

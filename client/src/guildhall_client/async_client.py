@@ -1,14 +1,16 @@
 """The asynchronous client: the same operations as `client.Client`, for asyncio."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
 
-from guildhall_client import documents, files, graphql, operations
+from guildhall_client import documents, graphql, operations
+from guildhall_client import files as transfers
+from guildhall_client.bundles import Wanted
 from guildhall_client.client import POLL_SECONDS, TIMEOUT_SECONDS, authorization, describe
 from guildhall_client.files import Progress, no_progress
 from guildhall_client.following import SILENCE_SECONDS_MAX, Following
@@ -68,7 +70,11 @@ class AsyncClient:
         self, url: str, target: Path, *, size_bytes: int, sha256: str, progress: Progress = no_progress
     ) -> None:
         """As `Client.download`."""
-        await self._run(files.download(url, target, size_bytes=size_bytes, sha256=sha256, progress=progress))
+        await self._run(transfers.download(url, target, size_bytes=size_bytes, sha256=sha256, progress=progress))
+
+    async def download_all(self, files: Sequence[Wanted], progress: Progress = no_progress) -> None:
+        """As `Client.download_all`."""
+        await self._run(transfers.download_all(files, progress))
 
     async def wait_for_job(
         self,
@@ -138,7 +144,7 @@ class AsyncClient:
         headers = {"Range": f"bytes={step.offset}-"} if step.offset else {}
         headers |= authorization(self.url, step.url, self._token)
         try:
-            async with self._http.stream("GET", step.url, headers=headers) as response:
+            async with self._http.stream(step.method, step.url, content=step.content, headers=headers) as response:
                 if response.status_code >= 300:
                     return Answer(response.status_code, await response.aread())
                 async for chunk in response.aiter_bytes():

@@ -1,14 +1,16 @@
 """The synchronous client."""
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
 
-from guildhall_client import documents, files, graphql, operations
+from guildhall_client import documents, graphql, operations
+from guildhall_client import files as transfers
+from guildhall_client.bundles import Wanted
 from guildhall_client.files import Progress, no_progress
 from guildhall_client.following import SILENCE_SECONDS_MAX, Following
 from guildhall_client.packing import Ignore, nothing
@@ -70,7 +72,11 @@ class Client:
         self, url: str, target: Path, *, size_bytes: int, sha256: str, progress: Progress = no_progress
     ) -> None:
         """Download an artifact by its `url`, `sizeBytes` and `sha256`. Raises `DownloadFailed`."""
-        self._run(files.download(url, target, size_bytes=size_bytes, sha256=sha256, progress=progress))
+        self._run(transfers.download(url, target, size_bytes=size_bytes, sha256=sha256, progress=progress))
+
+    def download_all(self, files: Sequence[Wanted], progress: Progress = no_progress) -> None:
+        """Download files of one version, small ones many to a request. Raises `DownloadFailed`."""
+        self._run(transfers.download_all(files, progress))
 
     def wait_for_job(
         self,
@@ -141,7 +147,7 @@ class Client:
     def _save(self, step: Save) -> Answer:
         headers = {**self._authorization(step.url), **({"Range": f"bytes={step.offset}-"} if step.offset else {})}
         try:
-            with self._http.stream("GET", step.url, headers=headers) as response:
+            with self._http.stream(step.method, step.url, content=step.content, headers=headers) as response:
                 if response.status_code >= 300:
                     return Answer(response.status_code, response.read())
                 # Without a chunk size: a buffered chunk would be lost when the stream breaks.

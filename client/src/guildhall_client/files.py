@@ -6,6 +6,14 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
+from guildhall_client.bundles import (
+    Wanted,
+    download_bundles,
+    is_bundled,
+    is_sent_bundled,
+    partial_of,
+    upload_bundles,
+)
 from guildhall_client.errors import DownloadFailed, UploadFailed
 from guildhall_client.steps import (
     RETRIED_STATUSES,
@@ -18,6 +26,7 @@ from guildhall_client.steps import (
     Step,
     Wait,
     backoff_seconds,
+    error_of,
     send_patiently,
 )
 
@@ -50,6 +59,16 @@ def upload_all(
     # A package is one file, whatever path the server gives it.
     asked = [(upload, files[0] if len(files) == 1 else by_path[upload["path"]]) for upload in uploads]
     done_bytes = total_bytes - sum(file.size_bytes for _, file in asked)
+
+    def moved(size_bytes: int) -> None:
+        nonlocal done_bytes
+        done_bytes += size_bytes
+        progress(done_bytes, total_bytes)
+
+    small = [(upload, file) for upload, file in asked if is_sent_bundled(upload, file)]
+    if len(small) > 1:
+        yield from upload_bundles(small, moved)
+        asked = [(upload, file) for upload, file in asked if not is_sent_bundled(upload, file)]
     for upload, file in asked:
         headers = {header["name"]: header["value"] for header in upload["headers"]}
         # What is one part is there whole or not at all, and then it is not asked for: nothing to look up.
@@ -59,8 +78,34 @@ def upload_all(
             for part, data in enumerate(_parts(opened, upload["partSizeBytes"]), start=1):
                 if part not in received:
                     yield from _send_part(upload, part, data, headers)
-                done_bytes += len(data)
-                progress(done_bytes, total_bytes)
+                moved(len(data))
+
+
+def download_all(files: Sequence[Wanted], progress: Progress) -> Generator[Step, Any, None]:
+    """Fetch files of one owner, the small ones many to a request; the rest of each as `download`."""
+    total_bytes = sum(wanted.size_bytes for wanted in files)
+    done_bytes = 0
+
+    def moved(size_bytes: int) -> None:
+        nonlocal done_bytes
+        done_bytes += size_bytes
+        progress(done_bytes, total_bytes)
+
+    small = [wanted for wanted in files if is_bundled(wanted)]
+    together = small if len(small) > 1 else []
+    yield from download_bundles(together, moved)
+    fetched = {wanted.path for wanted in together}
+    for wanted in files:
+        if wanted.path not in fetched:
+            offset = done_bytes
+            yield from download(
+                wanted.url,
+                wanted.target,
+                size_bytes=wanted.size_bytes,
+                sha256=wanted.sha256,
+                progress=lambda done, _total, offset=offset: progress(offset + done, total_bytes),  # type: ignore[misc]
+            )
+            moved(wanted.size_bytes)
 
 
 def download(url: str, target: Path, *, size_bytes: int, sha256: str, progress: Progress) -> Generator[Step, Any, None]:
@@ -69,7 +114,7 @@ def download(url: str, target: Path, *, size_bytes: int, sha256: str, progress: 
     Where the stream breaks off and the server stays away, the half file is left, and the next call goes on with it.
     Bytes that are refused or wrong are not left behind.
     """
-    partial = target.with_name(target.name + ".part")
+    partial = partial_of(target)
     partial.parent.mkdir(parents=True, exist_ok=True)
     arrived = yield Compute(lambda: _Arrived(partial, size_bytes, progress))
     with arrived:
@@ -173,7 +218,7 @@ def _send_part(upload: dict[str, Any], part: int, data: bytes, headers: dict[str
     if answer.unreachable is not None:
         raise UploadFailed(f"{upload['path']}, part {part}: the server does not answer: {answer.unreachable}")
     if answer.status >= 300:
-        raise UploadFailed(f"{upload['path']}, part {part}: {_error(answer)[1]}")
+        raise UploadFailed(f"{upload['path']}, part {part}: {error_of(answer)[1]}")
 
 
 def _parts(opened: IO[bytes], part_size_bytes: int) -> Generator[bytes]:
@@ -187,15 +232,7 @@ def _parts(opened: IO[bytes], part_size_bytes: int) -> Generator[bytes]:
 def _download_failure(answer: Answer) -> DownloadFailed:
     if answer.unreachable is not None:
         return DownloadFailed("UNREACHABLE", f"the server does not answer: {answer.unreachable}")
-    return DownloadFailed(*_error(answer))
-
-
-def _error(answer: Answer) -> tuple[str, str]:
-    try:
-        error = json.loads(answer.body)["error"]
-        return str(error["code"]), str(error["message"])
-    except (ValueError, KeyError, TypeError):
-        return "REFUSED", f"the server answered {answer.status}"
+    return DownloadFailed(*error_of(answer))
 
 
 def described(path: str, source: Path) -> LocalFile:

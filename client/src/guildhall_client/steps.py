@@ -3,6 +3,7 @@
 An operation is a generator that yields steps and is sent their results; `sync` and `async` differ only in their driver.
 """
 
+import json
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,12 +29,14 @@ class Send:
 class Save:
     """Stream a download into `sink`, which is called with each chunk; the result is an `Answer` without a body.
 
-    `offset` asks for the bytes from there on.
+    `offset` asks for the bytes from there on; `content` is sent with it.
     """
 
     url: str
     sink: Callable[[bytes], None]
     offset: int = 0
+    method: str = "GET"
+    content: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,15 @@ def send_patiently(step: Send) -> Generator[Step, Any, Answer]:
         yield Wait(backoff_seconds(tries))
         answer = yield step
     return answer
+
+
+def error_of(answer: Answer) -> tuple[str, str]:
+    """Code and sentence of an answer that is a refusal of the routes for files."""
+    try:
+        error = json.loads(answer.body)["error"]
+        return str(error["code"]), str(error["message"])
+    except (ValueError, KeyError, TypeError):
+        return "REFUSED", f"the server answered {answer.status}"
 
 
 @dataclass(frozen=True)

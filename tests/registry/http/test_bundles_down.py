@@ -106,7 +106,10 @@ class TestRefusals:
         answer = await post(site, wanted, by="quinn")
         assert (answer.status_code, error(answer)["message"]) == (
             403,
-            f"You may not read a.bin of the data set gauge-digits. It is CONFIDENTIAL and goes by access grant only. {ASK}",
+            (
+                "You may not read a.bin of the data set gauge-digits. "
+                f"It is CONFIDENTIAL and goes by access grant only. {ASK}"
+            ),
         )
         (event,) = await reads(site)
         assert (event.outcome, event.resource_ids) == ("REFUSED", [version_id, dataset_id])

@@ -20,6 +20,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from guildhall_client.bundles import Wanted
 from guildhall_client.client import Client
 from guildhall_client.command.connection import all_nodes
 from guildhall_client.command.exits import CommandFailed, Exit, NoSuchThing
@@ -80,25 +81,13 @@ def fetch_all(client: Client, files: list[dict[str, Any]], folder: Path) -> int:
 
     What is there already as registered is not fetched again, and half a file (`*.part`) is gone on with.
     """
-    targets = [(file, _place(folder, file["path"])) for file in files]
-    total_bytes = sum(int(file["sizeBytes"]) for file in files)
-    before_bytes = 0
+    wanted = [_wanted(folder, file) for file in files]
+    missing = [each for each in wanted if not _is_there(each)]
+    total_bytes = sum(each.size_bytes for each in wanted)
+    before_bytes = total_bytes - sum(each.size_bytes for each in missing)
     with bar(f"Downloading {len(files)} files") as tell:
-        for file, target in targets:
-            size_bytes = int(file["sizeBytes"])
-            if file["url"] is None:
-                raise CommandFailed(f"{file['path']} was announced, but never stored.")
-            if not _is_there(target, file):
-                offset = before_bytes
-                client.download(
-                    file["url"],
-                    target,
-                    size_bytes=size_bytes,
-                    sha256=file["sha256"],
-                    progress=lambda done, _total, offset=offset: tell(offset + done, total_bytes),  # type: ignore[misc]
-                )
-            before_bytes += size_bytes
-            tell(before_bytes, total_bytes)
+        tell(before_bytes, total_bytes)
+        client.download_all(missing, lambda done, _total: tell(before_bytes + done, total_bytes))
     return total_bytes
 
 
@@ -118,8 +107,15 @@ def _place(folder: Path, path: str) -> Path:
     return folder.joinpath(*relative.parts)
 
 
-def _is_there(target: Path, file: dict[str, Any]) -> bool:
-    if not target.is_file() or target.stat().st_size != int(file["sizeBytes"]):
+def _wanted(folder: Path, file: dict[str, Any]) -> Wanted:
+    target = _place(folder, file["path"])
+    if file["url"] is None:
+        raise CommandFailed(f"{file['path']} was announced, but never stored.")
+    return Wanted(file["path"], file["url"], target, int(file["sizeBytes"]), file["sha256"])
+
+
+def _is_there(wanted: Wanted) -> bool:
+    if not wanted.target.is_file() or wanted.target.stat().st_size != wanted.size_bytes:
         return False
-    with target.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest() == str(file["sha256"])
+    with wanted.target.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest() == wanted.sha256
