@@ -90,6 +90,7 @@ _TABLE = (
     Permission("registry:access:withdraw", _ADMIN_WRITE, "end an access grant before its time"),
     Permission("registry:reviewer:name", _ADMIN_WRITE, "name who reviews access to models of a risk tier"),
     Permission("registry:alert:read", _ADMIN_READ, "see alerts about unusual reading of data"),
+    Permission("registry:alert:acknowledge", _ADMIN_WRITE, "close an alert about reading that was not their own"),
     Permission("registry:purpose:read", _ADMIN_READ, "see the purposes for which data may be used"),
     Permission("registry:purpose:change", _ADMIN_WRITE, "change the list of purposes"),
     # marketplace: credits, prices and quotes

@@ -74,6 +74,7 @@ _STEWARD = (
     "registry:access:decide",
     "registry:access:withdraw",
     "registry:alert:read",
+    "registry:alert:acknowledge",
 )
 _ALLOCATOR = (
     "marketplace:programme:read",
@@ -95,6 +96,7 @@ _AUDITOR = (
     "registry:dataset:discover",
     "registry:access:read",
     "registry:alert:read",
+    "registry:alert:acknowledge",
     "marketplace:wallet:read",
     "marketplace:report:read",
     "marketplace:quote:read",

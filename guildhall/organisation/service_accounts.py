@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -14,14 +14,23 @@ from guildhall.auth.actor import Actor
 from guildhall.auth.authorize import require
 from guildhall.auth.resources import ResourceRef
 from guildhall.auth.subjects import ActorKind, Subject
-from guildhall.auth.tables import ServiceAccount
+from guildhall.auth.tables import RoleBinding, ServiceAccount
 from guildhall.changes import Change, ChangeAction, exchanged
 from guildhall.clock import IdSource
+from guildhall.db.locks import lock_rows
+from guildhall.errors import Conflict, NotFound
 from guildhall.organisation.bindings import set_roles
 from guildhall.organisation.giving import BIND
 from guildhall.organisation.names import Problems, bindable_roles, team_ids
+from guildhall.organisation.tokens import revoke_tokens_of
 
 CHANGE = "guildhall:service-account:change"
+
+
+class Deactivated(Conflict):
+    """A service account that ended: it does not come back, as its name stands in the record."""
+
+    code = "DEACTIVATED"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +48,41 @@ async def apply_service_accounts(
     """Make the service accounts and set their roles; one Change for each, in order."""
     places = await _check(session, items)
     return [await _apply(session, actor, item, places[item.team], at=at, new_id=new_id) for item in items]
+
+
+async def deactivate_service_account(
+    session: AsyncSession, actor: Actor, *, account_id: UUID, at: datetime, new_id: IdSource
+) -> None:
+    """End the program's tokens, open streams and roles at once, for good; its team's jobs go on as the team's.
+
+    It takes `guildhall:token:revoke` as well, for the tokens. Raises NotFound, Deactivated, PermissionRefused.
+    """
+    found = await lock_rows(session, ServiceAccount, [account_id])
+    if not found:
+        raise NotFound("There is no such service account.", field="serviceAccount")
+    account = found[0]
+    resource = ResourceRef("ServiceAccount", account_id)
+    require(actor, CHANGE, team_id=account.team_id, resource=resource)
+    if account.deactivated_at is not None:
+        raise Deactivated(f"{account.name} was deactivated already.", field="serviceAccount")
+    kind = ActorKind.SERVICE_ACCOUNT
+    tokens = await revoke_tokens_of(session, actor, subject_kind=kind, subject_ids=[account_id], at=at, new_id=new_id)
+    mine = [RoleBinding.subject_kind == kind.value, RoleBinding.subject_id == account_id]
+    gone = delete(RoleBinding).where(*mine).returning(RoleBinding.role).execution_options(synchronize_session=False)
+    roles = sorted(await session.scalars(gone))
+    account.deactivated_at = at
+    await session.flush()
+    await record(
+        session,
+        actor,
+        action=CHANGE,
+        resources=[resource, ResourceRef("Team", account.team_id)],
+        team_id=account.team_id,
+        before={"roles": roles},
+        after={"deactivatedAt": at, "tokens": tokens},
+        at=at,
+        new_id=new_id,
+    )
 
 
 async def _check(session: AsyncSession, items: Sequence[ServiceAccountSetting]) -> dict[str, UUID]:
@@ -75,10 +119,11 @@ async def _apply(
     added = await session.scalar(
         insert(ServiceAccount).values(row).on_conflict_do_nothing().returning(ServiceAccount.id)
     )
-    account_id = added or await session.scalar(
-        select(ServiceAccount.id).where(ServiceAccount.team_id == team_id, ServiceAccount.name == item.name)
-    )
-    assert account_id is not None, "either it was there or it was added"
+    same = select(ServiceAccount).where(ServiceAccount.team_id == team_id, ServiceAccount.name == item.name)
+    account = (await session.scalars(same)).one()
+    account_id = account.id
+    if account.deactivated_at is not None:
+        raise Deactivated(f"The service account {name} was deactivated for good: give another one another name.")
     resources = [ResourceRef("ServiceAccount", account_id), ResourceRef("Team", team_id)]
     if added is not None:
         after = {"name": item.name}

@@ -21,6 +21,8 @@ from guildhall.organisation.emergencies import REVIEW, TAKE, review_emergency, t
 from guildhall.organisation.giving import BIND
 from guildhall.organisation.roles import CHANGE as CHANGE_ROLE
 from guildhall.organisation.roles import Effect, create_role, set_line
+from guildhall.organisation.service_accounts import CHANGE as CHANGE_SERVICE_ACCOUNT
+from guildhall.organisation.service_accounts import deactivate_service_account
 from guildhall.organisation.teams import CHANGE as CHANGE_TEAM
 from guildhall.organisation.teams import move_team
 from guildhall.schema.tokens import ServiceAccountName, UnknownHolder
@@ -117,6 +119,20 @@ class EmergencyRolePayload:
 
 
 @input_type
+class DeactivateServiceAccountInput(MutationInput):
+    """Which program; it does not come back."""
+
+    service_account: ServiceAccountName
+
+
+@payload
+class DeactivateServiceAccountPayload:
+    """The program, as it ended."""
+
+    service_account = one("ServiceAccount", local="account")
+
+
+@input_type
 class MoveTeamInput(MutationInput):
     """Where the team stands from now on; at the top where no other is named."""
 
@@ -208,6 +224,18 @@ class AccessMutations:
         await move_team(call.session, call.actor, team_id=team, parent_id=parent, at=call.at, new_id=call.new_id)
         return {"team": team}
 
+    @mutation(permission=CHANGE_SERVICE_ACCOUNT, payload=DeactivateServiceAccountPayload)
+    async def deactivate_service_account(call: Call, given: DeactivateServiceAccountInput) -> Mapping[str, Any]:
+        """End a program for good: its tokens, streams and roles at once."""
+        name = given.service_account
+        team = select(Team.id).where(Team.name == name.team).scalar_subquery()
+        named = select(ServiceAccount.id).where(ServiceAccount.name == name.name, ServiceAccount.team_id == team)
+        key = await call.session.scalar(named)
+        if key is None:
+            raise UnknownHolder("There is no such service account.", field="serviceAccount")
+        await deactivate_service_account(call.session, call.actor, account_id=key, at=call.at, new_id=call.new_id)
+        return {"account": key}
+
 
 async def _team(call: Call, name: str | None, field: str) -> UUID | None:
     if name is None:
@@ -237,4 +265,12 @@ async def _holder(call: Call, given: GiveRoleInput) -> Subject:
     return Subject(kind, found)
 
 
-TYPES = [RolePayload, GiveRolePayload, TakeRoleAwayPayload, EmergencyRolePayload, MoveTeamPayload, AccessMutations]
+TYPES = [
+    RolePayload,
+    GiveRolePayload,
+    TakeRoleAwayPayload,
+    EmergencyRolePayload,
+    DeactivateServiceAccountPayload,
+    MoveTeamPayload,
+    AccessMutations,
+]

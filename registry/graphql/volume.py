@@ -16,6 +16,7 @@ from registry.datasets.changing import set_withdrawal_policy
 from registry.datasets.lookup import DISCOVER
 from registry.datasets.stewards import STEWARD
 from registry.datasets.tables import Dataset, WithdrawalPolicy
+from registry.volume.acknowledging import ACKNOWLEDGE, acknowledge_alert
 from registry.volume.counting import Budget
 from registry.volume.policy import remove_read_budget, set_read_budget, visible_access_alerts
 from registry.volume.tables import AccessAlert, BudgetAction, BudgetScope, ReadBudget
@@ -60,6 +61,9 @@ class AccessAlertType:
     message: str = column(AccessAlert.message, description="What was unusual.")
     raised_at: datetime = column(AccessAlert.raised_at)
     delayed_until: datetime | None = column(AccessAlert.delayed_until)
+    acknowledged_at: datetime | None = column(AccessAlert.acknowledged_at, description="Null: it is open.")
+    acknowledged_by = one("User", local=AccessAlert.acknowledged_by)
+    acknowledgement: str | None = column(AccessAlert.acknowledgement, description="What was found.")
 
 
 @extend("Dataset")
@@ -118,6 +122,21 @@ class SetWithdrawalPolicyInput(MutationInput):
 
     dataset_id: ID
     policy: WithdrawalPolicy
+
+
+@input_type
+class AcknowledgeAccessAlertInput(MutationInput):
+    """What was found about the reading."""
+
+    access_alert_id: ID
+    note: str
+
+
+@payload
+class AcknowledgeAccessAlertPayload:
+    """The alert."""
+
+    access_alert = one("AccessAlert", local="alert")
 
 
 @payload
@@ -181,8 +200,18 @@ class BudgetMutations:
         )
         return {"dataset": dataset_id}
 
+    @mutation(permission=ACKNOWLEDGE, payload=AcknowledgeAccessAlertPayload)
+    async def acknowledge_access_alert(call: Call, given: AcknowledgeAccessAlertInput) -> Mapping[str, Any]:
+        """Close an alert with a note; for its stewards and auditors, never for the reader."""
+        alert_id = decode_id(given.access_alert_id, "AccessAlert", field="accessAlertId")
+        await acknowledge_alert(
+            call.session, call.actor, alert_id=alert_id, note=given.note, at=call.at, new_id=call.new_id
+        )
+        return {"alert": alert_id}
+
 
 TYPES = [
+    AcknowledgeAccessAlertPayload,
     ReadBudgetType,
     AccessAlertType,
     DatasetBudgets,

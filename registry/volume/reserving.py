@@ -128,7 +128,10 @@ async def record_crossing(
 
 
 async def raise_alert(session: WriteSession, alert: Alert, *, new_id: IdSource) -> None:
-    """Write the alert, and tell of it; where the window has one, that grows. A delay that has begun stays as it was."""
+    """Write the alert, and tell of it; where the window has one, that grows, and is open again.
+
+    A delay that has begun stays as it was.
+    """
     volume, key = alert.volume, alert.volume.key
     delays = volume.budget.action is BudgetAction.DELAY
     row = {
@@ -150,6 +153,9 @@ async def raise_alert(session: WriteSession, alert: Alert, *, new_id: IdSource) 
             "rows": func.greatest(AccessAlert.rows, statement.excluded.rows),
             "bytes": func.greatest(AccessAlert.bytes, statement.excluded.bytes),
             "message": statement.excluded.message,
+            "acknowledged_at": None,
+            "acknowledged_by": None,
+            "acknowledgement": None,
         },
     )
     written = (await session.scalars(statement.returning(AccessAlert))).one()

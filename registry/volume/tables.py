@@ -86,7 +86,8 @@ class ReadCounter(Base):
 class AccessAlert(Base):
     """Somebody crossed a budget; `message` says what was unusual. One for each reader, budget, window and action.
 
-    `rows` and `bytes` are what the crossing read would have made of the window, at the most.
+    `rows` and `bytes` are what the crossing read would have made of the window, at the most. It is open until somebody
+    else has acknowledged it, and again when it grows.
     """
 
     __tablename__ = "access_alerts"
@@ -97,6 +98,10 @@ class AccessAlert(Base):
         CheckConstraint(_SCOPES, name="scope"),
         CheckConstraint(_ACTIONS, name="action"),
         CheckConstraint("(action = 'DELAY') = (delayed_until IS NOT NULL)", name="delayed_until_a_moment"),
+        CheckConstraint(
+            "num_nonnulls(acknowledged_at, acknowledged_by, acknowledgement) IN (0, 3)", name="acknowledgement_whole"
+        ),
+        CheckConstraint("acknowledged_by <> user_id", name="acknowledged_by_another"),
         Index("ix_access_alerts_raised_at", "raised_at"),
     )
 
@@ -114,3 +119,6 @@ class AccessAlert(Base):
     message: Mapped[str]
     raised_at: Mapped[Timestamp]
     delayed_until: Mapped[datetime | None]
+    acknowledged_at: Mapped[datetime | None]
+    acknowledged_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+    acknowledgement: Mapped[str | None]

@@ -1,5 +1,8 @@
 """Service accounts as the configuration says, each in its team."""
 
+from datetime import timedelta
+from typing import Any
+
 import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -7,12 +10,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from guildhall.audit.tables import AuditEvent
 from guildhall.auth.authorize import PermissionRefused
 from guildhall.auth.subjects import ActorKind
-from guildhall.auth.tables import RoleBinding, ServiceAccount
+from guildhall.auth.tables import RoleBinding, ServiceAccount, Token
 from guildhall.changes import Change, ChangeAction, Difference
 from guildhall.clock import SimulatedClock, new_id
-from guildhall.errors import InvalidInput
-from guildhall.organisation.service_accounts import ServiceAccountSetting, apply_service_accounts
-from tests.people import actor_of, make_team, make_user
+from guildhall.errors import InvalidInput, NotFound
+from guildhall.organisation.service_accounts import (
+    CHANGE,
+    Deactivated,
+    ServiceAccountSetting,
+    apply_service_accounts,
+    deactivate_service_account,
+)
+from guildhall.organisation.tokens import issue_token
+from tests.people import actor_of, make_service_account, make_team, make_user
 
 CREATED, UPDATED, UNCHANGED = ChangeAction.CREATED, ChangeAction.UPDATED, ChangeAction.UNCHANGED
 
@@ -77,3 +87,42 @@ class TestApplyServiceAccounts:
             await apply_service_accounts(session, ada, [robot("viewer")], at=clock.now(), new_id=new_id)
         assert (await session.scalars(select(ServiceAccount))).all() == []
         assert await actions(session) == []
+
+
+class TestDeactivate:
+    async def test_tokens_and_roles_end_at_once_and_for_good(
+        self, session: AsyncSession, clock: SimulatedClock
+    ) -> None:
+        team = await make_team(session, "quality")
+        admin = await actor_of(session, await make_user(session, "admin", roles={"administrator": [None]}))
+        account = await make_service_account(session, "robot", team, roles=["viewer", "contributor"])
+        when: dict[str, Any] = {"at": clock.now(), "new_id": new_id}
+        await issue_token(
+            session, admin, subject_kind=ActorKind.SERVICE_ACCOUNT, subject_id=account, label="nightly",
+            expires_at=clock.now() + timedelta(days=1), **when,
+        )  # fmt: skip
+        await deactivate_service_account(session, admin, account_id=account, **when)
+        assert (await session.scalars(select(Token.revoked_at))).all() == [clock.now()]
+        assert await roles_held(session) == set()
+        row = await session.get_one(ServiceAccount, account)
+        assert row.deactivated_at == clock.now()
+        event = (await session.scalars(select(AuditEvent).order_by(AuditEvent.id.desc()).limit(1))).one()
+        assert (event.action, event.before) == (CHANGE, {"roles": ["contributor", "viewer"]})
+        assert event.after == {"deactivatedAt": clock.now().isoformat(), "tokens": 1}
+        with pytest.raises(Deactivated, match="robot was deactivated already"):
+            await deactivate_service_account(session, admin, account_id=account, **when)
+        with pytest.raises(Deactivated, match="robot of quality was deactivated for good"):
+            await apply_service_accounts(session, admin, [robot("viewer")], **when)
+        assert await roles_held(session) == set()
+
+    async def test_it_takes_the_right_and_a_program(self, session: AsyncSession, clock: SimulatedClock) -> None:
+        team = await make_team(session, "quality")
+        nora = await actor_of(session, await make_user(session, "nora", roles={"maintainer": [team]}))
+        account = await make_service_account(session, "robot", team, roles=["viewer"])
+        when: dict[str, Any] = {"at": clock.now(), "new_id": new_id}
+        with pytest.raises(PermissionRefused):
+            await deactivate_service_account(session, nora, account_id=account, **when)
+        with pytest.raises(NotFound):
+            await deactivate_service_account(session, nora, account_id=new_id(), **when)
+        assert (await session.get_one(ServiceAccount, account)).deactivated_at is None
+        assert await roles_held(session) == {"viewer"}

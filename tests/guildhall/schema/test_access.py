@@ -7,12 +7,12 @@ import pytest
 from sqlalchemy import select
 
 from guildhall.auth.permissions import PERMISSIONS
-from guildhall.auth.tables import RoleBinding, User
+from guildhall.auth.tables import RoleBinding, Team, User
 from guildhall.clock import SimulatedClock
 from guildhall.db.transaction import Database
 from guildhall.graphql.ids import encode_id
 from tests.guildhall.conftest import Asker
-from tests.people import make_team, make_user
+from tests.people import make_service_account, make_team, make_user
 
 GIVE = """mutation ($input: GiveRoleInput!) { giveRole(input: $input) {
     roleBinding { id holder { ... on User { email } } role { name } team { name } source startsAt endsAt }
@@ -25,6 +25,8 @@ TAKE = """mutation ($input: TakeRoleInput!) { takeEmergencyRole(input: $input) {
     emergencyRole { id person { name } role { name } team { name } reason endsAt review } errors { code field } } }"""
 REVIEW = """mutation ($input: ReviewEmergencyRoleInput!) { reviewEmergencyRole(input: $input) {
     emergencyRole { review reviewedBy { name } } errors { code field } } }"""
+RETIRE = """mutation ($input: DeactivateServiceAccountInput!) { deactivateServiceAccount(input: $input) {
+    serviceAccount { name deactivatedAt } errors { code field } } }"""
 MOVE = """mutation ($input: MoveTeamInput!) { moveTeam(input: $input) {
     team { name parent { name } } errors { code field } } }"""
 EXPLAIN = """query ($permission: String!, $node: ID, $actor: ID) {
@@ -46,6 +48,8 @@ async def more(database: Database, tokens: dict[str, str]) -> None:
     async with database.transaction() as session:
         await make_team(session, "inks")
         await make_user(session, "pia")
+        press = (await session.scalars(select(Team.id).where(Team.name == "press"))).one()
+        await make_service_account(session, "binder", press)
 
 
 async def id_of(ask: Asker, document: str) -> str:
@@ -171,6 +175,21 @@ class TestEmergencies:
             if binding["source"] == "EMERGENCY":
                 await ask("nora", AWAY, input={"roleBindingId": binding["id"]})
         assert (await ask("ada", AWAY, input={"roleBindingId": on_call}))["data"]["takeRoleAway"]["errors"] == []
+
+
+class TestPrograms:
+    async def test_are_ended_for_good(self, ask: Asker) -> None:
+        name = {"serviceAccount": {"team": "press", "name": "binder"}}
+        assert (await ask("nora", RETIRE, input=name))["errors"][0]["extensions"]["code"] == "PERMISSION_REFUSED"
+        ended = (await ask("ada", RETIRE, input=name))["data"]["deactivateServiceAccount"]
+        assert (ended["serviceAccount"]["name"], ended["errors"]) == ("binder", [])
+        assert ended["serviceAccount"]["deactivatedAt"] is not None
+        for given, code in (
+            (name, "DEACTIVATED"),
+            ({"serviceAccount": {"team": "press", "name": "gone"}}, "NOT_FOUND"),
+        ):
+            refused = (await ask("ada", RETIRE, input=given))["data"]["deactivateServiceAccount"]
+            assert refused["errors"] == [{"code": code, "field": "serviceAccount"}]
 
 
 class TestTree:

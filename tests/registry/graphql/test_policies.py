@@ -26,6 +26,8 @@ REVIEWERS = """mutation Name($input: NameRiskReviewersInput!) {
 LEAVE = """mutation Leave($input: DeactivatePersonInput!) { deactivatePerson(input: $input) {
   person { name deactivatedAt } tokensEnded rolesEnded accessGrantsEnded datasetsHandedOver reviewsHandedOver
   errors { code field } } }"""
+ACKNOWLEDGE = """mutation Close($input: AcknowledgeAccessAlertInput!) { acknowledgeAccessAlert(input: $input) {
+  accessAlert { acknowledgedAt acknowledgedBy { name } acknowledgement } errors { code field } } }"""
 BUDGET = {"scope": "PERSON", "windowSeconds": 3600, "action": "BLOCK", "rowsMax": "100"}
 
 
@@ -84,10 +86,10 @@ class TestAlerts:
     async def test_are_seen_by_stewards_and_nobody_who_has_no_part_in_it(self, ask: Asking) -> None:
         dataset_id = await register(ask)
         async with ask.house() as house:
-            people, at = house.people, house.at
+            people, at, alert_id = house.people, house.at, new_id()
             house.session.add(
                 AccessAlert(
-                    id=new_id(), dataset_id=decode_id(dataset_id, "Dataset", field="id"), scope="PERSON",
+                    id=alert_id, dataset_id=decode_id(dataset_id, "Dataset", field="id"), scope="PERSON",
                     subject_id=people["paul"],
                     window_seconds=3600, window_start=at, action="WARN", user_id=people["paul"],
                     team_id=house.teams["quality"], rows=5, bytes=6, message="Much.", raised_at=at,
@@ -112,6 +114,16 @@ class TestAlerts:
         }
         for other in ("paul", "anna", "quinn"):
             assert (await ask(other, ALERTS))["accessAlerts"] == {"totalCount": 0, "nodes": []}
+        given = {"accessAlertId": encode_id("AccessAlert", alert_id), "note": "Agreed with Paul."}
+        closed = await change(ask, "mia", ACKNOWLEDGE, **given)
+        assert closed["errors"] == []
+        found = closed["accessAlert"]
+        assert (found["acknowledgedBy"], found["acknowledgement"]) == ({"name": "Mia"}, "Agreed with Paul.")
+        again = await change(ask, "mia", ACKNOWLEDGE, **given)
+        assert again == {
+            "accessAlert": None,
+            "errors": [{"code": "ALREADY_ACKNOWLEDGED", "field": "accessAlertId"}],
+        }
 
 
 class TestNarrowedGrants:
