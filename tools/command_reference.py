@@ -52,10 +52,11 @@ def _walk(group: click.Group, context: click.Context) -> Iterator[tuple[click.Co
         command = group.get_command(context, name)
         assert command is not None, name
         below = click.Context(command, info_name=name, parent=context)
+        group_alone = isinstance(command, click.Group) and not command.invoke_without_command
+        if not group_alone:
+            yield command, below
         if isinstance(command, click.Group):
             yield from _walk(command, below)
-        else:
-            yield command, below
 
 
 def _described(command: click.Command, context: click.Context) -> str:

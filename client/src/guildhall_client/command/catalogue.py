@@ -61,6 +61,7 @@ COMMANDS = {
     "login": Listed("signing:login", "Sign in at a server, and remember it."),
     "logout": Listed("signing:logout", "End the token of a profile, and forget it."),
     "whoami": Listed("signing:whoami", "Show who you are here, and your roles."),
+    "inbox": Listed("inbox:inbox", "Show what you were told: jobs that ended, decisions, ends that come near."),
     "search": Listed("models:search", "Find models by what they do."),
     "model": Listed("groups:model", "Show, publish, download models; move aliases."),
     "dataset": Listed("groups:dataset", "Show, register, upload, download data sets."),
@@ -99,6 +100,10 @@ GROUPS = {
         "approve": Listed("access:approve", "Approve a request, in whole or narrowed."),
         "refuse": Listed("access:refuse", "Refuse a request, with a reason."),
         "withdraw": Listed("access:withdraw", "End a grant at once."),
+    },
+    "inbox": {
+        "read": Listed("inbox:read", "Mark notifications as read."),
+        "unread": Listed("inbox:unread", "Mark notifications as unread again."),
     },
     "audit": {
         "who-read": Listed("auditing:who_read", "Who read this data, when, why and under which grant."),

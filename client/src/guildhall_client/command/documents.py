@@ -275,6 +275,30 @@ query ListAccessGrants($first: Int!, $after: String) {{
 }}
 """)
 
+INBOX = Document(f"""
+query ListNotifications($first: Int!, $after: String, $unreadOnly: Boolean = false, $kinds: [EventKind!]) {{
+  viewer {{
+    unreadNotifications
+    notifications(first: $first, after: $after, unreadOnly: $unreadOnly, kinds: $kinds) {{
+      nodes {{ id kind title text team {{ name }} subject {{ __typename id }} createdAt readAt }}
+      {_PAGE}
+    }}
+  }}
+}}
+""")
+
+MARK_NOTIFICATIONS_READ = Document(f"""
+mutation MarkNotificationsRead($input: MarkNotificationsReadInput!) {{
+  markNotificationsRead(input: $input) {{ marked unreadNotifications {_ERRORS} }}
+}}
+""")
+
+MARK_NOTIFICATIONS_UNREAD = Document(f"""
+mutation MarkNotificationsUnread($input: MarkNotificationsUnreadInput!) {{
+  markNotificationsUnread(input: $input) {{ marked unreadNotifications {_ERRORS} }}
+}}
+""")
+
 DECIDE_ACCESS = Document(f"""
 mutation DecideAccess($input: DecideAccessInput!) {{
   decideAccess(input: $input) {{
