@@ -6,10 +6,11 @@ from typing import Any
 
 from sqlalchemy import FromClause
 
-from guildhall.auth.permissions import permission_named
+from guildhall.auth.permissions import PERMISSIONS, permission_named
 from guildhall.errors import Forbidden, Invalid
 from guildhall.graphql import selection, statements
 from guildhall.graphql.catalogue import Catalogue
+from guildhall.graphql.context import Context
 from guildhall.graphql.declarations import FieldDeclaration, TypeDeclaration
 from guildhall.graphql.ids import encode_id, split_id
 from guildhall.graphql.loaders import as_key, group
@@ -151,7 +152,10 @@ class FieldResolvers:
                 return None
             labels = selection.labels(info.field_nodes, info, target, self.catalogue)
             context = info.context
-            return await context.loaders.one(target, key, labels, source.remote)
+            found: Record | None = await context.loaders.one(target, key, labels, source.remote)
+            if found is None and not source.nullable and target.visible is None:
+                _require_kind(target, context)
+            return found
 
         return resolve
 
@@ -355,6 +359,13 @@ class FieldResolvers:
             return await self.load(target, found[1], info)
 
         return resolve
+
+
+def _require_kind(target: TypeDeclaration, context: Context) -> None:
+    """Say which permission is lacking where objects of a whole kind are not there; all else is a fault of ours."""
+    permission = target.permission
+    if permission is not None and permission in PERMISSIONS and not context.actor.may_somewhere(permission):
+        raise FieldRefused(f"This needs the permission {permission}; an administrator can grant it.")
 
 
 def guard(catalogue: Catalogue, declared: TypeDeclaration, field: FieldDeclaration, resolve: Resolver) -> Resolver:

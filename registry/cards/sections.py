@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Double, String, case, cast, exists, func, select
-from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by, array
+from sqlalchemy import ColumnElement, Double, String, all_, case, cast, func, literal, select
+from sqlalchemy.dialects.postgresql import ARRAY, array
 
 from registry.cards.tables import CardSection, DataNeed
 from registry.models.tables import Model, ModelVersion, RiskTier
@@ -56,41 +56,35 @@ def section_position(name: str) -> int:
     return _POSITIONS.get(name, len(KNOWN_SECTIONS))
 
 
-def required_sections() -> ColumnElement[list[str]]:
-    """SQL: the names that the risk tier of the `models` row asks for, in order."""
-    return case(
-        *((Model.risk_tier == tier, array(names, type_=String)) for tier, names in REQUIRED_SECTIONS.items()),
-        else_=array([], type_=String),
-    )
-
-
 def missing_sections() -> ColumnElement[list[str]]:
     """SQL over a `model_versions` row: the required names that its card lacks, in the order of the requirement."""
-    required = func.unnest(required_sections()).table_valued("name", with_ordinality="place").render_derived()
-    # Said outright, because the expression also stands in lateral subqueries, where nothing is correlated by itself.
-    version = ModelVersion.__table__
-    written = exists().where(CardSection.model_version_id == ModelVersion.id, CardSection.name == required.c.name)
-    needs = exists().where(DataNeed.model_version_id == ModelVersion.id)
-    missing = (
-        select(func.array_agg(aggregate_order_by(required.c.name, required.c.place)))
-        .select_from(Model)
-        .join(required, Model.id == ModelVersion.model_id)
-        .where(
-            ~written.correlate(version, required),
-            ~((required.c.name == DATA_NEEDS) & needs.correlate(version)),
-        )
-        .correlate(version)
-        .scalar_subquery()
-    )
-    return func.coalesce(missing, array([], type_=String), type_=ARRAY(String))
+    required, present = _required(), _present()
+    missing = select(required.c.name).where(required.c.name != all_(present)).order_by(required.c.place)
+    return func.array(missing.correlate(ModelVersion.__table__).scalar_subquery(), type_=ARRAY(String))
 
 
 def completeness() -> ColumnElement[Any]:
     """SQL over a `model_versions` row: the share of the required sections that is there, from 0 to 1."""
-    asked = (
-        select(func.cardinality(required_sections()))
-        .where(Model.id == ModelVersion.model_id)
-        .correlate(ModelVersion.__table__)
-        .scalar_subquery()
+    required, present = _required(), _present()
+    missing = cast(func.count().filter(required.c.name != all_(present)), Double)
+    share = select(1 - missing / cast(func.count(), Double)).select_from(required)
+    return share.correlate(ModelVersion.__table__).scalar_subquery()
+
+
+def _required() -> Any:  # noqa: ANN401 -- a table valued alias
+    """SQL over a `model_versions` row: the names that the risk tier of its model asks for, and their places."""
+    names = case(
+        *((Model.risk_tier == tier, array(names, type_=String)) for tier, names in REQUIRED_SECTIONS.items()),
+        else_=array([], type_=String),
     )
-    return 1 - cast(func.cardinality(missing_sections()), Double) / asked
+    asked = select(names).where(Model.id == ModelVersion.model_id).correlate(ModelVersion.__table__)
+    return func.unnest(asked.scalar_subquery()).table_valued("name", with_ordinality="place").render_derived()
+
+
+def _present() -> ColumnElement[Any]:
+    """SQL over a `model_versions` row: the names of what its card has, read once for all that are required."""
+    # Said outright, because the expression also stands in lateral subqueries, where nothing is correlated by itself.
+    version = ModelVersion.__table__
+    written = select(CardSection.name).where(CardSection.model_version_id == ModelVersion.id).correlate(version)
+    needs = select(literal(DATA_NEEDS)).where(DataNeed.model_version_id == ModelVersion.id).correlate(version)
+    return func.array(written.union_all(needs).scalar_subquery(), type_=ARRAY(String))

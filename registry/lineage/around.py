@@ -8,9 +8,11 @@ from sqlalchemy import (
     FromClause,
     and_,
     case,
+    cast,
     false,
     func,
     literal_column,
+    null,
     select,
     true,
 )
@@ -60,17 +62,15 @@ def _walked(root: Any, *, direction: Direction, depth: int, exists: Exists) -> F
     near, far = (edge.c.from_id, edge.c.to_id) if direction is Direction.UPSTREAM else (edge.c.to_id, edge.c.from_id)
     far_kind = edge.c.to_kind if direction is Direction.UPSTREAM else edge.c.from_kind
     seen = case(*((far_kind == kind.value, exists(kind, far, edge)) for kind in NodeKind), else_=false())
-    one: ColumnElement[int] = literal_column("1")
+    zero: ColumnElement[int] = literal_column("0")
     link = [edge.c[name] for name in ("id", *LINK)]
-    reached = (
-        select(*link, far.label("far"), one.label("distance"), seen.label("seen"))
-        .where(near == root)
-        .correlate(root.table)
-        .cte("reached", recursive=True, nesting=True)
-    )
+    # It begins at a link to the root that there is not, so that what may be seen is asked in one place.
+    nothing = [cast(null(), column.type).label(column.name) for column in link]
+    begin = select(*nothing, root.label("far"), zero.label("distance"), true().label("seen"))
+    reached = begin.correlate(root.table).cte("reached", recursive=True, nesting=True)
     step = select(*link, far, reached.c.distance + 1, seen).select_from(reached.join(edge, near == reached.c.far))
     reached = reached.union(step.where(reached.c.seen, reached.c.distance <= depth))
     # The walk goes on only as long as rows are asked of it, so this ends it.
-    bounded = select(reached).limit(EDGES_MAX + 1).subquery("bounded")
+    bounded = select(reached).where(reached.c.distance > 0).limit(EDGES_MAX + 1).subquery("bounded")
     first_way = select(bounded).ext(distinct_on(bounded.c.id)).order_by(bounded.c.id, bounded.c.distance)
     return first_way.subquery("walked")

@@ -215,7 +215,10 @@ class PagePlanner:
             told = None
             if source.local is not None and source.through is None:
                 told = told_by(self._above, source.local, source.remote)
-            level, frame = self._plan.level(self._target, link=self._link, through=source.through, told=told)
+            known = () if callable(source.where) else source.where
+            level, frame = self._plan.level(
+                self._target, link=self._link, through=source.through, told=told, where=known
+            )
         level.listing = self._slot
         if self._slot is None:
             assert not callable(source.where), "what depends on the request has a slot"

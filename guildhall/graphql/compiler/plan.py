@@ -123,16 +123,17 @@ class Plan:
         link: Link | None = None,
         through: "tuple[Table, ColumnElement[bool]] | None" = None,
         told: Told | None = None,
+        where: Sequence[Any] = (),
     ) -> tuple[Level, RowFrame]:
         """The rows of a type that exist for the caller, and the frame of one of them.
 
-        Where a row exists only with the one above, which `told` names, that is not asked twice.
+        Where a row exists with the one above, which `told` names, that is not asked twice; `where` is known to hold.
         """
         assert target.table is not None, f"{target.name} has no table"
         level = Level(self.alias(), statements.joined(target.table, through), target, link=link)
         if target.visible is not None or (target.is_node and target.permission in PERMISSIONS):
             above, pair = (None, None) if told is None else told
-            rule = Visible(target, above, pair)
+            rule = Visible(target, above, pair, tuple(where))
             if rule.place not in self._rules:
                 self._rules[rule.place] = self.slot(rule)
             level.visible = self._rules[rule.place]

@@ -199,7 +199,8 @@ class Planner:
             assert source.remote is not None, "a list with a parent says which column holds its key"
             link = Link(source.remote, self._value(asked, frame, "local", source.local))
             told = told_by(frame, source.local, source.remote)
-        level, below = self.plan.level(target, link=link, through=source.through, told=told)
+        known = () if callable(source.where) else source.where
+        level, below = self.plan.level(target, link=link, through=source.through, told=told, where=known)
         level.order_by = [statements.read_order(order) for order in source.order_by]
         level.limit = source.maximum
         if callable(source.where):

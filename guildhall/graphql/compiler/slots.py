@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Subquery, exists, literal_column, select
+from sqlalchemy import BindParameter, BooleanClauseList, ColumnElement, Subquery, exists, literal_column, select
+from sqlalchemy.sql.elements import Grouping
+from sqlalchemy.sql.operators import and_, or_
 
 from guildhall.auth.actor import Actor
 from guildhall.auth.permissions import permission_named
@@ -32,11 +34,12 @@ class Visible:
     target: TypeDeclaration
     above: TypeDeclaration | None = None
     link: tuple[Any, Any] | None = None
+    where: tuple[Any, ...] = ()
 
     @cached_property
     def place(self) -> tuple[object, ...]:
-        """What the rule depends on besides the caller: the type, and what links it to the row above."""
-        return (self.target.name, None if self.above is None else self.above.name, self.link)
+        """What the rule depends on besides the caller: the type, what links it to the row above, what else holds."""
+        return (self.target.name, None if self.above is None else self.above.name, self.link, self.where)
 
     def __call__(self, run: Run) -> Fragment:
         """Kept for each caller, since it follows from who they are and from the policy alone."""
@@ -48,15 +51,31 @@ class Visible:
         return fragment({"where": statements.visible_clauses(self.target, run.context)})
 
     def _is_told(self, actor: Actor) -> bool:
-        """Whether the rule is no more than that the row above exists, or the rule of that row says that we do."""
+        """Whether the rule holds where the row above exists, or the rule of that row says that we do.
+
+        A rule of alternatives holds with one of them, and that one where each of its conditions is met: by the list's
+        own WHERE, or because it is no more than that the row above exists.
+        """
         above, target = self.above, self.target
         if self.link is None or above is None or above.visible is None or target.visible is None:
             return False
         local, remote = self.link
-        link = local == remote
-        if _says_that(target, target.visible(actor), local, link, above.visible(actor)):
-            return True
-        return _says_that(above, above.visible(actor), remote, remote == local, target.visible(actor))
+        rule, theirs, link = target.visible(actor), above.visible(actor), local == remote
+        held = [_Asked.of(target, condition) for condition in self.where]
+        for way in _parts(rule, or_):
+            conditions = _parts(way, and_)
+            if all(
+                _Asked.of(target, each) in held or _says_that(target, each, local, link, theirs) for each in conditions
+            ):
+                return True
+        return _says_that(above, theirs, remote, remote == local, rule)
+
+
+def _parts(clause: Any, operator: Callable[..., object]) -> list[Any]:  # noqa: ANN401 -- clauses
+    """What AND or OR joins, without the brackets that it puts around; else the clause itself."""
+    if not isinstance(clause, BooleanClauseList) or clause.operator is not operator:
+        return [clause]
+    return [part.element if isinstance(part, Grouping) else part for part in clause.clauses]
 
 
 def _says_that(
@@ -184,10 +203,12 @@ class Listing:
     has_parent: bool
 
     def __call__(self, run: Run) -> Fragment:
-        """As `guildhall.graphql.pages` makes the same list; for all places in it alike."""
+        """As `guildhall.graphql.pages` makes the same list; alike wherever the page begins."""
         given = run.arguments(self.call)
         place = self._place(run, given)
-        key = (self.call.convert, given_text(given), len(place))
+        # With places it is this list's own: another of the same text (an alias) begins elsewhere, and values are found
+        # by the binds of the clauses that they belong to.
+        key = (self if place else self.call.convert, given_text(given), len(place))
         places = [_Place(index) for index in range(len(place))]
         found = kept(key, run, lambda context: self._made(context, given, places))
         if not place:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Date,
     DateTime,
     Double,
@@ -16,15 +17,19 @@ from sqlalchemy import (
     String,
     Text,
     Uuid,
+    and_,
     case,
     cast,
+    exists,
     func,
     literal,
     literal_column,
+    or_,
     select,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, INTERVAL, JSONB, array
 
+from guildhall.auth.actor import Actor
 from guildhall.graphql.context import Context
 from guildhall.graphql.declare import (
     SIGNED_IN,
@@ -48,7 +53,18 @@ from guildhall.graphql.declare import (
 from guildhall.graphql.recording import Recorded
 from guildhall.graphql.scalars import ID, JSON, BigInt, Credits
 from guildhall.graphql.sources import Scope
-from tests.guildhall.graphql.example import DISCOVER, SUBJECTS, WALLET, House, Note, Room, RoomKind
+from tests.guildhall.graphql.example import (
+    DISCOVER,
+    SUBJECTS,
+    WALLET,
+    Guest,
+    House,
+    Note,
+    Room,
+    RoomKind,
+    visible_houses,
+    visible_rooms,
+)
 from tests.guildhall.graphql.example import TYPES as EXAMPLE
 
 NEVER = House.name == ""
@@ -203,8 +219,35 @@ class SecretType:
     kind: RoomKind = column(Room.kind)
 
 
+def visible_memos(actor: Actor) -> ColumnElement[bool]:
+    """Memos exist where what they are about does, in one of two ways."""
+    house = exists().where(House.id == Note.subject_id, visible_houses(actor))
+    room = exists().where(Room.id == Note.subject_id, visible_rooms(actor))
+    return or_(and_(Note.subject_kind == "HOUSE", house), and_(Note.subject_kind == "ROOM", room))
+
+
+@node("Memo", table=Note, visible=visible_memos, permission=DISCOVER)
+class MemoType:
+    text: str = column(Note.text)
+
+
+@node("Keeper", table=Guest, visible=None, permission=WALLET)
+class KeeperType:
+    name: str = column(Guest.name)
+
+
 @extend("House")
 class OddHouse:
+    memos = connection(
+        "Memo",
+        local=House.id,
+        remote=Note.subject_id,
+        where=[Note.subject_kind == "HOUSE"],
+        default_order=[Note.text],
+    )
+    loose_memos = many("Memo", local=House.id, remote=Note.subject_id, order_by=[Note.text])
+    keeper = one("Keeper", local=literal(UUID(int=500), Uuid), nullable=False)
+    lost_keeper = one("Keeper", local=literal(UUID(int=9), Uuid), nullable=False)
     scalars = embedded("Scalars")
     mistakes = embedded("Mistakes")
     uncompiled = embedded("Uncompiled")
@@ -321,8 +364,7 @@ class OddQueries:
         return None
 
 
-_ = Note
 TYPES = [
-    *EXAMPLE, CoinType, ValuesType, MomentsType, ScalarsType, MistakesType, UncompiledType, SecretType, OddHouse,
-    SomeoneType, FoundType, RankedEdgeType, StrangeEdgeType, StrangeFactsType, OddQueries,
+    *EXAMPLE, CoinType, ValuesType, MomentsType, ScalarsType, MistakesType, UncompiledType, SecretType, MemoType,
+    KeeperType, OddHouse, SomeoneType, FoundType, RankedEdgeType, StrangeEdgeType, StrangeFactsType, OddQueries,
 ]  # fmt: skip

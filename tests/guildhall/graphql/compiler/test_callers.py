@@ -87,6 +87,32 @@ class TestShapes:
         await both(anna, "{ houses(first: 9) { nodes { favourites { name } } } }")
         assert both.statements[1].count("visibility") == 2
 
+    async def test_a_rule_of_alternatives_is_told_where_the_list_says_which_it_is(self, odd: Both, anna: Actor) -> None:
+        data = await odd(anna, "{ houses(first: 9) { nodes { memos(first: 9) { totalCount nodes { text } } } } }")
+        assert [node["memos"]["totalCount"] for node in data["houses"]["nodes"]] == [1, 1, 0, 0]
+        assert odd.statements[0].count("visibility") == 1
+        await odd(anna, "{ houses(first: 9) { nodes { looseMemos { text } } } }")
+        assert odd.statements[1].count("visibility") == 3
+
+    async def test_who_may_see_nothing_of_a_kind_is_refused_where_one_must_be(self, odd: Both) -> None:
+        text = '{ house(name: "house-0") { keeper { name } } }'
+        assert await odd(CALLERS["on common ground"], text) == {"house": {"keeper": {"name": "guest-0"}}}
+        stranger = caller(member=frozenset({DISCOVER}))
+        with pytest.raises(FallBack):
+            await odd.ours(stranger, text)
+        body = await odd.theirs(stranger, text)
+        assert body["data"] == {"house": None}
+        (error,) = body["errors"]
+        assert error["message"] == "This needs the permission marketplace:wallet:read; an administrator can grant it."
+        assert error["extensions"] == {"code": "FORBIDDEN"}
+
+    async def test_what_is_lost_is_a_fault_of_ours(self, odd: Both) -> None:
+        text = '{ house(name: "house-0") { lostKeeper { name } } }'
+        with pytest.raises(FallBack):
+            await odd.ours(CALLERS["on common ground"], text)
+        (error,) = (await odd.theirs(CALLERS["on common ground"], text))["errors"]
+        assert error["extensions"]["code"] == "INTERNAL_ERROR"
+
     async def test_a_job_reads_nothing_by_the_name_of_its_team(self, both: Both) -> None:
         assert "errors" in await both.theirs(caller(kind=ActorKind.JOB), TEXT)
 
@@ -185,6 +211,19 @@ class TestDocuments:
             forged = base64.urlsafe_b64encode(b"m" * 16 + body).rstrip(b"=").decode()
             with pytest.raises((FallBack, DBAPIError)):
                 await both.ours(anna, text, after=forged)
+
+    async def test_one_list_twice_that_begins_in_two_places(self, both: Both, anna: Actor) -> None:
+        fields = "{ nodes { name } pageInfo { endCursor } }"
+        text = f"""query ($one: String, $two: String) {{ house(name: "house-0") {{
+            rooms(first: 1, after: $one) {fields} again: rooms(first: 1, after: $two) {fields} }} }}"""
+        cursors: list[str | None] = [None]
+        for _ in range(3):
+            found = (await both(anna, text, one=cursors[-1], two=None))["house"]
+            cursors.append(found["rooms"]["pageInfo"]["endCursor"])
+        found = (await both(anna, text, one=cursors[2], two=cursors[1]))["house"]
+        assert found["rooms"]["pageInfo"]["endCursor"] == cursors[3]
+        assert found["again"]["pageInfo"]["endCursor"] == cursors[2]
+        await both(anna, text, one=cursors[1], two=cursors[2])
 
     async def test_the_root_alone(self, both: Both, anna: Actor) -> None:
         assert await both(anna, "{ __typename }") == {"__typename": "Query"}

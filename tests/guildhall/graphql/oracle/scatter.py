@@ -1,21 +1,14 @@
-"""Random rows beside the story: teams, people, data sets and models of every visibility, classification and state.
+"""Random rows beside the story: teams, people, data sets and models of every visibility, classification and state."""
 
-Drawn by a seed. Straight into the tables, so that there is also what no caller could make in one afternoon.
-"""
-
-import json
-import random
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from hashlib import sha256
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 
-from guildhall.auth.tables import Team, User
 from guildhall.clock import new_id
-from guildhall.db.transaction import WriteSession
+from marketplace.tables import Quote
 from registry.adoption.tables import Adoption
 from registry.artifacts.tables import Artifact, ArtifactState, OwnerKind
 from registry.cards.tables import CardSection, DataNeed, SectionOrigin
@@ -24,24 +17,14 @@ from registry.lessons.tables import Lesson, LessonOutcome, SubjectKind
 from registry.lineage.tables import EdgeBasis, EdgeKind, LineageEdge, NodeKind
 from registry.models.tables import Alias, AliasChange, Model, ModelMetric, ModelVersion, ModelVersionStatus, RiskTier
 from scheduler.clusters.tables import Pool
+from tests.guildhall.graphql.oracle.strewing import WORDS, Strewing
 from tests.people import make_team, make_user
 
 TEAMS, PEOPLE, DATASETS, MODELS = 3, 4, 7, 14
-WORDS = ("gauge", "digit", "weld", "bearing", "pump", "“quoted”", "back\\slash", "naïve", "snow ☃", "tab\tand\nline")
-_QUOTE_AGAIN = text(
-    "INSERT INTO quotes SELECT (jsonb_populate_record(quotes, cast(:given AS jsonb))).* FROM quotes LIMIT 1"
-)
 
 
-class Scatter:
+class Scatter(Strewing):
     """One world's worth of random rows."""
-
-    def __init__(self, session: WriteSession, seed: int, at: datetime) -> None:
-        self._session = session
-        self._random = random.Random(seed)
-        self._at = at
-        self._teams: list[UUID] = []
-        self._people: list[UUID] = []
 
     async def strew(self) -> None:
         """All of it; the caller commits."""
@@ -49,8 +32,7 @@ class Scatter:
             await make_team(self._session, f"scattered-{number}")
         for number in range(PEOPLE):
             await make_user(self._session, f"somebody-{number}")
-        self._teams = list(await self._session.scalars(select(Team.id).order_by(Team.id)))
-        self._people = list(await self._session.scalars(select(User.id).order_by(User.id)))
+        await self._meet()
         sources = [version for _ in range(DATASETS) for version in await self._dataset()]
         await self._quotes()
         earlier: list[UUID] = []
@@ -65,9 +47,10 @@ class Scatter:
             {"kind": "LESSON", "message": self._text(), "nodeKind": "LESSON", "nodeId": str(lesson)},
             {"kind": "CHEAPER_START", "message": self._text(), "nodeKind": None, "nodeId": None},
         ]
+        key = await self._session.scalar(select(Quote.id).order_by(Quote.id))
+        assert key is not None, "the story has quotes"
         for changed in ({"excluded": away, "suggestions": advice}, {"excluded": [], "suggestions": advice[1:]}):
-            given = {**changed, "id": str(new_id()), "job_id": None, "accepted_at": None}
-            await self._session.execute(_QUOTE_AGAIN, {"given": json.dumps(given)})
+            await self._again(Quote, key, {**changed, "job_id": None, "accepted_at": None})
 
     async def _dataset(self) -> list[UUID]:
         draw = self._random
@@ -309,18 +292,3 @@ class Scatter:
                 ended_at=since + timedelta(hours=1) if ended else None,
             )
             await self._add(adoption)
-
-    async def _add(self, *rows: Any) -> None:
-        """In this order, whatever the mapper would make of it."""
-        self._session.add_all(rows)
-        await self._session.flush()
-
-    def _moment(self) -> datetime:
-        """In the past, some at the very same moment, and some between two milliseconds."""
-        draw = self._random
-        return self._at - timedelta(
-            minutes=draw.choice((60, 60, draw.randint(1, 10**5))), microseconds=draw.choice((0, 7))
-        )
-
-    def _text(self) -> str:
-        return " ".join(self._random.choice(WORDS) for _ in range(self._random.randint(1, 5)))

@@ -1,16 +1,20 @@
 """The story of the demo with random rows around it, held still, and a caller of every role who may look at it."""
 
+import contextlib
+import json
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select, text
 
+from guildhall.audit.sealer import open_signers
+from guildhall.audit.sealing import seal_once
 from guildhall.auth.actor import Actor, JobClaims, RequestContext
 from guildhall.auth.bindings import Binding
 from guildhall.auth.permissions import PERMISSIONS
@@ -18,9 +22,9 @@ from guildhall.auth.policy import PolicySnapshot, RoleRules
 from guildhall.auth.policy_reading import load_rules
 from guildhall.auth.roles import IMPLICIT_ROLES, ROLES
 from guildhall.auth.subjects import ActorKind, Subject
-from guildhall.auth.tables import ServiceAccount, Team, Token, User
+from guildhall.auth.tables import ServiceAccount, Team, User
 from guildhall.clock import Clock, SimulatedClock, new_id
-from guildhall.db.kept_statements import KeptStatements
+from guildhall.db.kept_statements import KeptStatements, KeptTransaction
 from guildhall.db.transaction import Database, ReadSession, WriteSession
 from guildhall.graphql.catalogue import Catalogue
 from guildhall.graphql.context import Context, Services
@@ -37,14 +41,29 @@ from scheduler.clusters.tables import Pool
 from scheduler.jobs.tables import Attempt, Job
 from tests.documents.story import tell
 from tests.documents.world import running_world
+from tests.guildhall.graphql.oracle.fleet import Fleet
 from tests.guildhall.graphql.oracle.generator import Known
-from tests.guildhall.graphql.oracle.scatter import WORDS, Scatter
-from tests.people import LONG_AGO, make_service_account, make_user
+from tests.guildhall.graphql.oracle.guarded import Guarded
+from tests.guildhall.graphql.oracle.rights import Rights
+from tests.guildhall.graphql.oracle.scatter import Scatter
+from tests.guildhall.graphql.oracle.strewing import WORDS
+from tests.people import make_service_account, make_user
 
 IDS_OF_A_TYPE_MAX = 40
-_OWN_EVENTS = text(
-    "SELECT action, outcome, resource_types, resource_ids FROM audit_events WHERE xmin = pg_current_xact_id()::xid"
-)
+_OWN_EVENTS = """
+    SELECT coalesce(json_agg(json_build_array(action, outcome, resource_types, resource_ids)), '[]')::text
+    FROM audit_events WHERE xmin = pg_current_xact_id()::xid
+"""
+
+
+class Unchanged(Exception):
+    """Ends a transaction that nothing is to be kept of."""
+
+
+def _events(found: str) -> list[Any]:
+    return sorted(
+        (action, outcome, sorted(zip(types, ids, strict=True))) for action, outcome, types, ids in json.loads(found)
+    )
 
 
 class Still(Database):
@@ -59,9 +78,26 @@ class Still(Database):
         async with WriteSession(self.engine, expire_on_commit=False, info=self.session_info) as session:
             yield session
             await session.flush()
-            events = (await session.execute(_OWN_EVENTS)).all()
-            self.recorded += sorted((*event[:2], sorted(zip(*event[2:], strict=True))) for event in events)
+            self.recorded += _events((await session.execute(text(_OWN_EVENTS))).scalar_one())
             await session.rollback()
+
+
+class StillStatements(KeptStatements):
+    """Statements on kept connections, which change nothing either; what they would record is noted, too."""
+
+    def __init__(self, url: str, recorded: list[Any]) -> None:
+        super().__init__(url, connections_max=2, statement_seconds=30)
+        self._recorded = recorded
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[KeptTransaction]:
+        with contextlib.suppress(Unchanged):
+            async with super().transaction() as transaction:
+                yield transaction
+                row = await transaction.fetch(_OWN_EVENTS, [])
+                assert row is not None, "an aggregate is one row"
+                self._recorded += _events(row[0])
+                raise Unchanged
 
 
 @dataclass(frozen=True)
@@ -111,12 +147,17 @@ async def standing_still(database: Database, folder: Path, *, seed: int) -> Asyn
     async with database.transaction() as session:
         await Scatter(session, seed, at).strew()
         people = await _people(session)
+        await Guarded(session, seed, at).strew()
+        await Fleet(session, seed, at).strew()
+        await Rights(session, seed, at).strew(people)
+    assert await seal_once(database, open_signers(settings), at=at) is not None, "nobody else seals"
     async with database.read() as session:
         viewers = await _viewers(session, people)
-        known = await _known(session, composed_schema().catalogue)
-    statements = KeptStatements(database.url, connections_max=2, statement_seconds=30)
+        known = await _known(session, composed_schema().catalogue, at)
+    still = Still(database)
+    statements = StillStatements(database.url, still.recorded)
     try:
-        yield World(Still(database), statements, viewers, known, settings, SimulatedClock(at))
+        yield World(still, statements, viewers, known, settings, SimulatedClock(at))
     finally:
         await statements.close()
 
@@ -137,18 +178,6 @@ async def _people(session: WriteSession) -> dict[str, tuple[ActorKind, UUID]]:
     steward = await session.scalar(select(User.id).where(User.email == "stella@example.org"))
     assert steward is not None, "the story has a steward"
     people["stella"] = (ActorKind.USER, steward)
-    for number, (kind, key) in enumerate((people["member"], people["member"], people["program"])):
-        token = Token(
-            id=new_id(),
-            subject_kind=kind.value,
-            subject_id=key,
-            prefix=f"token-{number}",
-            hash=bytes([number]) * 32,
-            label="of nobody",
-            claims={},
-            created_at=LONG_AGO,
-        )
-        session.add(token)
     return people
 
 
@@ -192,7 +221,7 @@ async def _viewers(session: ReadSession, people: Mapping[str, tuple[ActorKind, U
     return viewers
 
 
-async def _known(session: ReadSession, catalogue: Catalogue) -> Known:
+async def _known(session: ReadSession, catalogue: Catalogue, at: datetime) -> Known:
     """What documents may ask about: the newest ids of each type, names that belong together, values of filters."""
     ids: dict[str, list[str]] = {}
     for declared in catalogue.types.values():
@@ -233,11 +262,7 @@ async def _known(session: ReadSession, catalogue: Catalogue) -> Known:
             "Query.impact": [{"of": key} for key in impacted],
             "Query.dataReads": [{"resourceId": key} for key in ids.get("Dataset", ())],
             "Query.actsOf": [{"actorId": key} for key in ids.get("User", ())],
-            "Query.explainAccess": [
-                {"permission": permission, "nodeId": key}
-                for permission in ("registry:model:discover", "registry:dataset:read")
-                for key in ids.get("Model", ())
-            ],
+            "Query.explainAccess": _questions(ids),
             "Query.searchModels": [
                 {"text": re.sub(r"\W+", " ", each)} for each in (*WORDS, "gau", "digit or weld", '"weld pump"')
             ],
@@ -254,6 +279,23 @@ async def _known(session: ReadSession, catalogue: Catalogue) -> Known:
             "DatasetFilter.name": [call["name"] for call in datasets],
             "AllocationFilter.programme": [call["name"] for call in programmes],
             "AuditFilter.action": sorted(PERMISSIONS),
+            "Query.explainAccess.actorId": [*ids.get("User", ()), *ids.get("ServiceAccount", ())],
+            "Query.policyAt.moment": [at.isoformat()],
             **{f"{name}.viewerCan.permission": sorted(PERMISSIONS) for name in ids},
         },
     )
+
+
+def _questions(ids: Mapping[str, Sequence[str]]) -> list[Mapping[str, Any]]:
+    """What may be asked of `explainAccess`: whether a thing is there, and whether its data may be read."""
+    permissions = {
+        "Model": "registry:model:discover",
+        "ModelVersion": "registry:model:read",
+        "Dataset": "registry:dataset:read",
+        "DatasetVersion": "registry:dataset:read",
+    }
+    return [
+        {"permission": permission, "nodeId": key}
+        for name, permission in permissions.items()
+        for key in ids.get(name, ())
+    ]
