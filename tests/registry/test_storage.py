@@ -63,6 +63,19 @@ class TestRead:
         assert caught.value.key == "none"
 
 
+class TestSmall:
+    @pytest.mark.parametrize("content", [b"", b"abc"])
+    async def test_goes_and_comes_in_one_call(self, store: ArtifactStore, content: bytes) -> None:
+        await store.put("a/b", content)
+        assert await store.get("a/b") == content
+        await store.put("a/b", content)
+        assert await store.size_bytes("a/b") == len(content)
+
+    async def test_no_such_key(self, store: ArtifactStore) -> None:
+        with pytest.raises(StoredBytesMissing):
+            await store.get("none")
+
+
 class TestCopyAndDelete:
     async def test_a_copy_outlives_its_source(self, store: ArtifactStore) -> None:
         await store.write("a", chunked(b"abc"))
