@@ -1,4 +1,4 @@
-"""The worker's part that tells what time alone brings, beside the cycle: what ends soon, and what is forgotten."""
+"""The worker's parts beside the cycle: telling what time alone brings, and sending what is to leave the house."""
 
 import asyncio
 import contextlib
@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
+from guildhall.inbox.dispatching import dispatching
 from guildhall.inbox.retention import forget_read
 from marketplace.ending import tell_ending_allocations
 from registry.access.ending import tell_ending_access
@@ -19,10 +20,15 @@ logger = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def telling(context: SchedulerContext) -> AsyncIterator[None]:
-    """Looks as long as it is entered."""
+    """Looks and sends as long as it is entered."""
     task = asyncio.create_task(_look_often(context), name="telling")
+    sending = dispatching(
+        database=context.database, settings=context.settings, clock=context.clock, new_id=context.new_id,
+        owner=context.owner,
+    )  # fmt: skip
     try:
-        yield
+        async with sending:
+            yield
     finally:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -21,6 +21,7 @@ _MEMBER = (
     "guildhall:user:read",
     "guildhall:service-account:read",
     "guildhall:role:read",
+    "guildhall:inbox:change",
     "registry:model:discover",
     "registry:dataset:discover",
     "registry:access:request",
@@ -64,6 +65,8 @@ _MAINTAINER = (
     "registry:model:publish",
     "registry:model:protect-alias",
     "marketplace:credits:send",
+    "guildhall:webhook:read",
+    "guildhall:webhook:change",
 )
 _STEWARD = (
     "registry:model:discover",

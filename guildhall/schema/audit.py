@@ -48,6 +48,7 @@ RESOURCES = (
     "AccessRequest", "AccessGrant",
     "Programme", "Allocation", "Transfer", "Quote",
     "Cluster", "Pool", "Job",
+    "Webhook",
 )  # fmt: skip
 """The types of things that acts are about and that can be shown; others stay out of `resources`."""
 

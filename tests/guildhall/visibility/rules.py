@@ -153,7 +153,7 @@ def _token(facts: Facts, row: Row) -> bool:
 DISCOVER, JOBS, WALLET, AUDIT = (
     "registry:model:discover", "scheduler:job:read", "marketplace:wallet:read", "guildhall:audit:read",
 )  # fmt: skip
-ACCESS, EMERGENCIES = "registry:access:read", "guildhall:emergency:read"
+ACCESS, EMERGENCIES, WEBHOOKS = "registry:access:read", "guildhall:emergency:read", "guildhall:webhook:read"
 
 _STEWARDS = """
     SELECT d.id AS dataset_id, d.team_id, coalesce(array_agg(s.user_id) FILTER (WHERE s.user_id IS NOT NULL), '{}')
@@ -236,6 +236,10 @@ RULES: Mapping[str, Rule] = {
     "Notification": Rule(
         "SELECT id, user_id FROM notifications", lambda facts, row: facts.caller.is_("USER", row.user_id)
     ),
+    "Webhook": in_team("SELECT id, team_id FROM webhooks", WEBHOOKS),
+    "Delivery": in_team(
+        "SELECT d.id, w.team_id FROM deliveries d LEFT JOIN webhooks w ON w.id = d.webhook_id", WEBHOOKS
+    ),
     "EmergencyRole": Rule(
         "SELECT id, user_id FROM emergency_roles",
         lambda facts, row: facts.caller.may(EMERGENCIES, None) or facts.caller.is_("USER", row.user_id),
@@ -255,7 +259,7 @@ PERMISSIONS_ASKED = frozenset({
     "guildhall:team:read", "guildhall:user:read", "guildhall:service-account:read", "guildhall:role:read",
     "guildhall:token:read", "guildhall:group:read", "marketplace:programme:read", "marketplace:price:read",
     "marketplace:quote:read", "scheduler:pool:read", "registry:dataset:discover", "registry:package:read",
-    DISCOVER, JOBS, WALLET, AUDIT, ACCESS, EMERGENCIES,
+    DISCOVER, JOBS, WALLET, AUDIT, ACCESS, EMERGENCIES, WEBHOOKS,
 })  # fmt: skip
 
 
