@@ -5,8 +5,10 @@ from __future__ import annotations
 import http.client
 import json
 import random
+import tarfile
 import time
-from typing import TYPE_CHECKING, Any, Callable
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any, Callable, cast
 from urllib.parse import urljoin, urlsplit
 
 from .failures import HoldEnded
@@ -104,6 +106,23 @@ class Api:
 
         self.retrying(attempt)
 
+    def fetch(self, url: str, body: Callable[[], object], take: Callable[[IO[bytes]], None]) -> None:
+        """Send JSON and have ``take`` read the answer; where that breaks off, ``body`` says what to ask for next."""
+
+        def attempt() -> bytes:
+            headers = {"Content-Type": "application/json"}
+            data = json.dumps(body()).encode()
+            connection, response = self._open("POST", url, data, headers, seconds_max=TIMEOUT_SECONDS)
+            try:
+                take(cast("IO[bytes]", _Body(response)))
+            except tarfile.ReadError as error:
+                raise _Unavailable(f"the answer broke off: {error}") from error
+            finally:
+                connection.close()
+            return b""
+
+        self.retrying(attempt)
+
     def retrying(self, attempt: Callable[[], bytes]) -> bytes:
         """Call ``attempt`` until it answers or the hold has ended."""
         backoff_seconds = BACKOFF_SECONDS_FIRST
@@ -127,21 +146,14 @@ class Api:
         *,
         seconds_max: float = TIMEOUT_SECONDS,
     ) -> bytes:
-        connection, response = self._open(method, url, data, headers, seconds_max=seconds_max)
-        try:
+        with self._answered(method, url, data, headers, seconds_max=seconds_max) as response:
             return response.read()
-        except (OSError, http.client.HTTPException) as error:
-            raise _Unavailable(f"the answer broke off: {error!r}") from error
-        finally:
-            connection.close()
 
     def _stream(self, url: str, offset: int) -> Iterator[bytes]:
         headers = {"Range": f"bytes={offset}-"} if offset else {}
-        connection, response = self._open("GET", url, None, headers)
-        if offset and response.status != http.client.PARTIAL_CONTENT:
-            connection.close()
-            raise Refused(response.status, "RANGE_REFUSED", "the API did not go on from where the stream broke")
-        try:
+        with self._answered("GET", url, None, headers) as response:
+            if offset and response.status != http.client.PARTIAL_CONTENT:
+                raise Refused(response.status, "RANGE_REFUSED", "the API did not go on from where the stream broke")
             while True:
                 chunk = response.read(1 << 20)
                 if not chunk:
@@ -149,12 +161,9 @@ class Api:
                 yield chunk
             if response.length:
                 raise _Unavailable(f"{response.length} bytes are missing at the end of the answer")
-        except (OSError, http.client.HTTPException) as error:
-            raise _Unavailable(f"the answer broke off: {error!r}") from error
-        finally:
-            connection.close()
 
-    def _open(
+    @contextmanager
+    def _answered(
         self,
         method: str,
         url: str,
@@ -162,6 +171,18 @@ class Api:
         headers: Mapping[str, str],
         *,
         seconds_max: float = TIMEOUT_SECONDS,
+    ) -> Iterator[http.client.HTTPResponse]:
+        """An answer that is no refusal, to be read; reading it raises ``_Unavailable`` where it breaks off."""
+        connection, response = self._open(method, url, data, headers, seconds_max)
+        try:
+            yield response
+        except (OSError, http.client.HTTPException) as error:
+            raise _Unavailable(f"the answer broke off: {error!r}") from error
+        finally:
+            connection.close()
+
+    def _open(
+        self, method: str, url: str, data: bytes | None, headers: Mapping[str, str], seconds_max: float
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         parts = urlsplit(urljoin(self.base_url, url))
         secure = parts.scheme == "https"
@@ -183,6 +204,19 @@ class Api:
             raise _Unavailable(repr(error)) from error
         connection.close()
         raise _failure(response, body)
+
+
+class _Body:
+    """An answer to read from; what goes wrong with the connection is told apart from what goes wrong with a disk."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self._response = response
+
+    def read(self, size: int) -> bytes:
+        try:
+            return self._response.read(size)
+        except (OSError, http.client.HTTPException) as error:
+            raise _Unavailable(f"the answer broke off: {error!r}") from error
 
 
 def _failure(response: http.client.HTTPResponse, body: bytes) -> Exception:

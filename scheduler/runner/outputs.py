@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any, Callable
 
+from . import bundles
 from .api import Api, Refused
 from .failures import OutputInvalid
 
@@ -69,6 +70,22 @@ def _upload_all(
 ) -> None:
     total_bytes = sum(sizes[upload["path"]] for upload in uploads) or 1
     sent_bytes = 0
+
+    def sent(size_bytes: int) -> None:
+        nonlocal sent_bytes
+        sent_bytes += size_bytes
+        progress(sent_bytes / total_bytes, "uploading small files")
+
+    small = [
+        {**upload, "sizeBytes": sizes[upload["path"]]}
+        for upload in uploads
+        if sizes[upload["path"]] <= min(bundles.FILE_BYTES_MAX, upload["partSizeBytes"])
+        and not upload.get("partsReceived")
+    ]
+    if len(small) > 1:
+        bundles.upload(api, folder, small, sent)
+        done = {upload["path"] for upload in small}
+        uploads = [upload for upload in uploads if upload["path"] not in done]
     for upload in uploads:
         progress(sent_bytes / total_bytes, f"uploading {upload['path']}")
         _upload(api, folder / upload["path"], upload)

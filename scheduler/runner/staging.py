@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Callable
 
+from . import bundles
 from .api import Api, Refused
 from .archive import unpack
 from .failures import DigestMismatch, InputRefused
@@ -34,11 +35,19 @@ def stage_inputs(
         try:
             opened = api.call("POST", f"runner/v1/inputs/{staged['index']}/open", {})
             folder = mount_point(workspace, staged["mountPath"])
-            for file in opened["files"]:
-                target = folder.joinpath(*PurePosixPath(file["path"]).parts)
-                _download(api, file["url"], target, file["sha256"], file["sizeBytes"])
+            _stage(api, opened["files"], folder)
         except Refused as error:
             raise InputRefused(error.message, code=error.code) from error
+
+
+def _stage(api: Api, files: list[dict[str, Any]], folder: Path) -> None:
+    small = [file for file in files if file["sizeBytes"] <= bundles.FILE_BYTES_MAX]
+    together = small if len(small) > 1 else []
+    bundles.download(api, together, folder)
+    for file in files:
+        if file not in together:
+            target = folder.joinpath(*PurePosixPath(file["path"]).parts)
+            _download(api, file["url"], target, file["sha256"], file["sizeBytes"])
 
 
 def mount_point(workspace: Path, mount_path: str) -> Path:

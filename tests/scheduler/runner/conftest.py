@@ -51,6 +51,10 @@ class FakeApi:
     started: dict[str, Any] | None = None
     result: dict[str, Any] | None = None
     url: str = ""
+    bundles: list[list[str]] = field(default_factory=list)
+    cut_bundles: list[int | None] = field(default_factory=lambda: [None] * 10)
+    renamed: dict[str, str] = field(default_factory=dict)
+    mangle: Callable[[bytes], bytes] | None = None
 
     def add_blob(self, data: bytes) -> dict[str, Any]:
         sha256 = hashlib.sha256(data).hexdigest()
@@ -89,6 +93,15 @@ class FakeApi:
         for fault in self.faults:
             if (answer := fault(method, path)) is not None:
                 return answer
+        if path == "/artifacts/bundle":
+            return Answer(200, self._bundle(json.loads(body)["files"]), self.cut_bundles.pop(0))
+        if path == "/upload/bundle":
+            with tarfile.open(fileobj=io.BytesIO(body)) as tar:
+                for member in tar:
+                    opened = tar.extractfile(member)
+                    assert opened is not None
+                    self.parts[member.name] = {1: opened.read()}
+            return Answer(200, b'{"arrived": 1}')
         if path.startswith("/artifacts/"):
             return Answer(200, self.blobs[path.removeprefix("/artifacts/")])
         if path.startswith("/upload/"):
@@ -103,6 +116,17 @@ class FakeApi:
             return _json({"files": self.opened[int(name.split("/")[1])]})
         route: Callable[[Any], Answer] = getattr(self, f"_{name.replace('/', '_')}")
         return route(sent)
+
+    def _bundle(self, digests: list[str]) -> bytes:
+        paths = {file["sha256"]: file["path"] for files in self.opened.values() for file in files}
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            for sha256 in digests:
+                member = tarfile.TarInfo(self.renamed.get(paths[sha256], paths[sha256]))
+                member.size = len(self.blobs[sha256])
+                tar.addfile(member, io.BytesIO(self.blobs[sha256]))
+            self.bundles.append([paths[sha256] for sha256 in digests])
+        return buffer.getvalue() if self.mangle is None else self.mangle(buffer.getvalue())
 
     def _archive(self, _sent: None) -> Answer:
         return Answer(200, runner_archive())

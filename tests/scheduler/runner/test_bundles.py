@@ -1,0 +1,95 @@
+"""Small files many to a request, by the runner: inputs on their way in, outputs on their way out."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from scheduler.runner import bundles
+from scheduler.runner.failures import OutputInvalid
+from tests.scheduler.runner.conftest import Answer, FakeApi, Runner
+
+LONG = "m/ä" + "n" * 150 + ".txt"
+FILES = {"a.bin": b"a" * 700, "b/c.bin": b"", LONG: b"long", "z.bin": b"z" * 512}
+WRITES_MANY = """
+import os, pathlib
+folder = pathlib.Path(os.environ["GUILDHALL_OUTPUT"])
+for name in ("one", "two", "three"):
+    folder.joinpath(name).write_text(name)
+folder.joinpath("large").write_bytes(bytes(range(200)))
+"""
+
+
+def staged(runner: Runner) -> dict[str, bytes]:
+    folder = runner.workspace / "data"
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+class TestInputs:
+    def test_come_together(self, api: FakeApi, runner: Runner) -> None:
+        api.add_input("data", {**FILES, "large": bytes(bundles.FILE_BYTES_MAX + 1)})
+        assert runner.run() == 0
+        assert staged(runner) == {**FILES, "large": bytes(bundles.FILE_BYTES_MAX + 1)}
+        assert api.bundles == [list(FILES)]
+        assert [method for method, path in api.requests if path.startswith("/artifacts/")] == ["POST", "GET"]
+
+    def test_are_asked_for_again_without_what_arrived(self, api: FakeApi, runner: Runner) -> None:
+        api.add_input("data", FILES)
+        api.cut_bundles = [600, 3000, None]
+        assert runner.run() == 0
+        assert staged(runner) == FILES
+        assert api.bundles == [list(FILES), list(FILES), [LONG, "z.bin"]]
+
+    def test_are_waited_for_while_the_api_is_away(self, api: FakeApi, runner: Runner) -> None:
+        api.add_input("data", FILES)
+        answers = [Answer(503, b""), Answer(503, b"")]
+        api.faults.append(lambda _method, path: answers.pop() if answers and path == "/artifacts/bundle" else None)
+        assert runner.run() == 0
+        assert staged(runner) == FILES
+
+    @pytest.mark.parametrize(
+        ("mangle", "message"),
+        [
+            (lambda content: content.replace(b"a" * 700, b"b" * 700), "a.bin: 700 bytes arrived that are not the"),
+            (lambda content: content[:1536] + bytes(1024), "b/c.bin was asked for, and did not come"),
+        ],
+    )
+    def test_with_other_bytes_end_the_run(
+        self, api: FakeApi, runner: Runner, mangle: Callable[[bytes], bytes], message: str
+    ) -> None:
+        api.add_input("data", FILES)
+        api.mangle = mangle
+        assert runner.run() == 70
+        assert api.result is not None
+        assert api.result["code"] == "DIGEST_MISMATCH"
+        assert api.result["message"].startswith(message)
+
+    @pytest.mark.parametrize("name", ["../../up", "/etc/up", "other"])
+    def test_under_other_names_are_not_written(self, api: FakeApi, runner: Runner, name: str) -> None:
+        api.add_input("data", FILES)
+        api.renamed["a.bin"] = name
+        assert runner.run() == 70
+        assert api.result is not None
+        assert api.result["message"] == f"{name}: 700 bytes arrived that were not asked for"
+        assert not (runner.workspace / "data").exists()
+
+
+class TestOutputs:
+    def test_go_together(self, api: FakeApi, runner: Runner) -> None:
+        api.output = {"path": "result"}
+        assert runner.script(WRITES_MANY) == 0
+        assert api.uploaded() == {"one": b"one", "two": b"two", "three": b"three", "large": bytes(range(200))}
+        assert api.requests.count(("PUT", "/upload/bundle")) == 1
+
+    def test_that_change_meanwhile_are_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "a").write_bytes(b"ab")
+        upload = {"path": "a", "sizeBytes": 1, "url": "http://x/upload/1", "headers": []}
+        with pytest.raises(OutputInvalid, match="a has changed while it was uploaded"):
+            bundles.upload(None, tmp_path, [upload], lambda _size_bytes: None)  # type: ignore[arg-type]
+
+    def test_no_request_is_larger_than_every_api_takes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(bundles, "FILES_MAX", 2)
+        monkeypatch.setattr(bundles, "BYTES_MAX", 5)
+        sizes = [[file["sizeBytes"] for file in parcel] for parcel in bundles.parcels(
+            [{"sizeBytes": size} for size in (1, 2, 3, 4, 9, 1)])]  # fmt: skip
+        assert sizes == [[1, 2], [3], [4], [9], [1]]
