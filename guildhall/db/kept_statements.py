@@ -24,6 +24,9 @@ from guildhall.db.transaction import DatabaseBusy, DatabaseUnavailable, refusal_
 STATEMENTS_MAX = 200
 """How many statements a connection keeps prepared; the one unused for longest goes first."""
 
+PLANNED_ANEW = "/* planned anew */"
+"""In a statement: it is planned for its values each time, because one plan for all is far from right for some."""
+
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Row: TypeAlias = asyncpg.Record
 Result = TypeVar("Result")
@@ -53,7 +56,17 @@ class _Reader:
                 self._prepared.popitem(last=False)  # closed by asyncpg when nothing refers to it
         else:
             self._prepared.move_to_end(sql)
-        return await statement.fetchrow(*arguments)
+        if PLANNED_ANEW not in sql:
+            return await statement.fetchrow(*arguments)
+        await self.connection.execute("SET plan_cache_mode = force_custom_plan")
+        try:
+            row = await statement.fetchrow(*arguments)
+        except Exception:
+            with contextlib.suppress(asyncpg.PostgresError):  # within a transaction that failed, its end takes it back
+                await self.connection.execute("RESET plan_cache_mode")
+            raise
+        await self.connection.execute("RESET plan_cache_mode")
+        return row
 
 
 class KeptTransaction:

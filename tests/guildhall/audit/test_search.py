@@ -14,6 +14,7 @@ from guildhall.auth.actor import system_actor
 from guildhall.auth.resources import ResourceRef
 from guildhall.clock import SimulatedClock, new_id
 from guildhall.db.embedded import EmbeddedServer
+from guildhall.db.kept_statements import PLANNED_ANEW
 from guildhall.db.transaction import Database, WriteSession
 from guildhall.errors import Unavailable
 from tests.people import actor_of, make_team, make_user
@@ -60,6 +61,11 @@ class TestActs:
             (open_one, "STARTED", None, None),
             (plain, "ALLOWED", 3, None),
         ]
+
+
+class TestPlans:
+    def test_every_question_is_planned_for_its_values(self) -> None:
+        assert PLANNED_ANEW in str(select(ACTS))
 
 
 class TestAboutAny:

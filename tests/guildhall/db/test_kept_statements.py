@@ -17,7 +17,7 @@ from guildhall.auth.actor import system_actor
 from guildhall.clock import new_id
 from guildhall.db import kept_statements
 from guildhall.db.embedded import EmbeddedServer
-from guildhall.db.kept_statements import KeptStatements
+from guildhall.db.kept_statements import PLANNED_ANEW, KeptStatements
 from guildhall.db.timing import statements_timed
 from guildhall.db.transaction import Database, DatabaseBusy, DatabaseUnavailable, StatementTimeout, UnstorableText
 from tests.conftest import AUDIT_KEY, MONDAY_MORNING, run_as_superuser
@@ -51,6 +51,25 @@ class TestFetch:
         for number in range(5):
             assert await value(kept, f"SELECT {number}") == number
         assert await value(kept, "SELECT count(*) FROM pg_prepared_statements") <= 3
+
+    async def test_one_may_be_planned_for_its_values_each_time(self, kept: KeptStatements) -> None:
+        mode = "SELECT current_setting('plan_cache_mode')"
+        anew = f"{mode}, 1 / $1::int {PLANNED_ANEW}"
+        for number in (1, 2):
+            assert await value(kept, anew, number) == "force_custom_plan"
+            assert await value(kept, mode) == "force_generic_plan"
+        with pytest.raises(asyncpg.DivisionByZeroError):
+            await kept.fetch(anew, [0])
+        assert await value(kept, mode) == "force_generic_plan"
+
+        async def fail() -> None:
+            async with kept.transaction() as transaction:
+                assert await transaction.fetch(anew, [1]) is not None
+                await transaction.fetch(anew, [0])
+
+        with pytest.raises(asyncpg.DivisionByZeroError):
+            await fail()
+        assert await value(kept, mode) == "force_generic_plan"
 
     async def test_it_cannot_write(self, kept: KeptStatements) -> None:
         with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
