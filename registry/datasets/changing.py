@@ -9,9 +9,9 @@ from guildhall.clock import IdSource
 from guildhall.db.locks import lock_rows
 from guildhall.db.transaction import WriteSession
 from registry.datasets.legal import LegalRecord, require_legal
-from registry.datasets.lookup import dataset_refs, find_dataset
+from registry.datasets.lookup import dataset_refs
 from registry.datasets.registration import legal_columns
-from registry.datasets.stewards import STEWARD, require_steward
+from registry.datasets.stewards import STEWARD, find_as_steward
 from registry.datasets.tables import Classification, Dataset, WithdrawalPolicy
 from registry.lineage.restrictions import recompute_effective
 
@@ -31,8 +31,7 @@ async def update_legal_record(
     Returns the model versions whose inherited restrictions changed with it. Grants stay, but a purpose that is not
     permitted any more opens nothing from now on. Raises NotFound, StewardRequired, InvalidInput.
     """
-    found = await find_dataset(session, actor, dataset_id, field="datasetId")
-    await require_steward(session, actor, [dataset_id], permission=STEWARD, team_id=found.team_id)
+    await find_as_steward(session, actor, dataset_id)
     checked = await require_legal(session, legal, field="legal", at=at)
     (dataset,) = await lock_rows(session, Dataset, [dataset_id])
     wanted = {**legal_columns(checked), "classification": classification or Classification(dataset.classification)}
@@ -65,8 +64,7 @@ async def set_withdrawal_policy(
     new_id: IdSource,
 ) -> None:
     """Say what becomes of running jobs when access to the data set ends; only a steward may."""
-    found = await find_dataset(session, actor, dataset_id, field="datasetId")
-    await require_steward(session, actor, [dataset_id], permission=STEWARD, team_id=found.team_id)
+    await find_as_steward(session, actor, dataset_id)
     (dataset,) = await lock_rows(session, Dataset, [dataset_id])
     before = dataset.withdrawal_policy
     dataset.withdrawal_policy = policy

@@ -11,7 +11,8 @@ from guildhall.auth.resources import ResourceRef
 from guildhall.auth.subjects import ActorKind
 from guildhall.auth.tables import User
 from guildhall.db.transaction import ReadSession
-from registry.datasets.tables import DatasetSteward
+from registry.datasets.lookup import find_dataset
+from registry.datasets.tables import Dataset, DatasetSteward
 
 STEWARD = "registry:dataset:steward"
 STEWARDS_MAX = 20
@@ -45,6 +46,13 @@ async def stewarded(session: ReadSession, actor: Actor, dataset_ids: Iterable[UU
         DatasetSteward.dataset_id.in_(sorted(set(dataset_ids))), DatasetSteward.user_id == actor.id
     )
     return set((await session.scalars(statement)).all())
+
+
+async def find_as_steward(session: ReadSession, actor: Actor, dataset_id: UUID) -> Dataset:
+    """The data set, for one of its stewards alone; raises NotFound about `datasetId`, StewardRequired."""
+    found = await find_dataset(session, actor, dataset_id, field="datasetId")
+    await require_steward(session, actor, [dataset_id], permission=STEWARD, team_id=found.team_id)
+    return found
 
 
 async def require_steward(

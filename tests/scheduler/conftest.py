@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from itertools import count
+from uuid import UUID
 
 import pytest
 
@@ -10,7 +11,9 @@ from guildhall.db.embedded import EmbeddedServer
 from guildhall.db.engine import OWNER_ROLE, SERVICE_ROLE
 from guildhall.db.transaction import connect_database
 from guildhall.settings import Settings
+from scheduler.clusters.fake import FakeRun
 from tests.conftest import AUDIT_KEY, MONDAY_MORNING, cloned_database, run_as_superuser
+from tests.scheduler.site import Runner, Site
 from tests.scheduler.yard import Yard
 
 _numbers = count(1)
@@ -41,3 +44,18 @@ async def yard(
     finally:
         await database.close()
         await run_as_superuser(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def site(yard: Yard) -> AsyncIterator[Site]:
+    """Its jobs run for a while."""
+    opened = await Site(yard).open()
+    yard.cluster.script = lambda _: FakeRun(run_seconds=300)
+    yield opened
+    await opened.client.aclose()
+
+
+@pytest.fixture
+async def runner(site: Site, job_id: UUID) -> Runner:
+    """That of a module's `job_id`."""
+    return await site.runner(job_id)

@@ -4,8 +4,6 @@ API and workers are processes of their own on one database; jobs are real, on th
 """
 
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,7 +20,8 @@ from tests.cluster.handle import RealCluster
 from tests.conftest import cloned_database
 from tests.e2e.faults.conftest import addresses, make_house
 from tests.e2e.faults.house import House, in_seconds, new_key
-from tests.e2e.faults.processes import REPOSITORY, STOP_SECONDS_MAX, Site, running, start, until
+from tests.e2e.faults.orders import OrderTaker, taking_orders
+from tests.e2e.faults.processes import STOP_SECONDS_MAX, Site, running, start, until
 
 PROGRAM = Path(__file__).with_name("dying_worker.py")
 CANCELLED_POINTS = frozenset({"stop.leased", "stop.asked", "stop.recorded"})
@@ -32,56 +31,31 @@ CANCELLED_POINTS = frozenset({"stop.leased", "stop.asked", "stop.recorded"})
 class Workers:
     """The program that forks workers, and the folder in which they prove where they died."""
 
-    program: "subprocess.Popen[str]"
+    program: OrderTaker
     folder: Path
 
     def die_at(self, point: str, meanwhile: Callable[[], None]) -> None:
         """Let a worker run to the point, and see it killed there. `meanwhile` happens once it has begun."""
         file = self.folder / f"{point}-{new_key()}"
-        self._send(f"die {point} {file}")
+        self.program.send(f"die {point} {file}")
         meanwhile()
-        answer = self._answer()
+        answer = self.program.answer()
         assert file.exists(), f"no worker came past {point}: it ended with {answer}"
         assert answer == -signal.SIGKILL
 
     @contextmanager
     def ordinary(self) -> Iterator[None]:
         """A worker that lives as long as the block, and ends in order."""
-        self._send("work")
-        assert self._answer() == 0
+        assert self.program.order("work") == 0
         yield
-        self._send("rest")
-        assert self._answer() == 0
-
-    def _send(self, order: str) -> None:
-        assert self.program.stdin is not None
-        self.program.stdin.write(f"{order}\n")
-        self.program.stdin.flush()
-
-    def _answer(self) -> int:
-        assert self.program.stdout is not None
-        return int(self.program.stdout.readline())
+        assert self.program.order("rest") == 0
 
 
 @contextmanager
 def hired(site: Site, folder: Path) -> Iterator[Workers]:
     """The program, on this installation."""
-    with site.log.open("ab") as log:
-        program = subprocess.Popen(
-            [sys.executable, str(PROGRAM)],
-            cwd=REPOSITORY,
-            env={**site.environment, "PYTHONPATH": str(REPOSITORY)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            start_new_session=True,
-        )
-    with program:
+    with taking_orders(site, PROGRAM) as program:
         yield Workers(program, folder)
-        assert program.stdin is not None
-        program.stdin.close()
-        assert program.wait(STOP_SECONDS_MAX) == 0
 
 
 @pytest.fixture(scope="module", params=["local", "kubernetes"])

@@ -1,6 +1,5 @@
 """A browser's session: its cookie and its ends, the issuer asked again, and what a page elsewhere cannot do."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -12,18 +11,7 @@ from sqlalchemy import select, update
 from guildhall.auth.tables import Session, Token, User
 from guildhall.db.transaction import Database
 from tests.fake_issuer import AUDIENCE, ISSUER, SECOND
-from tests.house import OWN, House, ask, bearer, opened_house
-
-
-@pytest.fixture
-async def house(fresh_database: Database, tmp_path: Path) -> House:
-    return await opened_house(fresh_database, tmp_path)
-
-
-@pytest.fixture
-async def browser(house: House) -> AsyncIterator[httpx.AsyncClient]:
-    async with house.browser() as opened:
-        yield opened
+from tests.house import OWN, House, ask, bearer
 
 
 class TestSession:

@@ -1,7 +1,6 @@
 """Signing in and out over HTTP: tokens of the issuer, failures that are counted, proxies, and a clock set back."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -16,20 +15,9 @@ from guildhall.db.transaction import Database
 from guildhall.settings import Settings
 from tests.conftest import MONDAY_MORNING
 from tests.fake_issuer import BROWSER_CLIENT, ISSUER, SECOND
-from tests.house import OWN, SITE, VIEWER, House, ask, bearer, opened_house
+from tests.house import OWN, SITE, VIEWER, House, ask, bearer
 
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-
-
-@pytest.fixture
-async def house(fresh_database: Database, tmp_path: Path) -> House:
-    return await opened_house(fresh_database, tmp_path)
-
-
-@pytest.fixture
-async def browser(house: House) -> AsyncIterator[httpx.AsyncClient]:
-    async with house.browser() as opened:
-        yield opened
 
 
 class TestSettings:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
@@ -22,17 +21,8 @@ from scheduler.jobs.tables import AttemptReport, InputOpening, Job, JobEvent, Jo
 from scheduler.runs import reporting
 from scheduler.runs.logs import log_tail
 from tests.scheduler.site import DIGITS, ENVIRONMENT, Runner, Site, line, report
-from tests.scheduler.yard import Yard
 
 MODEL = b"weights"
-
-
-@pytest.fixture
-async def site(yard: Yard) -> AsyncIterator[Site]:
-    opened = await Site(yard).open()
-    yard.cluster.script = lambda _: FakeRun(run_seconds=300)
-    yield opened
-    await opened.client.aclose()
 
 
 @pytest.fixture
@@ -44,11 +34,6 @@ async def job_id(site: Site) -> UUID:
     await yard.cycle()
     await yard.cycle(1)
     return job_id
-
-
-@pytest.fixture
-async def runner(site: Site, job_id: UUID) -> Runner:
-    return await site.runner(job_id)
 
 
 def output(content: bytes = MODEL, **given: Any) -> dict[str, Any]:

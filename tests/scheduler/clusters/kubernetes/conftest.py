@@ -1,5 +1,6 @@
-"""Clients of an API server. A module names it by a fixture `plane`: the shared one, or one that it may break."""
+"""Clients of an API server: the one that all tests share, unless a module has a fixture `plane` of its own."""
 
+import os
 import time
 from collections.abc import AsyncIterator
 from itertools import count
@@ -10,12 +11,26 @@ import pytest
 from scheduler.clusters.kubernetes import reflector
 from scheduler.clusters.kubernetes.connection import KubernetesApi
 from scheduler.clusters.kubernetes.credentials import ClusterCredentials
+from scheduler.clusters.kubernetes.naming import Installation
 from tests.cluster.handle import RealCluster
 from tests.cluster.relay import Relay
 from tests.scheduler.clusters.kubernetes.accounts import new_namespace
 from tests.scheduler.clusters.kubernetes.faulty_proxy import FaultyProxy, faulty_proxy
 
 _numbers = count(1)
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
+
+
+@pytest.fixture(scope="session")
+def plane(control_plane: RealCluster) -> RealCluster:
+    """It must not be broken."""
+    return control_plane
+
+
+@pytest.fixture
+def installation() -> Installation:
+    """Of this test alone, so that its namespaces are."""
+    return Installation(f"{_WORKER}{next(_numbers):05x}")
 
 
 @pytest.fixture

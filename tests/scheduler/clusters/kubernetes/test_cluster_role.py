@@ -45,11 +45,6 @@ def documents() -> list[KubernetesObject]:
 
 
 @pytest.fixture(scope="module")
-def plane(control_plane: RealCluster) -> RealCluster:
-    return control_plane
-
-
-@pytest.fixture(scope="module")
 async def token(plane: RealCluster) -> AsyncIterator[str]:
     """Of the account in the manifest, on a cluster where the manifest has been applied."""
     namespace, account, role, binding = documents()

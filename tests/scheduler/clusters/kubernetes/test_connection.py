@@ -19,18 +19,12 @@ from scheduler.clusters.kubernetes.failures import (
     ObjectMissing,
 )
 from scheduler.clusters.kubernetes.resources import JOBS, NAMESPACES, PODS, SECRETS, KubernetesObject, Resource
-from tests.cluster.handle import RealCluster
 from tests.scheduler.clusters.kubernetes.accounts import new_namespace
 from tests.scheduler.clusters.kubernetes.calling import refusal_of, suspended_job, until_changed
 from tests.scheduler.clusters.kubernetes.faulty_proxy import FaultyProxy
 from tests.scheduler.clusters.kubernetes.kinds import CONFIG_MAPS, SERVICE_ACCOUNTS
 
 _numbers = count(1)
-
-
-@pytest.fixture
-def plane(control_plane: RealCluster) -> RealCluster:
-    return control_plane
 
 
 @pytest.fixture

@@ -23,11 +23,6 @@ INSTALLATION = Installation("nodes-00000001")
 _numbers = count(1)
 
 
-@pytest.fixture(scope="module")
-def plane(control_plane: RealCluster) -> RealCluster:
-    return control_plane
-
-
 @pytest.fixture
 async def names(plane: RealCluster, api: KubernetesApi) -> AsyncIterator[list[str]]:
     """Three nodes of this test alone."""

@@ -1,17 +1,9 @@
 """What the platform kept of a launch, as it comes over the API server."""
 
-import pytest
-
 from scheduler.clusters.kubernetes.connection import KubernetesApi
 from scheduler.clusters.kubernetes.platform_log import read_platform_log
-from tests.cluster.handle import RealCluster
 from tests.scheduler.clusters.kubernetes.faulty_proxy import FaultyProxy
 from tests.scheduler.clusters.kubernetes.shapes import pod, running
-
-
-@pytest.fixture
-def plane(control_plane: RealCluster) -> RealCluster:
-    return control_plane
 
 
 async def test_what_a_kubelet_says_in_the_place_of_lines_is_none(

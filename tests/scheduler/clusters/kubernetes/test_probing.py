@@ -2,7 +2,6 @@
 
 import socket
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -20,19 +19,6 @@ from tests.cluster.certificates import Authority
 from tests.cluster.handle import RealCluster
 from tests.scheduler.clusters.kubernetes.accounts import expired_token, new_namespace, token_of
 from tests.scheduler.clusters.kubernetes.faulty_proxy import FaultyProxy, kubeconfig, user_of
-
-_numbers = count(1)
-
-
-@pytest.fixture(scope="module")
-def plane(control_plane: RealCluster) -> RealCluster:
-    return control_plane
-
-
-@pytest.fixture
-def installation() -> Installation:
-    """Of this test alone, so that its namespaces are."""
-    return Installation(f"probing-{next(_numbers):08x}")
 
 
 async def probe(text: str, installation: Installation, *teams: str, ahead: timedelta = timedelta()) -> ProbedCluster:

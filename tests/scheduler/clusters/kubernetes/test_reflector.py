@@ -9,17 +9,11 @@ from aiohttp import web
 from scheduler.clusters.kubernetes import reflector as module
 from scheduler.clusters.kubernetes.connection import KubernetesApi
 from scheduler.clusters.kubernetes.failures import AnswerUnintelligible, ClusterBusy, ClusterUnreachable, VersionExpired
-from tests.cluster.handle import RealCluster
 from tests.scheduler.clusters.kubernetes.faulty_proxy import FaultyProxy
 from tests.scheduler.clusters.kubernetes.following import SECONDS_MAX, agreed, change, drop, following, make, until
 from tests.scheduler.clusters.kubernetes.kinds import CONFIG_MAPS
 
 pytestmark = pytest.mark.usefixtures("patience")
-
-
-@pytest.fixture
-def plane(control_plane: RealCluster) -> RealCluster:
-    return control_plane
 
 
 class TestFollowing:

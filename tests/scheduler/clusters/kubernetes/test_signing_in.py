@@ -36,11 +36,6 @@ _numbers = count(1)
 
 
 @pytest.fixture
-def plane(control_plane: RealCluster) -> RealCluster:
-    return control_plane
-
-
-@pytest.fixture
 async def namespace(api: KubernetesApi) -> str:
     return await new_namespace(api, f"signing-in-{next(_numbers)}")
 

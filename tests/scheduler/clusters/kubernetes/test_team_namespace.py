@@ -1,7 +1,6 @@
 """The namespace of a team on a real API server: made once, looked at again, refused where it is another's."""
 
 from dataclasses import replace
-from itertools import count
 
 import pytest
 
@@ -13,22 +12,8 @@ from scheduler.clusters.kubernetes.manifests import CLOSED_POLICY
 from scheduler.clusters.kubernetes.naming import TEAM, Installation
 from scheduler.clusters.kubernetes.resources import NAMESPACES, NETWORK_POLICIES, KubernetesObject, Resource
 from scheduler.clusters.kubernetes.team_namespace import LOOKED_AT_EVERY, TeamNamespaces, api_addresses
-from tests.cluster.handle import RealCluster
 from tests.scheduler.clusters.kubernetes.accounts import new_namespace
 from tests.scheduler.clusters.kubernetes.shapes import BEGAN, LAUNCH
-
-_numbers = count(1)
-
-
-@pytest.fixture(scope="module")
-def plane(control_plane: RealCluster) -> RealCluster:
-    return control_plane
-
-
-@pytest.fixture
-def installation() -> Installation:
-    """Of this test alone, so that its namespaces are."""
-    return Installation(f"namespaces-{next(_numbers):08x}")
 
 
 @pytest.fixture
