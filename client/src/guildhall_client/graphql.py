@@ -26,7 +26,7 @@ def execute(document: str, variables: dict[str, Any] | None) -> Generator[Step, 
     if parsed.get("errors"):
         first = parsed["errors"][0]
         path = ".".join(str(part) for part in first.get("path", ()))
-        message = f"{first['message']} (at {path})" if path else first["message"]
+        message = f"{first['message'].removesuffix('.')} (at {path})" if path else first["message"]
         raise Refused(first.get("extensions", {}).get("code", "UNKNOWN"), message)
     data: dict[str, Any] = parsed["data"]
     return data

@@ -4,11 +4,17 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.client.command.conftest import HEARING, PROGRAM, SECONDS_MAX, Command
+from guildhall_client.command.job_options import Asked
+from guildhall_client.command.jobs import Follower
+from guildhall_client.command.running import _show
+from tests.client.command.conftest import HEARING, PROGRAM, SECONDS_MAX, Command, Ended
 
 SCRIPT = """
 import os, sys, time
@@ -153,6 +159,127 @@ class TestRun:
         assert process.returncode == 130
         (job,) = set(re.findall(r"guildhall cancel (Job_\w+)", err))
         mira.ok("cancel", job)
+
+
+class Keyboard(StringIO):
+    """A terminal on which these keys will be pressed."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.usefixtures("folder")
+class TestRunInThisProcess:
+    """Ctrl-C at a moment that is sure: before the first line of a real job's log."""
+
+    @pytest.fixture
+    def interrupted(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        """How often it was; the first time only."""
+        times: list[int] = []
+        to_end = Follower.to_end
+
+        def once(follower: Follower) -> Any:
+            times.append(1)
+            if len(times) == 1:
+                raise KeyboardInterrupt
+            return to_end(follower)
+
+        monkeypatch.setattr(Follower, "to_end", once)
+        return times
+
+    def test_stop(self, here: Callable[..., Ended], interrupted: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys, "stdin", Keyboard("stop\n"))
+        ended = here(*run("--yes", "--env", "PAUSE=1", lines=600))
+        assert ended.code == 6
+        assert "Stop the job, or detach and leave it running? (stop, detach) [detach]: " in ended.err
+        assert "Stopping the job." in ended.err
+        assert re.search(r"\ncode CANCELLED: [0-9.]+ credits, [0-9.]+ came back\.\n$", f"\n{ended.out}")
+        assert len(interrupted) == 2
+
+    @pytest.mark.parametrize("keys", ["\n", "detach\n", ""])
+    def test_detach(
+        self, here: Callable[..., Ended], interrupted: list[int], monkeypatch: pytest.MonkeyPatch, keys: str
+    ) -> None:
+        """The last of them is Ctrl-D: only a clear word stops the job."""
+        monkeypatch.setattr(sys, "stdin", Keyboard(keys))
+        ended = here(*run("--yes", "--env", "PAUSE=1", lines=600))
+        assert (ended.code, ended.out) == (0, "")
+        (job,) = re.findall(r"The job goes on; follow it with `guildhall logs -f (Job_\w+)`\.", ended.err)
+        assert here("cancel", job, "--json").json["state"] in {"STOPPING", "CANCELLED"}
+
+    def test_nobody_to_ask(self, here: Callable[..., Ended], interrupted: list[int]) -> None:
+        ended = here(*run("--yes", "--env", "PAUSE=1", lines=600))
+        assert (ended.code, ended.out) == (130, "")
+        (job,) = re.findall(r"guildhall: Interrupted; the job goes on: .*`guildhall cancel (Job_\w+)`\.", ended.err)
+        assert here("cancel", job).out in {f"{job} is STOPPING.\n", f"{job} is CANCELLED.\n"}
+
+    def test_its_result_is_fetched(self, here: Callable[..., Ended], mira: Command) -> None:
+        register = ["maintenance/made-here" if part == "maintenance/runner-made" else part for part in REGISTER]
+        assert here(*register).code == 0
+        ended = here(*run("--yes", "--json", "--output", "maintenance/made-here", "--into", "result"))
+        assert (ended.code, ended.json["state"], ended.json["folders"]) == (0, "SUCCEEDED", ["result"])
+        assert (mira.folder / "result" / "weights.bin").read_bytes() == b"x" * 1000
+
+    def test_detached(self, here: Callable[..., Ended]) -> None:
+        ended = here(*run("--yes", "--detach", "--env", "PAUSE=1", lines=600))
+        job = ended.out.strip()
+        assert ended.err.endswith(f"Follow it with `guildhall logs -f {job}`.\n")
+        assert here("cancel", job).code == 0
+        job = here(*run("--yes", "--detach", "--json", "--env", "PAUSE=1", lines=600)).json["id"]
+        page = here("jobs", "--limit", "1")
+        assert (page.code, len(page.out.splitlines())) == (0, 2)
+        assert page.err.startswith("There are more: --after ")
+        assert here("cancel", job).code == 0
+        assert here("logs", "-f", job).code == 6
+        told = here("logs", job, "--json").json
+        assert (told["id"], told["state"]) == (job, "CANCELLED")
+        shown = here("logs", job)
+        assert (shown.code, shown.out.splitlines()) == (0, told["logTail"].splitlines())
+
+    def test_quoted(self, here: Callable[..., Ended]) -> None:
+        refused = here("quote", "--image", "example.org/train:1", *WALLTIME, "--", "true")
+        assert (refused.code, refused.out) == (1, "")
+        assert refused.err.startswith("guildhall: No pool can run this job. ")
+        assert "runs packages as processes, no images (job.source.image).\n" in refused.err
+        shown = here("quote", "--folder", "code", *WALLTIME, "--", "true")
+        assert (shown.code, "hold" in shown.out) == (0, True)
+        told = here("quote", "--folder", "code", *WALLTIME, "--json", "--", "true").json
+        assert (told["team"], told["programme"]) == ("maintenance", "zero-defects")
+
+
+def asked() -> Asked:
+    return Asked(
+        command=("true",), team=None, programme=None, name=None, folder=Path("my job"), image=None, gpus=1,
+        accelerator=None, cpu=None, memory=None, disk=None, nodes=1, tier="STANDARD", walltime=60, start_by=None,
+        pools=(), environment=(), datasets=(), models=(), purpose=None, output=None, output_folder="output",
+    )  # fmt: skip
+
+
+class TestShow:
+    def test_rates_that_change_pools_left_out_and_what_is_there_already(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        at = [f"2026-11-21T{hour}:00:00Z" for hour in ("20", "22", "23")]
+        parts = [
+            {"startsAt": at[0], "endsAt": at[1], "pool": {"name": "small"}, "creditsPerHour": "6", "credits": "12"},
+            {"startsAt": at[1], "endsAt": at[2], "pool": {"name": "small"}, "creditsPerHour": "3", "credits": "3"},
+        ]
+        offer: dict[str, Any] = {
+            "team": "vision", "programme": "gauges", "estimatedPrice": "15", "hold": "18", "predictedStart": None,
+            "startBy": at[2], "predictedEnergyKwh": None, "eligiblePools": [{"name": "small"}], "expiresAt": at[0],
+            "segments": parts,
+            "excludedPools": [{"pool": {"name": "large"}, "reason": {"message": "It has no such accelerator."}}],
+            "suggestions": [{"message": "vision/gauge reads gauges already."}],
+        }  # fmt: skip
+        _show(offer, asked())
+        said = capsys.readouterr()
+        assert "job          my-job: true\n" in said.out
+        assert "starts       not known yet; void where it has not by 2026-11-21 23:00 UTC\n" in said.out
+        assert "energy" not in said.out
+        assert "2026-11-21 22:00 UTC  2026-11-21 23:00 UTC  small  3             3\n" in said.out
+        assert said.err == (
+            "Not on large: It has no such accelerator.\nBefore you spend: vision/gauge reads gauges already.\n"
+        )
 
 
 @pytest.mark.usefixtures("folder")

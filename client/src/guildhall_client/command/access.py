@@ -168,13 +168,13 @@ def _page(
     client: Client, variables: dict[str, Any], *, to_decide: bool, grants: bool, state: str | None
 ) -> dict[str, Any]:
     if to_decide:
-        found = client.execute(ACCESS_TO_DECIDE, variables)["viewer"]["accessRequestsToDecide"]
+        found: dict[str, Any] = client.execute(ACCESS_TO_DECIDE, variables)["viewer"]["accessRequestsToDecide"]
     elif grants:
         found = client.execute(ACCESS_GRANTS, variables)["accessGrants"]
     else:
         wanted = {"state": {"eq": state}} if state else None
         found = client.execute(ACCESS_REQUESTS, {**variables, "filter": wanted})["accessRequests"]
-    return found or {"nodes": [], "pageInfo": {"hasNextPage": False, "endCursor": None}}
+    return found
 
 
 def _request_row(asked: dict[str, Any]) -> list[Any]:

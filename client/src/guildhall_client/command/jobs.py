@@ -46,8 +46,6 @@ def jobs(
         wanted["createdAt"] = {"from": since}
     with connected() as client:
         found = client.execute(JOBS, {"first": limit, "after": after, "filter": wanted or None})["jobs"]
-    if found is None:
-        found = {"nodes": [], "pageInfo": {"hasNextPage": False, "endCursor": None}}
     if as_json:
         print_json(found)
         return

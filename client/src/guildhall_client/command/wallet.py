@@ -4,7 +4,7 @@ import click
 
 from guildhall_client.command.connection import connected
 from guildhall_client.command.documents import WALLET
-from guildhall_client.command.exits import CommandFailed, Exit, NoSuchThing
+from guildhall_client.command.exits import NoSuchThing
 from guildhall_client.command.options import json_option
 from guildhall_client.command.printing import moment, print_facts, print_heading, print_json, print_table
 
@@ -18,12 +18,10 @@ def wallet(team: str, as_json: bool) -> None:
         found = client.execute(WALLET, {"team": team})["team"]
     if found is None:
         raise NoSuchThing(f"There is no team {team} that you may see.")
-    held = found["wallet"]
-    if held is None:
-        raise CommandFailed(f"You may not see the wallet of {team}.", Exit.NOT_ALLOWED)
     if as_json:
         print_json(found)
         return
+    held = found["wallet"]
     print_facts([("team", team), ("available", held["available"]), ("held", held["held"])])
     print_heading("Allocations")
     rows = [
