@@ -134,7 +134,17 @@ async def main() -> None:
     parser.add_argument("--long", action="store_true", help="also the memory after 100,000 requests")
     given = parser.parse_args()
     figures: list[Figure] = []
+    notes = [f"{given.models:,} models; {given.rounds} rounds of {given.seconds} s"]
+    try:
+        await measure(given, figures, notes)
+    finally:  # what was measured in an hour is told, also where the last part of it was stopped
+        report("graphql", figures, notes=notes)
+
+
+async def measure(given: argparse.Namespace, figures: list[Figure], notes: list[str]) -> None:
+    """Add each figure as soon as it is known."""
     async with seeded_server(given.models) as seeded, opened_sides(seeded) as (sides, missing):
+        notes += missing
         bench = Bench(seeded, sides, seconds=given.seconds, rounds=given.rounds)
         for size in given.sizes:
             figures += await bench.pages(size)
@@ -146,7 +156,6 @@ async def main() -> None:
             figures += await lasting.memory(sides["ours"])
     if given.grown is not None:
         figures += await lasting.growth(given.models, given.grown, seconds=given.seconds, rounds=given.rounds)
-    report("graphql", figures, notes=[f"{given.models:,} models; {given.rounds} rounds of {given.seconds} s", *missing])
 
 
 if __name__ == "__main__":
