@@ -97,7 +97,7 @@ def visible_access_alerts(actor: Actor) -> ColumnElement[bool]:
         return true()
     dataset = aliased(Dataset)
     answering = team_rows(actor, team_column=dataset.team_id, permission=READ_ALERTS)
-    if actor.kind is ActorKind.USER:
+    if actor.kind is ActorKind.USER and actor.shows_token_for(READ_ALERTS):
         steward = aliased(DatasetSteward)  # a statement may read stewards itself
         answering = or_(answering, exists().where(steward.dataset_id == dataset.id, steward.user_id == actor.id))
     return exists().where(dataset.id == AccessAlert.dataset_id, answering)

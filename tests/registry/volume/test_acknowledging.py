@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from guildhall.audit.tables import AuditEvent
-from guildhall.auth.actor import Actor
+from guildhall.auth.actor import Actor, TokenUse
 from guildhall.auth.authorize import PermissionRefused
 from guildhall.auth.bindings import Binding
 from guildhall.auth.policy import PolicySnapshot
@@ -98,6 +98,7 @@ class TestAcknowledgeAlert:
         attempts: list[tuple[Actor, UUID, type[GuildhallError]]] = [
             (alarm.house.actor("quinn"), alert, NotFound),
             (alarm.house.actor("mia"), new_id(), NotFound),
+            (replace(alarm.house.actor("mia"), token=TokenUse(new_id(), None, roles=("viewer",))), alert, NotFound),
         ]
         rules = alarm.house.policy.rules
         auditor = replace(rules.roles["auditor"], allowed=rules.roles["auditor"].allowed - {ACKNOWLEDGE})
