@@ -17,11 +17,13 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
+from benchmarks.audit.asked import asked
+from benchmarks.audit.sealed import caught_up, sealed_after
 from benchmarks.audit.verifier import verified_rate, write_export
 from benchmarks.audit.writes import CHAIN, Sides, rate
 from benchmarks.load import drive
 from benchmarks.processes import free_port
-from benchmarks.report import Figure, at_least, plain, report
+from benchmarks.report import Figure, at_least, at_most, plain, report
 from guildhall.db.embedded import DATABASE, SUPERUSER, EmbeddedServer
 from guildhall.db.migrating import load_tables, migrate
 from tests.e2e.faults.conftest import make_house
@@ -32,6 +34,7 @@ from tests.e2e.faults.treasures import dataset
 READERS = 8
 CLIENTS = 16
 PAGE_WANTED, DOWNLOAD_WANTED, RECORD_WANTED, CHAIN_WANTED, VERIFIER_WANTED = 0.9, 0.9, 0.3, 4.0, 300_000
+SEAL_SECONDS_MAX = 1.0
 MIB = 1 << 20
 WARMING_SECONDS = 2.0
 SYNCS = 200
@@ -172,6 +175,24 @@ async def _written(server: EmbeddedServer, given: argparse.Namespace) -> Figure:
     return at_least(f"audited writes at {CLIENTS} clients, acts/s, hash chain in the row", ours, chain, CHAIN_WANTED)
 
 
+async def _sealed(server: EmbeddedServer, site: Site, given: argparse.Namespace) -> list[Figure]:
+    """How long an event waits for the seal, while as many clients as above write as fast as they can."""
+
+    async def connect(*_: object, **__: object) -> "asyncpg.Connection[asyncpg.Record]":
+        return await server.connect(SUPERUSER, DATABASE)
+
+    async with asyncpg.create_pool(min_size=CLIENTS, max_size=CLIENTS + 1, connect=connect) as pool:
+        with running(site, "sealer"):
+            await caught_up(pool)
+            waits = await sealed_after(pool, clients=CLIENTS, seconds=given.seconds * given.rounds)
+    p99 = waits[int(len(waits) * 0.99)]
+    return [
+        at_most(f"commit to seal at {CLIENTS} clients, p99 in s (limit)", p99, SEAL_SECONDS_MAX, 1.0),
+        plain("commit to seal, median in s", statistics.median(waits)),
+        plain("events a second meanwhile", len(waits) / (given.seconds * given.rounds)),
+    ]
+
+
 async def _floor(
     server: EmbeddedServer, folder: Path, figures: Sequence[Figure], given: argparse.Namespace
 ) -> list[Figure]:
@@ -215,6 +236,7 @@ async def main(arguments: Sequence[str] | None = None) -> bool:
     parser.add_argument("--seconds", type=float, default=3, help="each measurement")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--events", type=int, default=1_000_000, help="what the independent verifier checks")
+    parser.add_argument("--asked", type=int, default=1_000_000, help="of how many events the auditor's questions are")
     given = parser.parse_args(arguments)
     load_tables()
     with ExitStack() as stack:
@@ -232,10 +254,12 @@ async def main(arguments: Sequence[str] | None = None) -> bool:
             await asyncio.to_thread(house.furnish)
             figures = await _served(house, folder, given)
             figures += [await _written(server, given), *await _floor(server, folder, figures, given)]
+            figures += await _sealed(server, house.site, given)
             stack.pop_all().close()
     with tempfile.TemporaryDirectory(prefix="guildhall-bench-audit-") as name:
         await asyncio.to_thread(write_export, Path(name) / "record", given.events)
         speed = await verified_rate(Path(name) / "record")
+        figures += await asked(Path(name) / "postgres", given.asked)
     figures += [
         at_least(f"independent verifier, events/s of {given.events:,}", speed, VERIFIER_WANTED, 1.0),
         plain("processors", os.cpu_count() or 1),

@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +52,10 @@ class Sides:
 
     async def ours(self) -> None:
         """One transaction with one event."""
-        row = signed_row()
+        await self.write(signed_row())
+
+    async def write(self, row: Mapping[str, Any]) -> None:
+        """The same with an event that is known."""
         async with self.pool.acquire() as connection:
             await connection.execute(_insert("audit_events", [*row]), *_values(row))
 
@@ -72,7 +75,7 @@ def _insert(table: str, names: list[str]) -> str:
     return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({places})"  # noqa: S608 -- our own names
 
 
-def _values(row: dict[str, Any]) -> list[Any]:
+def _values(row: Mapping[str, Any]) -> list[Any]:
     return [json.dumps(value) if isinstance(value, dict) else value for value in row.values()]
 
 

@@ -79,7 +79,8 @@ async def planned(
     statement = select(ACTS).where(*clauses).order_by(*(column.desc() for column in order)).limit(PAGE)
     if after is not None:
         statement = statement.where(tuple_(*order) < tuple_(*after))
-    compiled = statement.compile(dialect=postgresql.asyncpg.dialect(), compile_kwargs={"render_postcompile": True})
+    dialect = postgresql.asyncpg.dialect()  # type: ignore[no-untyped-call]
+    compiled = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
     values = [compiled.params[name] for name in compiled.positiontup or []]
     async with database.engine.connect() as connection:
         driver = (await connection.get_raw_connection()).driver_connection
