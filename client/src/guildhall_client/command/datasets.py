@@ -7,6 +7,7 @@ import click
 
 from guildhall_client.command.connection import connected
 from guildhall_client.command.documents import DATASET_FILES, REGISTER_DATASET, SHOW_DATASET
+from guildhall_client.command.downloading import download_version
 from guildhall_client.command.exits import NoSuchThing
 from guildhall_client.command.options import choice, json_option
 from guildhall_client.command.printing import (
@@ -16,10 +17,9 @@ from guildhall_client.command.printing import (
     print_json,
     print_line,
     print_table,
-    size,
 )
 from guildhall_client.command.references import UNVERSIONED, VERSIONED, Reference, find_dataset, find_dataset_version
-from guildhall_client.command.transfers import bar, fetch_all, files_of, folder_state, upload_key
+from guildhall_client.command.transfers import bar, folder_state, upload_key
 from guildhall_client.command.yaml_files import load_list
 
 
@@ -159,11 +159,4 @@ def download(version: Reference, into: Path | None, as_json: bool) -> None:
     """
     with connected() as client:
         found = find_dataset_version(client, version)
-        files = files_of(client, DATASET_FILES, found.version_id)
-        folder = into or Path(f"{version.name}-v{found.number}")
-        total_bytes = fetch_all(client, files, folder)
-    if as_json:
-        print_json({"id": found.version_id, "number": found.number, "folder": str(folder), "files": files})
-    else:
-        name = f"{version.team}/{version.name}@{found.number}"
-        print_line(f"{name}: {len(files)} files, {size(total_bytes)} in {folder}.")
+        download_version(client, DATASET_FILES, version, found, into, as_json=as_json)

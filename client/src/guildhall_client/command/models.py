@@ -7,6 +7,7 @@ import click
 
 from guildhall_client.command.connection import connected
 from guildhall_client.command.documents import FIND_MODELS, MODEL_FILES, SET_ALIAS, SHOW_MODEL
+from guildhall_client.command.downloading import download_version
 from guildhall_client.command.exits import NoSuchThing
 from guildhall_client.command.options import json_option, page_options
 from guildhall_client.command.printing import (
@@ -17,10 +18,8 @@ from guildhall_client.command.printing import (
     print_json,
     print_line,
     print_table,
-    size,
 )
 from guildhall_client.command.references import UNVERSIONED, VERSIONED, Reference, find_model_version
-from guildhall_client.command.transfers import fetch_all, files_of
 
 
 @click.command
@@ -121,15 +120,7 @@ def download(version: Reference, into: Path | None, as_json: bool) -> None:
     """
     with connected() as client:
         found = find_model_version(client, version, ("PUBLISHED",))
-        files = files_of(client, MODEL_FILES, found.version_id)
-        folder = into or Path(f"{version.name}-v{found.number}")
-        total_bytes = fetch_all(client, files, folder)
-    if as_json:
-        print_json({"id": found.version_id, "number": found.number, "folder": str(folder), "files": files})
-    else:
-        print_line(
-            f"{version.team}/{version.name}@{found.number}: {len(files)} files, {size(total_bytes)} in {folder}."
-        )
+        download_version(client, MODEL_FILES, version, found, into, as_json=as_json)
 
 
 def _hit(model: dict[str, Any]) -> list[Any]:

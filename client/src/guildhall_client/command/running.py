@@ -12,6 +12,7 @@ from guildhall_client.client import Client
 from guildhall_client.command.asking import require_yes
 from guildhall_client.command.connection import connected
 from guildhall_client.command.documents import ACCEPT_QUOTE, CANCEL_JOB, MODEL_FILES, REQUEST_QUOTE
+from guildhall_client.command.downloading import bring
 from guildhall_client.command.exits import CommandFailed, Exit
 from guildhall_client.command.ignoring import ignore_rules
 from guildhall_client.command.job_options import Asked, job_input, job_options, team_and_programme
@@ -28,7 +29,7 @@ from guildhall_client.command.printing import (
     size,
     span,
 )
-from guildhall_client.command.transfers import bar, fetch_all, files_of
+from guildhall_client.command.transfers import bar
 from guildhall_client.packing import files_to_pack
 
 
@@ -195,13 +196,11 @@ def _fetch(client: Client, job: dict[str, Any], into: Path | None) -> list[str]:
         version = output["modelVersion"]
         if version is None:
             continue
-        found = client.execute(MODEL_FILES, {"id": version["id"], "first": 1, "after": None})["node"]
-        name = found["model"]["name"]
-        folder = into or Path(f"{name}-v{version['number']}")
-        files = files_of(client, MODEL_FILES, version["id"])
-        total_bytes = fetch_all(client, files, folder)
-        note(f"{name}@{version['number']}: {len(files)} files, {size(total_bytes)} in {folder}.")
-        folders.append(str(folder))
+        model = client.execute(MODEL_FILES, {"id": version["id"], "first": 1, "after": None})["node"]["model"]
+        name = f"{model['team']['name']}/{model['name']}"
+        brought = bring(client, MODEL_FILES, version["id"], name, version["number"], into)
+        note(brought.sentence)
+        folders.append(str(brought.folder))
     return folders
 
 
