@@ -29,7 +29,9 @@ from registry.http.routes import ROUTES
 from registry.minimisation.filtering import Minimiser
 from tests.registry.estate import PART_BYTES, Estate
 
-START_SECONDS_MAX = 10
+START_SECONDS_MAX = 60
+PATIENCE_SECONDS = 60
+"""A machine that does much else at once answers late."""
 
 
 @dataclass
@@ -58,7 +60,7 @@ class Site:
 
     def client(self, name: str | None = None, **headers: str) -> httpx.AsyncClient:
         token = {} if name is None else {"Authorization": f"Bearer {name}"}
-        return httpx.AsyncClient(base_url=self.url, headers={**token, **headers})
+        return httpx.AsyncClient(base_url=self.url, headers={**token, **headers}, timeout=PATIENCE_SECONDS)
 
 
 @pytest.fixture

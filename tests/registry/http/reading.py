@@ -23,7 +23,7 @@ async def reads_now(site: Site) -> list[AuditEvent]:
 
 async def reads(site: Site) -> list[AuditEvent]:
     """The same once every announced read was concluded, which the client with its last byte does not wait for."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             events = await reads_now(site)
             concluded = {event.concludes_id for event in events}
