@@ -143,6 +143,45 @@ class TestFromEnvironment:
         assert "geheim" not in repr(Settings(database_url="postgresql://a:geheim@db/x"))
 
 
+class TestMail:
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "smtps://u:p@mail.example.org",
+            "smtp+starttls://u@mail.example.org:587/",
+            "smtp://mail",
+            "smtp://u@127.0.0.1:25",
+        ],
+    )
+    def test_a_server_and_who_mails_are_from(self, url: str) -> None:
+        given = {"GUILDHALL_SMTP_URL": url, "GUILDHALL_MAIL_FROM": "Güild <guildhall@example.org>"}
+        settings = Settings.from_environment(HOME | given)
+        assert (settings.smtp_url, settings.mail_from[-23:]) == (url, "<guildhall@example.org>")
+
+    @pytest.mark.parametrize(
+        "url",
+        ["mail.example.org", "http://mail", "smtp://", "smtp://u:p@mail.example.org", "smtps://mail/x", "smtps://mail:0",
+         "smtps://mail?x=1"],
+    )  # fmt: skip
+    def test_what_is_no_server_or_would_tell_the_password(self, url: str) -> None:
+        given = {"GUILDHALL_SMTP_URL": url, "GUILDHALL_MAIL_FROM": "guildhall@example.org"}
+        with pytest.raises(SettingsError, match="GUILDHALL_SMTP_URL cannot be its value"):
+            Settings.from_environment(HOME | given)
+
+    @pytest.mark.parametrize(
+        "address", ["guildhall", "@example.org", "a@b\nBcc: eve@example.org", "ü@example.org", "a b@c"]
+    )
+    def test_what_is_no_address(self, address: str) -> None:
+        given = {"GUILDHALL_SMTP_URL": "smtp://mail", "GUILDHALL_MAIL_FROM": address}
+        with pytest.raises(SettingsError, match="GUILDHALL_MAIL_FROM cannot be"):
+            Settings.from_environment(HOME | given)
+
+    @pytest.mark.parametrize("given", [{"smtp_url": "smtp://mail"}, {"mail_from": "guildhall@example.org"}])
+    def test_one_without_the_other(self, given: dict[str, str]) -> None:
+        with pytest.raises(SettingsError, match="go together"):
+            Settings(**given)  # type: ignore[arg-type]
+
+
 class TestUnknownVariables:
     def test_a_typing_mistake_is_seen(self) -> None:
         (sentence,) = unknown_variables({"GUILDHALL_BINDE": "x", "GUILDHALL_BIND": "x", "PATH": "x"})
