@@ -54,9 +54,7 @@ async def acknowledge_alert(
     if not await stewarded(session, actor, [alert.dataset_id]):
         require(actor, ACKNOWLEDGE, team_id=team_id, resource=dataset)
     if actor.kind is not ActorKind.USER or actor.id == alert.user_id:
-        message = (
-            "An alert is closed by a person who is not whom it is about: ask another steward, or an auditor."
-        )
+        message = "An alert is closed by a person who is not whom it is about: ask another steward, or an auditor."
         raise ReaderCannotAcknowledge(message, permission=ACKNOWLEDGE, resources=[dataset], team_id=team_id)
     if alert.acknowledged_at is not None:
         raise AlreadyAcknowledged("This alert was acknowledged already.", field="accessAlertId")
