@@ -110,6 +110,14 @@ class TestIssueToken:
         await issue(session, await account_actor(session, account, team), SERVICE_ACCOUNT, account, clock.now())
         assert len(await tokens(session)) == 1
 
+    async def test_a_job_makes_none(self, session: AsyncSession, clock: SimulatedClock) -> None:
+        team, ada = await make_team(session, "quality"), await make_user(session, "ada")
+        policy = PolicySnapshot(await load_rules(session))
+        job = Actor(kind=JOB, id=new_id(), name="job", policy=policy, on_behalf_of=ada, team_id=team)
+        with pytest.raises(PermissionRefused):
+            await issue(session, job, USER, ada, clock.now())
+        assert await tokens(session) == []
+
     async def test_the_platform_makes_them_for_jobs(self, session: AsyncSession, clock: SimulatedClock) -> None:
         claims = JobClaims(job_id=new_id(), attempt_id=new_id(), team_id=new_id(), submitted_by=new_id())
         issued = await issue_for(session, SYSTEM, claims, clock.now())
