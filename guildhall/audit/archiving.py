@@ -242,11 +242,12 @@ async def _require_streamed(database: Database, month: Month) -> None:
         .limit(1)
     )
     async with database.read() as session:
-        if await session.scalar(waiting) is not None:
-            raise NotStreamed(
-                f"Events of {month.name} wait for the receiver of the audit stream (`python -m guildhall audit-stream` "
-                "says why): archive again when they are delivered, or forget the stream with `--forget`."
-            )
+        stream = await session.scalar(waiting)
+    if stream is not None:
+        raise NotStreamed(
+            f"Events of {month.name} wait for the receiver of the audit stream (`python -m guildhall audit-stream` "
+            "says why): archive again when they are delivered, or forget the stream with `--forget`."
+        )
 
 
 async def _count(session: ReadSession, month: Month) -> int:
