@@ -143,7 +143,7 @@ def paths(catalogue: Catalogue) -> dict[str, tuple[str, ...]]:
             source = field.source
             if not isinstance(source, Connection | Embedded) or source.target in {*found, "Node"}:
                 continue
-            if isinstance(source, Connection) and source.scope is not None:
+            if isinstance(source, Connection) and required_arguments(catalogue.types[name], field):
                 continue
             step = field.graphql_name if isinstance(source, Connection) else f".{field.graphql_name}"
             found[source.target] = (*found[name], step)
