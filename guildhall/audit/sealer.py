@@ -102,9 +102,9 @@ class Sealer:
         if note is None:
             return
         head = read_head(note)
-        published = self._published or await self._last_published(head)
-        if published is not None:
-            await self._require_continuation(published, head)
+        if self._published is None:
+            self._published = await self._last_published(head)
+        await self._require_continuation(self._published, head)
         if self._recorded == head.size:
             return
         await self._store.publish(note)
@@ -122,7 +122,9 @@ class Sealer:
         notes = await self._store.notes(above=-1 if known is None else min(known, head.size) - 1)
         return read_head(notes[-1]) if notes else None
 
-    async def _require_continuation(self, published: Head, head: Head) -> None:
+    async def _require_continuation(self, published: Head | None, head: Head) -> None:
+        if published is None:
+            return
         if published.size <= head.size:
             async with self._database.read() as session:
                 if await root_at(published.size, tile_reader(session)) == published.root:

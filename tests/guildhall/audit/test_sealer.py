@@ -201,7 +201,7 @@ class TestRun:
         caplog: pytest.LogCaptureFixture,
     ) -> None:  # fmt: skip
         monkeypatch.setattr(sealer_module, "TICK_SECONDS", 0.01)
-        monkeypatch.setattr(sealer_module, "PUBLISH_SECONDS", 0.01)
+        monkeypatch.setattr(sealer_module, "PUBLISH_SECONDS", 0.2)
         monkeypatch.setattr(sealer_module, "FAILURE_SECONDS", 0.01)
         blocked = tmp_path / "audit-heads"
         settings = Settings(data_dir=tmp_path, database_url=fresh_database.url)
