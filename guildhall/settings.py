@@ -203,9 +203,7 @@ class Settings:
     deliveries_kept_days: int = _number(
         30, 1, 366, "How many days deliveries by webhook and mail are kept after they arrived or were given up."
     )
-    notifications_days: int = _number(
-        90, 30, 3_650, "How many days notifications are kept after they were read."
-    )
+    notifications_days: int = _number(90, 30, 3_650, "How many days notifications are kept after they were read.")
     audit_stream_url: str = _variable(
         "", sink_url, right="a URL that begins with file:///, http:// or https://", default_text="none", secret=True,
         text="Where sealers send every sealed audit event in OCSF's form, each at least once: a file of JSON lines, or "

@@ -67,6 +67,12 @@ class Actor:
     job: JobClaims | None = None
     token: TokenUse | None = None
 
+    def asking(self, request: RequestContext) -> "Actor":
+        """The same caller in another request; `dataclasses.replace` takes ten times as long, for each request."""
+        twin = object.__new__(Actor)
+        twin.__dict__.update(self.__dict__, request=request)
+        return twin
+
     @property
     def subject(self) -> Subject:
         """As the policy knows this caller."""

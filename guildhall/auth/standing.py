@@ -90,7 +90,7 @@ class Recognised:
         if actor.token.networks is not None and not is_inside(request.address, actor.token.networks):
             return None
         self._held.move_to_end(digest)
-        return Standing(replace(actor, request=request), digest)
+        return Standing(actor.asking(request), digest)
 
     def keep(self, token: str, actor: Actor, at: datetime) -> None:
         """Who was just identified by the token, which was noted as used."""

@@ -8,9 +8,10 @@ transaction says otherwise for itself, and nothing is left on it that the next o
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
 from itertools import count
+from types import TracebackType
 from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
@@ -18,7 +19,7 @@ from asyncpg.prepared_stmt import PreparedStatement
 from sqlalchemy.engine import make_url
 
 from guildhall.db.engine import CONNECT_SECONDS_MAX, POOL_WAIT_SECONDS_MAX, server_settings
-from guildhall.db.timing import timed
+from guildhall.db.timing import Timed
 from guildhall.db.transaction import DatabaseBusy, DatabaseUnavailable, refusal_of_state
 
 STATEMENTS_MAX = 200
@@ -77,7 +78,7 @@ class KeptTransaction:
 
     async def fetch(self, sql: str, arguments: Sequence[Any]) -> Row | None:
         """The first row, as `KeptStatements.fetch` does; what a statement refuses ends the transaction."""
-        with _refusals_told(), timed(sql):
+        with _RefusalsTold(), Timed(sql):
             return await _unless_lost(self._reader, self._reader.fetch(sql, arguments))
 
 
@@ -101,7 +102,7 @@ class KeptStatements:
         """The first row. Raises DatabaseUnavailable, DatabaseBusy or StatementTimeout, as a transaction does."""
         await self._enter()
         try:
-            with _refusals_told(), timed(sql):
+            with _RefusalsTold(), Timed(sql):
                 return await self._fetch(sql, arguments)
         finally:
             self._places.release()
@@ -114,11 +115,11 @@ class KeptStatements:
         """
         await self._enter()
         try:
-            with _refusals_told():
+            with _RefusalsTold():
                 reader = await self._begun()
             try:
                 yield KeptTransaction(reader)
-                with _refusals_told():
+                with _RefusalsTold():
                     told = await _unless_lost(reader, reader.connection.execute("COMMIT"))
                 assert told == "COMMIT", "a statement failed, and nobody said so"
             except Exception:
@@ -212,18 +213,25 @@ class KeptStatements:
         return connection
 
 
-@contextmanager
-def _refusals_told() -> Iterator[None]:
+class _RefusalsTold:
     """What the database cannot do now, as refusals; anything else as it came."""
-    try:
-        yield
-    except (_Lost, OSError, TimeoutError, *_SHUTDOWN) as error:
-        raise DatabaseUnavailable("The connection to the database was lost; try again in a moment.") from error
-    except asyncpg.PostgresError as error:
-        refusal = refusal_of_state(error.sqlstate or "")
-        if refusal is None:
-            raise
-        raise refusal from error
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            return
+        if isinstance(error, (_Lost, OSError, TimeoutError, *_SHUTDOWN)):
+            raise DatabaseUnavailable("The connection to the database was lost; try again in a moment.") from error
+        if isinstance(error, asyncpg.PostgresError):
+            refusal = refusal_of_state(error.sqlstate or "")
+            if refusal is not None:
+                raise refusal from error
 
 
 async def _unless_lost(reader: _Reader, asked: Awaitable[Result]) -> Result:

@@ -1,9 +1,7 @@
 """What a piece of work asked the database and how long each statement took, so that what is slow can be told."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,27 +29,40 @@ class StatementTimes:
             self.more += 1
 
 
-@contextmanager
-def statements_timed() -> Iterator[StatementTimes]:
-    """Note every statement of the block, also of the tasks that it starts."""
-    times = StatementTimes()
-    token = _noted.set(times)
-    try:
-        yield times
-    finally:
-        _noted.reset(token)
+class StatementsTimed:
+    """Notes every statement of its block, also of the tasks that it starts."""
+
+    __slots__ = ("_token",)
+
+    _token: Token[StatementTimes | None]
+
+    def __enter__(self) -> StatementTimes:
+        times = StatementTimes()
+        self._token = _noted.set(times)
+        return times
+
+    def __exit__(self, *_: object) -> None:
+        _noted.reset(self._token)
 
 
-@contextmanager
-def timed(statement: str) -> Iterator[None]:
-    """The block is one statement, for connections that no engine knows."""
-    times = _noted.get()
-    began = time.perf_counter()
-    try:
-        yield
-    finally:
-        if times is not None:
-            times.add(time.perf_counter() - began, statement)
+class Timed:
+    """Its block is one statement, for connections that no engine knows."""
+
+    __slots__ = ("_began", "_statement", "_times")
+
+    _began: float
+    _times: StatementTimes | None
+
+    def __init__(self, statement: str) -> None:
+        self._statement = statement
+
+    def __enter__(self) -> None:
+        self._times = _noted.get()
+        self._began = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        if self._times is not None:
+            self._times.add(time.perf_counter() - self._began, self._statement)
 
 
 def time_statements(engine: AsyncEngine) -> None:

@@ -4,8 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from inspect import isawaitable
@@ -17,7 +16,7 @@ from graphql import DocumentNode, ExecutionResult, GraphQLError, OperationDefini
 from guildhall.auth.standing import Standing
 from guildhall.clock import new_id
 from guildhall.db.kept_statements import KeptStatements
-from guildhall.db.timing import StatementTimes, statements_timed
+from guildhall.db.timing import StatementsTimed, StatementTimes
 from guildhall.errors import GuildhallError, Invalid, LimitExceeded
 from guildhall.graphql.answers import format_error
 from guildhall.graphql.compiler.answers import Fetch
@@ -110,13 +109,15 @@ class Executor:
                 raise refused_by(NotFollowed("A subscription is followed over a WebSocket or as server-sent events."))
         except RequestRefused as refusal:
             return refusal_of(refusal, context)
-        with self._told_if_slow(prepared, operation, context):
+        began = time.perf_counter()
+        with StatementsTimed() as times:
             if operation.kind == "query":
                 answer = await self._statement(operation, request, context)
                 if answer is None:
                     answer = await self._query(prepared, request, context)
             else:
                 answer = await self._mutation(prepared, operation, request, context)
+        self._tell_if_slow(prepared, operation, context, times, began)
         return self._with_cost(answer, operation, request)
 
     async def run_standing(self, request: Request, context: Context, standing: Standing) -> Answer | None:
@@ -129,8 +130,10 @@ class Executor:
         prepared, operation = self._admit(request, context, may_change=True)
         if not isinstance(operation.compiled, CompiledDocument):
             return None
-        with self._told_if_slow(prepared, operation, context):
+        began = time.perf_counter()
+        with StatementsTimed() as times:
             answer = await self._statement(operation, request, context, standing)
+        self._tell_if_slow(prepared, operation, context, times, began)
         return None if answer is None else self._with_cost(answer, operation, request)
 
     async def _statement(
@@ -178,11 +181,9 @@ class Executor:
             await reads.write_in(transaction, context)
         return text
 
-    @contextmanager
-    def _told_if_slow(self, prepared: Prepared, operation: Operation, context: Context) -> Iterator[None]:
-        began = time.perf_counter()
-        with statements_timed() as times:
-            yield
+    def _tell_if_slow(
+        self, prepared: Prepared, operation: Operation, context: Context, times: StatementTimes, began: float
+    ) -> None:
         milliseconds = (time.perf_counter() - began) * 1000
         if milliseconds >= self._settings.graphql_slow_milliseconds:
             _tell_slow(prepared, operation, context, milliseconds, times)

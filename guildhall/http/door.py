@@ -2,8 +2,6 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from guildhall.errors import Unavailable
 
@@ -31,28 +29,30 @@ class Door:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._bytes_held = 0
 
-    @asynccontextmanager
-    async def inside(self) -> AsyncIterator[None]:
+    def inside(self) -> "_Inside":
         """From the first byte to the last; raises Overloaded."""
+        return _Inside(self)
+
+    def working(self) -> "_Working":
+        """While there is work to be done for a request that has been read; raises Overloaded after a wait."""
+        return _Working(self)
+
+    def enter(self) -> None:
+        """Come inside; raises Overloaded."""
         if self._inside >= self._inside_max:
             raise Overloaded("Too many requests at once; come again in a moment.")
         self._inside += 1
-        try:
-            yield
-        finally:
-            self._inside -= 1
 
-    @asynccontextmanager
-    async def working(self) -> AsyncIterator[None]:
-        """While there is work to be done for a request that has been read; raises Overloaded after a wait."""
+    def go(self) -> None:
+        """Leave it."""
+        self._inside -= 1
+
+    async def begin(self) -> None:
+        """Take a place to work; raises Overloaded after a wait."""
         if self._working < self._working_max and not self._waiting:
             self._working += 1
         else:
             await self._wait()
-        try:
-            yield
-        finally:
-            self._leave()
 
     def hold(self, size: int) -> None:
         """Bytes of a body have come in; raises Overloaded. What was held is let go of with a negative size."""
@@ -75,14 +75,43 @@ class Door:
 
     def _give_up(self, place: "asyncio.Future[None]") -> None:
         if place.done() and not place.cancelled():
-            self._leave()  # the place came in the same moment: the next one takes it
+            self.end()  # the place came in the same moment: the next one takes it
         elif place in self._waiting:
             self._waiting.remove(place)
 
-    def _leave(self) -> None:
+    def end(self) -> None:
+        """Give the place to who waits for it, or back."""
         while self._waiting:
             place = self._waiting.popleft()
             if not place.done():
                 place.set_result(None)  # the place is handed on, so that nobody who comes now takes it
                 return
         self._working -= 1
+
+
+class _Inside:
+    """A class, as a generator costs more than all that is done here; so are the others around each request."""
+
+    __slots__ = ("_door",)
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+
+    async def __aenter__(self) -> None:
+        self._door.enter()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._door.go()
+
+
+class _Working:
+    __slots__ = ("_door",)
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+
+    async def __aenter__(self) -> None:
+        await self._door.begin()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._door.end()

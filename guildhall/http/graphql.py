@@ -36,7 +36,7 @@ from guildhall.http.door import Door
 from guildhall.http.exchange import BodyTooLarge, BodyTooSlow, ClientGone, Headers, read_body, send_bytes
 from guildhall.http.graphiql_page import graphiql_page
 from guildhall.http.identity import Identity, request_context, request_id
-from guildhall.http.leaving import while_connected
+from guildhall.http.leaving import WhileConnected
 from guildhall.http.negotiation import GRAPHQL_JSON, HTML, PLAIN_JSON, accepted
 from guildhall.http.requests import MalformedRequest, RequestReader
 from guildhall.http.server_sent_events import EVENT_STREAM, event_stream
@@ -193,9 +193,9 @@ class GraphQLEndpoint:
 
     async def _serve(self, call: _Call, asked: Request) -> None:
         desk = self._desk
-        async with desk.door.working(), while_connected(call.receive):
+        async with desk.door.working(), WhileConnected(call.receive):
             answer = await self._answer(call, asked)
-        desk.metrics.graphql_answers.labels("a statement" if answer.compiled else "graphql-core").inc()
+        (desk.metrics.by_statement if answer.compiled else desk.metrics.by_graphql_core).inc()
         for told in answer.errors:
             desk.metrics.graphql_errors.labels(told["extensions"]["code"]).inc()
         await _send(call, _status(answer, call.media_type), answer.body())
@@ -276,11 +276,12 @@ async def _send(call: _Call, status: int, answer: Mapping[str, Any], about: Head
     """The answer as bytes, smaller or left out where the client has said that it can do with that."""
     body = msgspec.json.encode(answer)
     headers = [*_ABOUT.get(status, ()), *about]
+    is_get = call.scope["method"] == "GET"
     if status == 405:
-        headers.append(("allow", "POST" if call.scope["method"] == "GET" else "GET, POST"))
-    if call.scope["method"] == "GET":
+        headers.append(("allow", "POST" if is_get else "GET, POST"))
+    if is_get:
         headers.append(("vary", "accept, accept-encoding, authorization, cookie"))
-    if call.scope["method"] == "GET" and status == 200 and "errors" not in answer:
+    if is_get and status == 200 and "errors" not in answer:
         tag = f'W/"{hashlib.sha256(body).hexdigest()[:32]}"'
         headers += [("etag", tag), ("cache-control", "private, no-cache")]
         if tag in call.header(b"if-none-match"):
@@ -288,7 +289,7 @@ async def _send(call: _Call, status: int, answer: Mapping[str, Any], about: Head
             return
     else:
         headers.append(("cache-control", "no-store"))
-    if len(body) >= BYTES_MIN and takes_gzip(call.header(b"accept-encoding")):
+    if len(body) >= BYTES_MIN and b"accept-encoding" in call.headers and takes_gzip(call.header(b"accept-encoding")):
         body = await compressed(body)
         headers.append(("content-encoding", "gzip"))
     media_type = PLAIN_JSON if call.media_type == EVENT_STREAM else call.media_type

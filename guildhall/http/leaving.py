@@ -1,8 +1,7 @@
 """A client that goes away: what was done for it is cancelled, down to the statement in the database."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from types import TracebackType
 
 from litestar.types import Receive
 
@@ -12,32 +11,36 @@ PATIENCE_SECONDS = 0.05
 """Whoever is answered sooner is never watched: the watch would cost more than what is left to do."""
 
 
-@asynccontextmanager
-async def while_connected(receive: Receive) -> AsyncIterator[None]:
-    """Cancels the block when the connection ends, and raises ClientGone; for a request whose body has been read."""
-    working = asyncio.current_task()
-    assert working is not None, "a request is served by a task"
-    watching: asyncio.Task[None] | None = None
-    gone = False
+class WhileConnected:
+    """Cancels its block when the connection ends, and raises ClientGone; for a request whose body has been read."""
 
-    async def watch() -> None:
-        nonlocal gone
-        if (await receive())["type"] == "http.disconnect":  # all that is left to come after the body
-            gone = True
-            working.cancel()
+    __slots__ = ("_gone", "_receive", "_timer", "_watching", "_working")
 
-    def begin() -> None:
-        nonlocal watching
-        watching = asyncio.create_task(watch())
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._watching: asyncio.Task[None] | None = None
+        self._gone = False
 
-    timer = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, begin)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if not gone or working.uncancel() > 0:  # the server is stopping: not ours to catch
-            raise
-        raise ClientGone("The connection ended before the answer was there.") from None
-    finally:
-        timer.cancel()
-        if watching is not None:
-            watching.cancel()
+    async def __aenter__(self) -> None:
+        working = asyncio.current_task()
+        assert working is not None, "a request is served by a task"
+        self._working = working
+        self._timer = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._begin)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        if self._watching is not None:
+            self._watching.cancel()
+        # One that is cancelled otherwise is of a server that stops: not ours to catch.
+        if isinstance(error, asyncio.CancelledError) and self._gone and self._working.uncancel() == 0:
+            raise ClientGone("The connection ended before the answer was there.") from None
+
+    def _begin(self) -> None:
+        self._watching = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        if (await self._receive())["type"] == "http.disconnect":  # all that is left to come after the body
+            self._gone = True
+            self._working.cancel()

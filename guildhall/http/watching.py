@@ -35,6 +35,8 @@ class Metrics:
         self.graphql_answers = Counter(
             "guildhall_graphql_answers", "GraphQL answers by what made them.", ["made_by"], registry=self.registry
         )
+        self.by_statement = self.graphql_answers.labels("a statement")
+        self.by_graphql_core = self.graphql_answers.labels("graphql-core")
         self.streams = Gauge(
             "guildhall_graphql_streams", "Subscriptions that are followed now.", registry=self.registry
         )
@@ -58,6 +60,7 @@ class Watch:
         self._app = app
         self._metrics = metrics
         self._new_id = new_id
+        self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass everything on, and note the status on its way back."""
@@ -86,7 +89,17 @@ class Watch:
             seconds = time.perf_counter() - started
             route = scope.get("path_template") or "other"
             method = scope["method"] if scope["method"] in _METHODS else "other"
-            self._metrics.requests.labels(method, route, str(status)).inc()
-            self._metrics.seconds.labels(method, route).observe(seconds)
+            counted, timed = self._series_of(method, route, status)
+            counted.inc()
+            timed.observe(seconds)
             line = "%s %s %s %.1f ms request=%s trace=%s"
             logger.info(line, scope["method"], scope["path"], status, seconds * 1000, key, trace.trace_id)
+
+    def _series_of(self, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+        """As many as there are methods, routes and statuses, none of which a caller can make up."""
+        found = self._series.get((method, route, status))
+        if found is None:
+            metrics = self._metrics
+            found = metrics.requests.labels(method, route, str(status)), metrics.seconds.labels(method, route)
+            self._series[method, route, status] = found
+        return found

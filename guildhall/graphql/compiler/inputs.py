@@ -3,7 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from graphql import ArgumentNode, FieldNode, GraphQLArgument, GraphQLField, GraphQLSchema, Undefined, is_non_null_type
+from graphql import (
+    ArgumentNode,
+    FieldNode,
+    GraphQLArgument,
+    GraphQLField,
+    GraphQLSchema,
+    Undefined,
+    is_non_null_type,
+    is_scalar_type,
+    is_specified_scalar_type,
+)
 from graphql.execution.get_variable_signature import GraphQLVariableSignature, get_variable_signature
 from graphql.execution.values import VariableValues, VariableValueSource, coerce_argument, get_argument_values
 from graphql.language import VariableDefinitionNode, VariableNode, Visitor, visit
@@ -17,24 +27,32 @@ class FallBack(Exception):
     """
 
 
+_PLAIN: Mapping[str, type] = {"String": str, "ID": str, "Boolean": bool, "Int": int}
+"""Of GraphQL's own scalars, those whose values in JSON are taken as they are; of Int only what has 32 bits."""
+
+_INT_MAX = 2**31
+
+
 class Variables:
     """The variables that an operation declares."""
 
     def __init__(self, schema: GraphQLSchema, definitions: Sequence[VariableDefinitionNode]) -> None:
-        self._declared: list[tuple[GraphQLVariableSignature, Any]] = []
+        self._declared: list[tuple[GraphQLVariableSignature, Any, type | None]] = []
         for definition in definitions:
             signature = get_variable_signature(schema, definition)
             assert isinstance(signature, GraphQLVariableSignature), "the document was validated"
-            self._declared.append((signature, coerce_default_value(signature)))
+            self._declared.append((signature, coerce_default_value(signature), _plain_type(signature)))
 
     def coerced(self, given: Mapping[str, Any]) -> VariableValues:
         """The values; raises FallBack for one that is wrong or missing."""
         sources, values = {}, {}
-        for signature, default in self._declared:
+        for signature, default, plain in self._declared:
             name = signature.name
             value = given.get(name, Undefined)
             sources[name] = VariableValueSource(signature, value)
-            if value is not Undefined:
+            if _is_plain(value, plain):
+                values[name] = value
+            elif value is not Undefined:
                 values[name] = _coerced(value, signature)
             elif default is not Undefined:
                 values[name] = default
@@ -83,6 +101,15 @@ class Arguments:
             self._nested = True
         else:
             coerce_argument(self._fixed, self._node, name, argument, given, None, None)
+
+
+def _plain_type(signature: GraphQLVariableSignature) -> type | None:
+    named = signature.type.of_type if is_non_null_type(signature.type) else signature.type
+    return _PLAIN.get(named.name) if is_scalar_type(named) and is_specified_scalar_type(named) else None
+
+
+def _is_plain(value: Any, plain: type | None) -> bool:  # noqa: ANN401 -- what JSON holds
+    return value.__class__ is plain and (plain is not int or -_INT_MAX <= value < _INT_MAX)
 
 
 def _coerced(value: Any, signature: GraphQLVariableSignature) -> Any:  # noqa: ANN401 -- what JSON holds

@@ -22,6 +22,7 @@ from guildhall.graphql.recording import Reads
 _MARK = re.compile("\x01(.)([^\x02]*)\x02")
 _CALL = re.compile("\x01p([^\x02]*)\x02")
 _MISTAKE = "\x01!"
+_PLACE = json.JSONDecoder(parse_float=Decimal)
 
 
 def is_finished(text: str) -> bool:
@@ -74,7 +75,7 @@ class Marks:
 
     def _signed(self, rest: str) -> str:
         site, parent, values = rest.split("|", 2)
-        place = json.loads(values, parse_float=Decimal)
+        place = _PLACE.decode(values)
         read = [reader(value) for reader, value in zip(self._readers_of(site), place, strict=True)]
         return f'"{self._run.context.signer.sign(self._binding(site, parent), read)}"'
 

@@ -18,7 +18,7 @@ from guildhall.clock import new_id
 from guildhall.db import kept_statements
 from guildhall.db.embedded import EmbeddedServer
 from guildhall.db.kept_statements import PLANNED_ANEW, KeptStatements
-from guildhall.db.timing import statements_timed
+from guildhall.db.timing import StatementsTimed
 from guildhall.db.transaction import Database, DatabaseBusy, DatabaseUnavailable, StatementTimeout, UnstorableText
 from tests.conftest import AUDIT_KEY, MONDAY_MORNING, run_as_superuser
 
@@ -97,7 +97,7 @@ class TestFetch:
         await kept.close()
 
     async def test_it_is_timed(self, kept: KeptStatements) -> None:
-        with statements_timed() as times:
+        with StatementsTimed() as times:
             await kept.fetch("SELECT 7", [])
         assert [sql for _, sql in times.found] == ["SELECT 7"]
 

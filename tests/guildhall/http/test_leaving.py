@@ -7,7 +7,7 @@ import pytest
 
 from guildhall.http import leaving
 from guildhall.http.exchange import ClientGone
-from guildhall.http.leaving import while_connected
+from guildhall.http.leaving import WhileConnected
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ class TestWhileConnected:
         ended: list[str] = []
 
         async def work() -> None:
-            async with while_connected(gone):
+            async with WhileConnected(gone):
                 try:
                     await asyncio.sleep(30)
                 finally:
@@ -45,12 +45,12 @@ class TestWhileConnected:
 
     @pytest.mark.parametrize("receive", [here, talkative])
     async def test_who_stays_does_not(self, receive: Any) -> None:
-        async with while_connected(receive):
+        async with WhileConnected(receive):
             await asyncio.sleep(0.02)
 
     async def test_a_server_that_stops_is_not_a_client_that_went(self) -> None:
         async def serve() -> None:
-            async with while_connected(here):
+            async with WhileConnected(here):
                 await asyncio.sleep(30)
 
         serving = asyncio.create_task(serve())
