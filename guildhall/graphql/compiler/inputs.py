@@ -108,8 +108,10 @@ def _plain_type(signature: GraphQLVariableSignature) -> type | None:
     return _PLAIN.get(named.name) if is_scalar_type(named) and is_specified_scalar_type(named) else None
 
 
-def _is_plain(value: Any, plain: type | None) -> bool:  # noqa: ANN401 -- what JSON holds
-    return value.__class__ is plain and (plain is not int or -_INT_MAX <= value < _INT_MAX)
+def _is_plain(value: object, plain: type | None) -> bool:
+    if type(value) is not plain:
+        return False
+    return not isinstance(value, int) or -_INT_MAX <= value < _INT_MAX
 
 
 def _coerced(value: Any, signature: GraphQLVariableSignature) -> Any:  # noqa: ANN401 -- what JSON holds
