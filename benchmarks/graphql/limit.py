@@ -21,6 +21,7 @@ from uuid import UUID
 
 import asyncpg
 import msgspec
+import uvloop
 from granian.constants import Interfaces
 from granian.server.embed import Server
 from sqlalchemy.engine import make_url
@@ -142,7 +143,7 @@ async def serve(url: str, key: bytes, teams: Sequence[UUID], public_url: str, po
 
 
 if __name__ == "__main__":
-    asyncio.run(
+    uvloop.run(  # as our own server
         serve(
             os.environ["LIMIT_DATABASE_URL"],
             Path(os.environ["LIMIT_KEY_FILE"]).read_bytes(),
