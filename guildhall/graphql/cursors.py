@@ -88,7 +88,9 @@ def _plain(value: object) -> object:
     if isinstance(value, Enum):
         return ["s", str(value.value)]
     kind = type(value)
-    letter, write = _WRITERS.get(kind) or next(_WRITERS[each] for each in kind.__mro__ if each in _WRITERS)
+    known = _WRITERS.get(kind) or next((_WRITERS[each] for each in kind.__mro__ if each in _WRITERS), None)
+    assert known is not None, f"a cursor cannot hold a {kind.__name__}"
+    letter, write = known
     return [letter, write(value)]
 
 
