@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from operator import itemgetter
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, any_, delete, func, literal, or_, select, update
@@ -22,7 +23,14 @@ from guildhall.db.transaction import WriteSession
 from guildhall.errors import Conflict, NotFound
 from guildhall.inbox.tables import Delivery, InboxEvent, InboxSettings, Notification, Webhook
 from guildhall.inbox.webhook_secrets import CHANGE
-from guildhall.inbox.webhooks import READ, find_webhook, lock_webhook, stop_sending, visible_webhooks
+from guildhall.inbox.webhooks import (
+    READ,
+    find_webhook,
+    lock_webhook,
+    require_readable,
+    stop_sending,
+    visible_webhooks,
+)
 
 ATTEMPTS_MAX = 12
 PING = "PING"
@@ -153,7 +161,11 @@ async def ping_webhook(
 
 
 async def redeliver(session: WriteSession, actor: Actor, *, delivery_id: UUID, at: datetime, new_id: IdSource) -> None:
-    """Try one that is dead, or arrived, all over again, under the same id. Raises NotFound, DeliveryWaits."""
+    """Try one that is dead, or arrived, all over again, under the same id. Raises NotFound, DeliveryWaits.
+
+    The webhook's address may be another by now, so its event must be one that the caller could read; a mail goes to
+    nobody but whom it was for.
+    """
     found = select(Delivery).where(Delivery.id == delivery_id, visible_deliveries(actor))
     delivery = await session.scalar(found)
     if delivery is None:
@@ -161,6 +173,7 @@ async def redeliver(session: WriteSession, actor: Actor, *, delivery_id: UUID, a
     team_id = None
     if delivery.webhook_id is not None:
         team_id = (await lock_webhook(session, actor, delivery.webhook_id)).team_id
+        require_readable(actor, [delivery.kind], team_id=team_id)
     require(actor, CHANGE, team_id=team_id)
     again = (
         update(Delivery)
@@ -180,31 +193,44 @@ async def lease_for_webhooks(
 ) -> Sequence[Leased]:
     """Lease what is due to webhooks that are neither paused nor at rest, of each no more than it is to take at once.
 
-    The webhooks are locked meanwhile, so that two workers never count the same room of one twice.
+    The webhooks are locked meanwhile, so that two workers never count the same room of one twice. Those with the least
+    under way come first, and one by one: however many hang, they have no room that others could have.
     """
-    ready = and_(_ready(at), Delivery.webhook_id == Webhook.id, or_(Webhook.paused_at.is_(None), Delivery.kind == PING))
-    oldest = select(func.min(Delivery.due_at)).where(ready).correlate(Webhook).scalar_subquery()
-    awake = or_(Webhook.rests_until.is_(None), Webhook.rests_until <= at)
-    waiting = select(Webhook.id).where(awake, oldest.is_not(None)).order_by(oldest).limit(limit)
-    webhooks = (await session.scalars(waiting.with_for_update(key_share=True, skip_locked=True))).all()
-    if not webhooks:
-        return []
+    theirs = and_(Delivery.channel == DeliveryChannel.WEBHOOK.value, Delivery.webhook_id == Webhook.id)
     under_way = (
         select(func.count())
-        .where(Delivery.webhook_id == Webhook.id, Delivery.lease_expires_at > at)
-        .where(Delivery.state == DeliveryState.WAITING.value)
+        .where(theirs, Delivery.lease_expires_at > at, Delivery.state == DeliveryState.WAITING.value)
         .correlate(Webhook)
         .scalar_subquery()
     )
-    next_ = select(Delivery.id).where(ready).order_by(Delivery.due_at, Delivery.id).limit(WEBHOOK_AT_ONCE_MAX)
+    ready = and_(theirs, _ready(at), or_(Webhook.paused_at.is_(None), Delivery.kind == PING))
+    oldest = select(func.min(Delivery.due_at)).where(ready).correlate(Webhook).scalar_subquery()
+    awake = or_(Webhook.rests_until.is_(None), Webhook.rests_until <= at)
+    have_room = and_(awake, oldest.is_not(None), under_way < WEBHOOK_AT_ONCE_MAX)
+    waiting = select(Webhook.id).where(have_room).order_by(under_way, oldest).limit(limit)
+    webhooks = (await session.scalars(waiting.with_for_update(key_share=True, skip_locked=True))).all()
+    if not webhooks:
+        return []
+    next_ = (
+        select(Delivery.id, Delivery.due_at)
+        .where(ready)
+        .order_by(Delivery.due_at, Delivery.id)
+        .limit(WEBHOOK_AT_ONCE_MAX)
+    )
     due = next_.correlate(Webhook).lateral()
-    statement = select(Webhook.id, under_way, due.c.id).join(due, literal(True)).where(Webhook.id.in_(webhooks))
-    chosen: list[UUID] = []
+    statement = (
+        select(Webhook.id, under_way, due.c.id)
+        .join(due, literal(True))
+        .where(Webhook.id.in_(webhooks))
+        .order_by(due.c.due_at, due.c.id)
+    )
+    found: list[tuple[int, UUID]] = []
     taken: dict[UUID, int] = {}
     for webhook, busy, delivery in await session.execute(statement):
         taken[webhook] = taken.get(webhook, busy) + 1
-        if taken[webhook] <= WEBHOOK_AT_ONCE_MAX and len(chosen) < limit:
-            chosen.append(delivery)
+        if taken[webhook] <= WEBHOOK_AT_ONCE_MAX:
+            found.append((taken[webhook], delivery))
+    chosen = [delivery for _, delivery in sorted(found, key=itemgetter(0))[:limit]]
     until = at + timedelta(seconds=WEBHOOK_LEASE_SECONDS)
     return await _lease(session, chosen, owner=owner, until=until, at=at, new_id=new_id)
 

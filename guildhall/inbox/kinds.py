@@ -1,6 +1,8 @@
 """What can be told. The names are what people filter by and what leaves the house, so they stay."""
 
+from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 
 
 class EventKind(StrEnum):
@@ -14,3 +16,18 @@ class EventKind(StrEnum):
     ACCESS_ENDS = "ACCESS_ENDS"
     ACCESS_ALERT = "ACCESS_ALERT"
     ALLOCATION_ENDS = "ALLOCATION_ENDS"
+
+
+NEEDED: Mapping[EventKind, str] = MappingProxyType(
+    {
+        EventKind.JOB_ENDED: "scheduler:job:read",
+        EventKind.HOLD_RELEASED: "marketplace:wallet:read",
+        EventKind.ACCESS_ASKED: "registry:access:read",
+        EventKind.ACCESS_DECIDED: "registry:access:read",
+        EventKind.ACCESS_WITHDRAWN: "registry:access:read",
+        EventKind.ACCESS_ENDS: "registry:access:read",
+        EventKind.ACCESS_ALERT: "registry:alert:read",
+        EventKind.ALLOCATION_ENDS: "marketplace:wallet:read",
+    }
+)
+"""What it takes to read of it: in the team, to have it sent somewhere; of a limited token, to see it in the inbox."""

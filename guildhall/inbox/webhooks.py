@@ -7,7 +7,6 @@ allowed to read those in the team.
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -21,8 +20,8 @@ from guildhall.clock import IdSource
 from guildhall.db.locks import lock_rows
 from guildhall.db.transaction import ReadSession, WriteSession
 from guildhall.errors import Conflict, Invalid, InvalidInput, NotFound, Problem
-from guildhall.inbox.kinds import EventKind
-from guildhall.inbox.tables import Webhook
+from guildhall.inbox.kinds import NEEDED, EventKind
+from guildhall.inbox.tables import Delivery, Webhook
 from guildhall.inbox.webhook_addresses import check_url
 from guildhall.inbox.webhook_secrets import CHANGE, put_secret
 from guildhall.keys import Keyring
@@ -34,20 +33,6 @@ LABEL_CHARACTERS_MAX = 200
 REGISTERING = (0x6775696C, 2)
 """The lock of who counts webhooks before adding one."""
 OVERLAP_SECONDS_MAX = 7 * 24 * 3_600
-
-NEEDED: Mapping[EventKind, str] = MappingProxyType(
-    {
-        EventKind.JOB_ENDED: "scheduler:job:read",
-        EventKind.HOLD_RELEASED: "marketplace:wallet:read",
-        EventKind.ACCESS_ASKED: "registry:access:read",
-        EventKind.ACCESS_DECIDED: "registry:access:read",
-        EventKind.ACCESS_WITHDRAWN: "registry:access:read",
-        EventKind.ACCESS_ENDS: "registry:access:read",
-        EventKind.ACCESS_ALERT: "registry:alert:read",
-        EventKind.ALLOCATION_ENDS: "marketplace:wallet:read",
-    }
-)
-"""What it takes, in the team, to have events of the kind sent to an address."""
 
 
 class TooManyWebhooks(Conflict):
@@ -121,9 +106,14 @@ async def register_webhook(
 async def update_webhook(
     session: WriteSession, actor: Actor, spec: WebhookSpec, *, webhook_id: UUID, at: datetime, new_id: IdSource
 ) -> None:
-    """Another label, address or other events from now on; the secret stays, and what waits goes to the new address."""
+    """Another label, address or other events from now on; the secret stays, and what waits goes to the new address.
+
+    So whoever says the address must be allowed to read what it was told of until now, and what waits, as well.
+    """
     webhook = await lock_webhook(session, actor, webhook_id)
     _check(actor, spec, team_id=webhook.team_id)
+    waiting = select(Delivery.kind).where(Delivery.webhook_id == webhook_id, Delivery.ended_at.is_(None)).distinct()
+    require_readable(actor, {*webhook.kinds, *await session.scalars(waiting)}, team_id=webhook.team_id)
     before = _recorded(webhook.label, webhook.url, webhook.kinds)
     webhook.label, webhook.url, webhook.kinds = spec.label, spec.url, _names(spec.kinds)
     await session.flush()
@@ -213,6 +203,12 @@ async def lock_webhook(session: WriteSession, actor: Actor, webhook_id: UUID) ->
     return rows[0]
 
 
+def require_readable(actor: Actor, kinds: Collection[str], *, team_id: UUID | None) -> None:
+    """Raises PermissionRefused unless the caller may read, in the team, of all these; a ping says nothing."""
+    for permission in sorted({NEEDED[kind] for kind in EventKind if kind.value in kinds}):
+        require(actor, permission, team_id=team_id)
+
+
 def _check(actor: Actor, spec: WebhookSpec, *, team_id: UUID | None) -> None:
     """Raises InvalidInput, InvalidWebhookUrl, and PermissionRefused for events that the caller could not read."""
     problems = []
@@ -225,8 +221,7 @@ def _check(actor: Actor, spec: WebhookSpec, *, team_id: UUID | None) -> None:
     if problems:
         raise InvalidInput(problems)
     check_url(spec.url)
-    for permission in sorted({NEEDED[kind] for kind in spec.kinds}):
-        require(actor, permission, team_id=team_id)
+    require_readable(actor, spec.kinds, team_id=team_id)
 
 
 def _names(kinds: Collection[EventKind]) -> list[str]:

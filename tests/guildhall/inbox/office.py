@@ -67,6 +67,13 @@ class Office:
                 self.people[name] = await make_user(session, name, roles=held)
         return self
 
+    async def with_steward(self) -> "Office":
+        """Sten maintains `press` as well, and is its steward."""
+        async with self.database.transaction() as session:
+            roles = {"maintainer": [self.teams["press"]], "steward": [self.teams["press"]]}
+            self.people["sten"] = await make_user(session, "sten", roles=roles)
+        return self
+
     def with_settings(self, **changed: Any) -> "Office":
         self.settings = replace(self.settings, **changed)
         return self

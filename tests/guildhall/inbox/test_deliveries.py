@@ -6,21 +6,25 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select, update
 
+from guildhall.auth.authorize import PermissionRefused
 from guildhall.clock import new_id
 from guildhall.errors import NotFound
 from guildhall.inbox.deliveries import (
     ATTEMPTS_MAX,
+    WEBHOOK_AT_ONCE_MAX,
     DeliveryWaits,
     backoff_seconds,
+    lease_for_webhooks,
     make_deliveries,
     ping_webhook,
     redeliver,
     sweep_deliveries,
     visible_deliveries,
 )
+from guildhall.inbox.kinds import EventKind
 from guildhall.inbox.mail_preferences import MailWanted, update_inbox_settings
 from guildhall.inbox.tables import Delivery, InboxEvent
-from guildhall.inbox.webhooks import pause_webhook
+from guildhall.inbox.webhooks import WebhookSpec, pause_webhook, update_webhook
 from tests.guildhall.inbox.office import Office
 from tests.guildhall.inbox.receivers import FAILS, OK, receiving
 
@@ -28,9 +32,9 @@ URL = "https://chat.example.org/"
 KEPT = timedelta(days=30)
 
 
-async def waiting(office: Office, *, with_mail: bool = False) -> None:
+async def waiting(office: Office, *, with_mail: bool = False, kind: EventKind = EventKind.JOB_ENDED) -> None:
     """An event that somebody is to be told of."""
-    event = await office.tell("mia")
+    event = await office.tell("mia", kind=kind)
     async with office.database.transaction() as session:
         await make_deliveries(session, [event], with_mail=with_mail, at=office.clock.now(), new_id=new_id)
 
@@ -107,6 +111,24 @@ class TestRedeliver:
             with pytest.raises(NotFound):
                 await self.again(office, who, (await office.delivery()).id)
 
+    async def test_not_an_alert_that_the_caller_could_not_read(self, office: Office) -> None:
+        await office.with_steward()
+        made = await office.register(URL, by="sten", kinds=[EventKind.ACCESS_ALERT])
+        await waiting(office, kind=EventKind.ACCESS_ALERT)
+        async with office.database.transaction() as session:
+            await session.execute(update(Delivery).values(state="DEAD", ended_at=office.clock.now(), attempts=3))
+        actor = await office.actor("sten")
+        at = office.clock.now()
+        async with office.database.transaction() as session:
+            spec = WebhookSpec(label="chat", url=URL, kinds=[EventKind.JOB_ENDED])
+            await update_webhook(session, actor, spec, webhook_id=made.id, at=at, new_id=new_id)
+        dead = await office.delivery()
+        with pytest.raises(PermissionRefused):
+            await self.again(office, "mia", dead.id)
+        assert ((await office.delivery()).state, (await office.delivery()).attempts) == ("DEAD", 3)
+        await self.again(office, "sten", dead.id)
+        assert (await office.delivery()).state == "WAITING"
+
     async def test_a_mail_is_an_administrator_s_to_send_again(self, office: Office) -> None:
         actor = await office.actor("mia")
         async with office.database.transaction() as session:
@@ -165,3 +187,34 @@ class TestSweepDeliveries:
             assert receiver.taken == []
         assert await sweep(office) == 1
         assert (await office.delivery()).reason_code == "WAITED_TOO_LONG"
+
+
+class TestLeaseForWebhooks:
+    async def lease(self, office: Office, limit: int) -> list[UUID]:
+        """The webhooks of what one worker leases."""
+        async with office.database.transaction() as session:
+            leased = await lease_for_webhooks(session, limit=limit, owner="w", at=office.clock.now(), new_id=new_id)
+            found = select(Delivery.webhook_id).where(Delivery.id.in_([each.id for each in leased]))
+            return [each for each in await session.scalars(found) if each is not None]
+
+    async def test_however_many_hang_others_have_room(self, office: Office) -> None:
+        hanging = [(await office.register(URL)).id for _ in range(7)]
+        for _ in range(WEBHOOK_AT_ONCE_MAX + 2):
+            await waiting(office)
+        assert sorted(await self.lease(office, 28)) == sorted(hanging * WEBHOOK_AT_ONCE_MAX)
+        office.clock.advance(seconds=1)
+        other = await office.register(URL)
+        await waiting(office)
+        assert await self.lease(office, 4) == [other.id]
+
+    async def test_room_is_shared_by_who_has_least_under_way(self, office: Office) -> None:
+        busy = await office.register(URL)
+        for _ in range(WEBHOOK_AT_ONCE_MAX):
+            await waiting(office)
+        assert await self.lease(office, 2) == [busy.id] * 2
+        office.clock.advance(seconds=1)
+        other = await office.register(URL)
+        for _ in range(WEBHOOK_AT_ONCE_MAX):
+            await waiting(office)
+        assert await self.lease(office, 1) == [other.id]
+        assert sorted(await self.lease(office, 3)) == sorted([busy.id, other.id, other.id])

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from guildhall.clock import new_id
 from guildhall.db.transaction import WriteSession
 from guildhall.errors import InvalidInput, NotFound
 from guildhall.inbox import webhooks
+from guildhall.inbox.deliveries import make_deliveries
 from guildhall.inbox.kinds import EventKind
 from guildhall.inbox.tables import Webhook, WebhookSecret
 from guildhall.inbox.webhook_addresses import InvalidWebhookUrl
@@ -133,6 +135,28 @@ class TestChange:
         event = await last_event(office)
         assert event.before == {"label": "chat", "receiver": "chat.example.org:443", "kinds": ["JOB_ENDED"]}
         assert await count(office, WebhookSecret) == 1
+
+    @pytest.mark.parametrize("narrowed", [False, True])
+    async def test_no_new_address_for_what_the_caller_could_not_read(self, office: Office, narrowed: bool) -> None:
+        await office.with_steward()
+        made = await office.register(URL, by="sten", kinds=[EventKind.ACCESS_ALERT])
+        at = office.clock.now()
+
+        async def change(session: WriteSession, actor: Actor, to: WebhookSpec) -> None:
+            await update_webhook(session, actor, to, webhook_id=made.id, at=at, new_id=new_id)
+
+        if narrowed:  # an alert waits still
+            event = await office.tell(kind=EventKind.ACCESS_ALERT)
+            async with office.database.transaction() as session:
+                await make_deliveries(session, [event], with_mail=False, at=at, new_id=new_id)
+            await by(office, "sten", partial(change, to=spec()))
+        elsewhere = spec(url="https://elsewhere.example.org/")
+        begun = await count(office, AuditEvent)
+        with pytest.raises(PermissionRefused):
+            await by(office, "mia", partial(change, to=elsewhere))
+        assert ((await office.webhook(made.id)).url, await count(office, AuditEvent)) == (URL, begun)
+        await by(office, "sten", partial(change, to=elsewhere))
+        assert (await office.webhook(made.id)).url == elsewhere.url
 
     async def test_rotated_secrets_overlap_and_no_third_counts(self, office: Office) -> None:
         made = await office.register(URL)
