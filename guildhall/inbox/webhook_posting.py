@@ -87,7 +87,7 @@ def _seconds_until(after: str | None, at: datetime) -> int | None:
         return int(after[:9]) or None
     try:
         moment = parsedate_to_datetime(after)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter of a year, or a zone, beyond all calendars
         return None
     moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
     return max(0, int((moment - at).total_seconds())) or None

@@ -42,7 +42,7 @@ class Taken:
 
 @dataclass
 class Receiver:
-    """Answers with each of `answers` in turn, and with the last of them from then on. HANGS never answers."""
+    """Answers with each of `answers` in turn, and with the last of them from then on; HANGS hangs up when told to."""
 
     answers: Sequence[bytes | None] = (OK,)
     taken: list[Taken] = field(default_factory=list)
@@ -52,6 +52,7 @@ class Receiver:
     at_once: int = 0
     at_once_most: int = 0
     on_request: Callable[[], None] = lambda: None
+    hangs_up: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def url(self) -> str:
@@ -78,7 +79,11 @@ class Receiver:
         self.taken.append(Taken(head, headers, body))
         self.on_request()
         if answer is None:
-            await reader.read()  # until they hang up
+            leaving = [asyncio.create_task(each) for each in (reader.read(), self.hangs_up.wait())]
+            _, left = await asyncio.wait(leaving, return_when=asyncio.FIRST_COMPLETED)
+            for each in left:
+                each.cancel()
+            await asyncio.gather(*leaving, return_exceptions=True)
             return
         writer.write(answer)
         await writer.drain()

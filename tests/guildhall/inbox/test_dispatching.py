@@ -116,12 +116,16 @@ class TestDelivery:
         self, office: Office, caplog: pytest.LogCaptureFixture
     ) -> None:
         async with receiving(HANGS, OK) as receiver:
+            arrived = asyncio.Event()
+            receiver.on_request = arrived.set
             await office.register(receiver.url)
             await office.tell()
-            async with office.dispatcher(answer_seconds=2.0) as slow:
+            async with office.dispatcher() as slow:
                 await slow.begin_round()
+                await arrived.wait()
                 office.clock.advance(seconds=WEBHOOK_LEASE_SECONDS)
                 await office.send(owner="quick")
+                receiver.hangs_up.set()
                 await settled(slow)
         assert await outcome(office) == ("DELIVERED", 2, 204, None)
         assert "was sent by two" in caplog.text
@@ -229,6 +233,8 @@ class TestReceiversWishes:
             ("120", 429, 120),
             ("99999999999", 503, REST_SECONDS_MAX),
             ("Mon, 02 Mar 2026 08:10:00 GMT", 503, 600),
+            ("Mon, 02 Mar 99999999999 08:10:00 GMT", 503, None),
+            ("Mon, 02 Mar 2026 08:10:00 +9999999999999", 503, None),
             ("Mon, 02 Mar 2026 08:10:00 -0000", 503, 600),
             ("Sun, 01 Mar 2026 08:10:00 GMT", 503, None),
             ("0", 503, None),
