@@ -4,7 +4,7 @@ import re
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -13,7 +13,7 @@ from guildhall.auth.actor import Actor
 from guildhall.auth.authorize import require
 from guildhall.auth.permissions import PERMISSIONS
 from guildhall.auth.roles import MEMBER
-from guildhall.auth.tables import Role, RolePermission
+from guildhall.auth.tables import Role, RoleBinding, RolePermission
 from guildhall.clock import IdSource
 from guildhall.errors import Conflict, Invalid, NotFound
 from guildhall.organisation.bindings import require_administrator
@@ -101,7 +101,7 @@ async def set_line(
     line = [RolePermission.role == role, RolePermission.permission == permission]
     before = await session.scalar(select(RolePermission.effect).where(*line))
     gives = effect != before and (effect is Effect.ALLOW or (effect is None and before == Effect.DENY))
-    own = role in {MEMBER, *(held.role for held in actor.policy.bindings_of(actor.subject))}
+    own = role == MEMBER or await _holds(session, actor, role, at=at)
     emergency = await require_giving(session, actor, {permission} if gives else (), team_id=None, to_oneself=own, at=at)
     if before == effect:
         return
@@ -128,6 +128,17 @@ async def set_line(
         at=at,
         new_id=new_id,
     )
+
+
+async def _holds(session: AsyncSession, actor: Actor, role: str, *, at: datetime) -> bool:
+    """Whether it is theirs now or later, anywhere; also where the actor's token does not show it."""
+    bound = select(RoleBinding.id).where(
+        RoleBinding.role == role,
+        RoleBinding.subject_kind == actor.kind.value,
+        RoleBinding.subject_id == actor.id,
+        or_(RoleBinding.ends_at.is_(None), RoleBinding.ends_at > at),
+    )
+    return await session.scalar(bound.limit(1)) is not None
 
 
 def _keep_audit_readable(role: str, permission: str, effect: Effect | None) -> None:

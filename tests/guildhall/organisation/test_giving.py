@@ -1,12 +1,14 @@
 """Nobody gives more than they hold, nor anything to themself, whatever the way: the same rule answers everywhere."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import insert, select, text
+from sqlalchemy import insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from guildhall.auth.actor import Actor, TokenUse
@@ -40,7 +42,8 @@ class Guild:
         await self.session.flush()
         lines = [{"role": name, "permission": each, "effect": "allow"} for each in allow]
         lines += [{"role": name, "permission": each, "effect": "deny"} for each in deny]
-        await self.session.execute(insert(RolePermission), lines)
+        if lines:
+            await self.session.execute(insert(RolePermission), lines)
 
     async def person(self, name: str, roles: dict[str, Sequence[UUID | None]]) -> Actor:
         return await actor_of(self.session, await make_user(self.session, name, roles=roles))
@@ -50,6 +53,12 @@ class Guild:
             select(RoleBinding.role, RoleBinding.team_id).where(RoleBinding.subject_id == subject)
         )
         return {(row.role, row.team_id) for row in rows}
+
+    async def lines(self, role: str) -> dict[str, str]:
+        rows = await self.session.execute(
+            select(RolePermission.permission, RolePermission.effect).where(RolePermission.role == role)
+        )
+        return {row.permission: row.effect for row in rows}
 
     async def give(self, actor: Actor, subject: Subject, role: str, team: UUID | None) -> None:
         await give_role(
@@ -173,6 +182,39 @@ class TestByLine:
         for own in ("viewer", "member"):
             with pytest.raises(MoreThanHeld, match="Nobody gives themself"):
                 await set_line(guild.session, wim, role=own, permission="registry:model:alias", **line)
+
+    async def test_nothing_by_a_role_that_the_token_does_not_show(self, guild: Guild) -> None:
+        await guild.role("writer", allow=["guildhall:role:change", BIND, READ])
+        await guild.role("night-shift")
+        wim = await guild.person("wim", {"writer": [None], "night-shift": [guild.over]})
+        token = TokenUse(id=new_id(), last_used_at=None, roles=("writer",))
+        limited = replace(wim, token=token, policy=narrowed(wim.policy, wim.subject, ["writer"]))
+        for actor in (wim, limited):
+            with pytest.raises(MoreThanHeld, match="Nobody gives themself"):
+                await set_line(
+                    guild.session, actor, role="night-shift", permission=READ, effect=Effect.ALLOW, **guild.when
+                )
+        assert await guild.lines("night-shift") == {}
+
+    @pytest.mark.parametrize(
+        ("days", "lines"),
+        [((1, 2), {}), ((-1, 1), {}), ((-2, 0), {READ: "allow"})],
+        ids=["not begun", "under way", "ended"],
+    )
+    async def test_nothing_by_a_role_for_a_time_that_is_not_over(
+        self, guild: Guild, days: tuple[int, int], lines: dict[str, str]
+    ) -> None:
+        await guild.role("writer", allow=["guildhall:role:change", BIND, READ])
+        await guild.role("night-shift")
+        wim = await guild.person("wim", {"writer": [None], "night-shift": [guild.over]})
+        starts, ends = (guild.clock.now() + timedelta(days=each) for each in days)
+        shift = (RoleBinding.subject_id == wim.id) & (RoleBinding.role == "night-shift")
+        await guild.session.execute(update(RoleBinding).where(shift).values(starts_at=starts, ends_at=ends))
+        wim = await actor_of(guild.session, wim.id)
+        line: dict[str, Any] = {"role": "night-shift", "permission": READ, "effect": Effect.ALLOW, **guild.when}
+        with nullcontext() if lines else pytest.raises(MoreThanHeld, match="Nobody gives themself"):
+            await set_line(guild.session, wim, **line)
+        assert await guild.lines("night-shift") == lines
 
     async def test_and_so_does_taking_a_denying_one_away(self, guild: Guild) -> None:
         await guild.role("writer", allow=["guildhall:role:change"])
