@@ -7,7 +7,7 @@ does not wait for it, so that a receiver that does not answer keeps nobody else 
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -42,7 +42,7 @@ from guildhall.inbox.webhook_posting import opened_client, post
 from guildhall.inbox.webhook_secrets import read_secrets
 from guildhall.inbox.webhook_signing import signed_headers
 from guildhall.inbox.wording import worded
-from guildhall.keys import KeyMissing, load_keyring
+from guildhall.keys import KeyMissing, Keyring, load_keyring
 from guildhall.outbox.outbox import CLAIM_ROWS_MAX, claim, complete_all
 from guildhall.settings import Settings
 
@@ -58,14 +58,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Post:
-    """A message to a webhook, read before it is sent; `problem` says why it cannot be."""
+    """A message to a webhook, read before it is sent, and what it is signed with, or why it cannot be."""
 
     leased: Leased
     url: str
     message_id: str
     body: bytes
-    secrets: Sequence[str]
-    problem: Outcome | None
+    secrets: Sequence[str] | KeyMissing
 
 
 class Dispatcher:
@@ -112,17 +111,17 @@ class Dispatcher:
     async def begin_round(self) -> int:
         """Make deliveries of new events, and begin to send what is due, as far as there is room; how many of both."""
         made = await self._make_deliveries()
-        posts = await self._lease_posts(AT_ONCE_MAX - len(self._posting))
-        for each in posts:
-            task = asyncio.create_task(self._post(each), name=f"delivery {each.leased.id}")
-            self._posting.add(task)
-            task.add_done_callback(self._posting.discard)
         mails = 0
         if self._server is not None and (self._mailing is None or self._mailing.done()):
             leased = await self._lease_mails()
             mails = len(leased)
             if leased:
                 self._mailing = asyncio.create_task(self._mail(self._server, leased), name="mails")
+        posts = await self._lease_posts(AT_ONCE_MAX - len(self._posting))
+        for each in posts:
+            task = asyncio.create_task(self._post(each), name=f"delivery {each.leased.id}")
+            self._posting.add(task)
+            task.add_done_callback(self._posting.discard)
         return made + len(posts) + mails
 
     async def close(self) -> None:
@@ -150,15 +149,18 @@ class Dispatcher:
     async def _lease_posts(self, room: int) -> Sequence[_Post]:
         if room <= 0:
             return []
+        keyring = load_keyring(self._settings.credentials_key_file)  # before anything is leased for an attempt
         at = self._clock.now()
         async with self._database.transaction() as session:
             leased = await lease_for_webhooks(session, limit=room, owner=self._owner, at=at, new_id=self._new_id)
         if not leased:
             return []
         async with self._database.read() as session:
-            return await self._read_posts(session, leased, at)
+            return await self._read_posts(session, leased, keyring, at)
 
-    async def _read_posts(self, session: ReadSession, leased: Sequence[Leased], at: datetime) -> Sequence[_Post]:
+    async def _read_posts(
+        self, session: ReadSession, leased: Sequence[Leased], keyring: Keyring, at: datetime
+    ) -> Sequence[_Post]:
         """What is gone meanwhile, with its webhook, is left out: nobody waits for it."""
         statement = (
             select(Delivery, Webhook, InboxEvent, Team.name)
@@ -168,32 +170,27 @@ class Dispatcher:
             .where(Delivery.id.in_([each.id for each in leased]))
         )
         rows = (await session.execute(statement)).all()
-        keyring = load_keyring(self._settings.credentials_key_file)
-        secrets: Mapping[UUID, Sequence[str]] = {}
-        problem = None
-        try:
-            secrets = await read_secrets(session, [webhook.id for _, webhook, _, _ in rows], keyring=keyring, at=at)
-        except KeyMissing as error:
-            problem = Outcome(reason=(error.code, error.message))
+        secrets = await read_secrets(session, [webhook.id for _, webhook, _, _ in rows], keyring=keyring, at=at)
         by_id = {each.id: each for each in leased}
         posts = []
-        for delivery, webhook, event, team in rows:
+        for delivery, webhook, event, team in (row for row in rows if row[1].id in secrets):
             if delivery.kind == PING:
                 body = ping_body(webhook.id, label=webhook.label, created_at=delivery.created_at)
             else:
                 body = event_body(event, team=team)
             message_id = str(delivery.event_id or delivery.id)
-            valid = secrets.get(webhook.id, ())
-            posts.append(_Post(by_id[delivery.id], webhook.url, message_id, body, valid, problem))
+            posts.append(_Post(by_id[delivery.id], webhook.url, message_id, body, secrets[webhook.id]))
         return posts
 
     async def _post(self, message: _Post) -> None:
         try:
-            await self._conclude(message.leased, message.problem or await self._send(message))
+            await self._conclude(message.leased, await self._send(message))
         except Exception:
             logger.exception("The delivery %s was not concluded; it follows again.", message.leased.id)
 
     async def _send(self, message: _Post) -> Outcome:
+        if isinstance(message.secrets, KeyMissing):
+            return Outcome(reason=(message.secrets.code, message.secrets.message))
         at = self._clock.now()
         headers = signed_headers(message.body, message_id=message.message_id, at=at, secrets_valid=message.secrets)
         return await post(self._client, message.url, message.body, headers=headers, at=at)
@@ -245,7 +242,9 @@ class Dispatcher:
             held = await conclude(
                 session, self._actor, leased, outcome, at=self._clock.now(), new_id=self._new_id, jitter=self._jitter
             )
-        if not held:
+            # With its webhook or its notification it goes, too, and then nobody else has sent it.
+            gone = not held and await session.get(Delivery, leased.id) is None
+        if not held and not gone:
             logger.warning("The delivery %s was sent by two: its lease was over before it was concluded.", leased.id)
 
 

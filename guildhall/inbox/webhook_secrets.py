@@ -15,7 +15,7 @@ from guildhall.clock import IdSource
 from guildhall.db.transaction import ReadSession
 from guildhall.inbox.tables import WebhookSecret
 from guildhall.inbox.webhook_signing import make_secret
-from guildhall.keys import Encrypted, Keyring
+from guildhall.keys import Encrypted, KeyMissing, Keyring
 
 CHANGE = "guildhall:webhook:change"
 
@@ -48,8 +48,8 @@ async def put_secret(
 
 async def read_secrets(
     session: ReadSession, webhook_ids: Sequence[UUID], *, keyring: Keyring, at: datetime
-) -> Mapping[UUID, Sequence[str]]:
-    """The secrets of these webhooks that are valid now, the newest first. Raises KeyMissing."""
+) -> Mapping[UUID, Sequence[str] | KeyMissing]:
+    """The secrets of these webhooks that are valid now, the newest first; or why those of one cannot be read."""
     statement = (
         select(WebhookSecret)
         .where(WebhookSecret.webhook_id.in_(webhook_ids))
@@ -57,9 +57,13 @@ async def read_secrets(
         .order_by(WebhookSecret.created_at.desc(), WebhookSecret.id.desc())
     )
     found: dict[UUID, list[str]] = {}
+    unreadable: dict[UUID, KeyMissing] = {}
     for row in await session.scalars(statement):
-        found.setdefault(row.webhook_id, []).append(_read(row, keyring))
-    return found
+        try:
+            found.setdefault(row.webhook_id, []).append(_read(row, keyring))
+        except KeyMissing as error:
+            unreadable[row.webhook_id] = error
+    return {**found, **unreadable}
 
 
 async def encrypt_secrets_anew(

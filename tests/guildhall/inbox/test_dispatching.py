@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from guildhall.audit.tables import AuditEvent
 from guildhall.clock import SystemClock, new_id
@@ -16,8 +16,10 @@ from guildhall.inbox.deliveries import (
     redeliver,
 )
 from guildhall.inbox.kinds import EventKind
+from guildhall.inbox.tables import WebhookSecret
 from guildhall.keys import add_key
 from guildhall.outbox.tables import OutboxRow
+from guildhall.settings import SettingsError
 from tests.conftest import MONDAY_MORNING
 from tests.guildhall.inbox.office import Killed, Office, settled
 from tests.guildhall.inbox.receivers import CLOSES, FAILS, GONE, HANGS, OK, busy, receiving, redirects
@@ -223,6 +225,33 @@ class TestTrouble:
             office.clock.advance(seconds=5)
             await office.send()
         assert await outcome(office) == ("DELIVERED", 2, 204, None)
+
+    async def test_a_key_that_is_not_here_is_the_trouble_of_its_webhooks_alone(self, office: Office) -> None:
+        async with receiving() as one, receiving() as other:
+            lost, kept = await office.register(one.url), await office.register(other.url)
+            async with office.database.transaction() as session:
+                here = WebhookSecret.webhook_id == lost.id
+                await session.execute(update(WebhookSecret).where(here).values(key_name="0123456789abcdef"))
+            await office.tell()
+            await office.send()
+            assert (len(one.taken), len(other.taken)) == (0, 1)
+        states = {each.webhook_id: (each.state, each.reason_code) for each in await office.deliveries()}
+        assert states == {lost.id: ("WAITING", "KEY_MISSING"), kept.id: ("DELIVERED", None)}
+
+    async def test_no_attempt_counts_while_the_keys_cannot_be_read(self, office: Office) -> None:
+        async with receiving() as receiver:
+            await office.register(receiver.url)
+            await office.tell()
+            path = office.settings.credentials_key_file
+            before = path.read_text()
+            path.write_text("no key at all\n")
+            for _ in range(2):
+                with pytest.raises(SettingsError):
+                    await office.send()
+            assert await outcome(office) == ("WAITING", 0, None, None)
+            path.write_text(before)
+            await office.send()
+        assert await outcome(office) == ("DELIVERED", 1, 204, None)
 
 
 class TestReceiversWishes:

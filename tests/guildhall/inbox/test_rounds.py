@@ -64,8 +64,10 @@ class TestPausing:
             await office.send()
             assert len(receiver.taken) == 1
 
-    async def test_one_that_is_deleted_while_something_is_under_way(self, office: Office) -> None:
-        async with receiving() as receiver:
+    async def test_one_that_is_deleted_while_something_is_under_way(
+        self, office: Office, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with receiving(HANGS) as receiver:
             made = await office.register(receiver.url)
             actor = await office.actor("mia")
             await office.tell()
@@ -73,8 +75,10 @@ class TestPausing:
                 await dispatcher.begin_round()
                 async with office.database.transaction() as session:
                     await delete_webhook(session, actor, webhook_id=made.id, at=office.clock.now(), new_id=new_id)
+                receiver.hangs_up.set()
                 await settled(dispatcher)
         assert await office.deliveries() == []
+        assert "sent by two" not in caplog.text
 
 
 class TestRun:
