@@ -1,6 +1,6 @@
 """Under which grants a run may have read its inputs: what decides whether a narrowed grant opens what came of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from uuid import UUID
 
@@ -10,19 +10,17 @@ from guildhall.auth.actor import JobClaims
 from guildhall.db.transaction import ReadSession
 from registry.access.tables import AccessGrant, AccessGrantResource
 from registry.datasets.tables import CLOSED, Dataset, DatasetVersion
-from registry.lineage.edges import LineageSource
-from registry.lineage.tables import NodeKind
 
 
 async def grants_of_run(
-    session: ReadSession, claims: JobClaims, inputs: Sequence[LineageSource], *, since: datetime | None, at: datetime
+    session: ReadSession, claims: JobClaims, versions: Collection[UUID], *, since: datetime | None, at: datetime
 ) -> Mapping[UUID, tuple[UUID, ...]]:
     """For each version of a data set all grants of the job's team and person that counted at some time since.
 
-    Not only the one that opened it first: the script shares the attempt's token, and may have read under each. Without
-    `since`, and of data that goes by role, nothing is known.
+    Not only the one that opened it first: the script shares the attempt's token, and may have read under each.
+    `versions` are those that the job opened under a grant; of others, of data that goes by role, and without `since`
+    nothing is known: all of it may have been read.
     """
-    versions = [source.id for source in inputs if source.kind is NodeKind.DATASET_VERSION]
     if since is None or not versions:
         return {}
     statement = (

@@ -1,6 +1,6 @@
 """The output of a run becomes a model version, with what the platform saw of the run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -71,6 +71,7 @@ async def register_run_output(
     environment: Mapping[str, Any],
     inputs: Sequence[LineageSource],
     read_since: datetime | None = None,
+    read_under_grants: Collection[UUID] = (),
     package_id: UUID | None,
     job_id: UUID,
     card: Mapping[str, str],
@@ -79,8 +80,9 @@ async def register_run_output(
 ) -> RunOutput:
     """Make a DRAFT version from what an attempt produced; the actor is the job. The same attempt gets the same answer.
 
-    `inputs` are what our API served to the attempt, from `read_since` on, `card` are sections that the script wrote.
-    What an earlier attempt of the job left unfinished is abandoned.
+    `inputs` are what our API served to the attempt, from `read_since` on; those that are `read_under_grants` it opened
+    under a grant each time. `card` are sections that the script wrote. What an earlier attempt of the job left
+    unfinished is abandoned.
     """
     claims = actor.job
     assert claims is not None, "only a job registers the output of a run"
@@ -98,16 +100,11 @@ async def register_run_output(
     )  # fmt: skip
     await write_metrics(session, model_version_id=version_id, metrics=reported, new_id=new_id)
     environment_id = await ensure_environment(session, environment, at=at, new_id=new_id)
-    grants = await grants_of_run(session, claims, inputs, since=read_since, at=at)
+    grants = await grants_of_run(session, claims, read_under_grants, since=read_since, at=at)
     await write_edges(
-        session,
-        model_version_id=version_id,
-        edges=_observed(inputs, grants, package_id, environment_id, job_id),
-        basis=EdgeBasis.OBSERVED,
-        job_id=job_id,
-        at=at,
-        new_id=new_id,
-    )
+        session, model_version_id=version_id, edges=_observed(inputs, grants, package_id, environment_id, job_id),
+        basis=EdgeBasis.OBSERVED, job_id=job_id, at=at, new_id=new_id,
+    )  # fmt: skip
     sections = await compose_run_sections(
         session, inputs=inputs, package_id=package_id, environment=environment, metrics=reported, parameters=given,
         written=card,

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from guildhall.auth.actor import Actor
@@ -75,6 +75,7 @@ async def announce_output(
     spec = JobSpec.from_json(live.job.spec)
     if spec.output is None:
         raise NoOutput("This job was submitted without an output model.")
+    opened = await _opened(session, live)
     output = await register_run_output(
         session,
         actor,
@@ -83,8 +84,9 @@ async def announce_output(
         metrics=[*await _last_metrics(session, live.attempt.id), *metrics],
         parameters={**(live.attempt.parameters or {}), **parameters},
         environment=live.attempt.environment or {},
-        inputs=await _opened(session, live),
+        inputs=list(opened),
         read_since=live.attempt.created_at,
+        read_under_grants={source.id for source, under_grant in opened.items() if under_grant},
         package_id=spec.package_id,
         job_id=live.job.id,
         card=card,
@@ -144,15 +146,21 @@ async def _complete(session: WriteSession, live: LiveAttempt, *, at: datetime, n
         await tell(session, live.job, reason, attempt_id=live.attempt.id, at=at, new_id=new_id)
 
 
-async def _opened(session: ReadSession, live: LiveAttempt) -> list[LineageSource]:
+async def _opened(session: ReadSession, live: LiveAttempt) -> dict[LineageSource, bool]:
+    """What was opened to the attempt, and whether each time under a grant rather than by role."""
     statement = (
-        select(JobInput.kind, JobInput.source_id)
+        select(
+            JobInput.kind,
+            JobInput.source_id,
+            func.bool_and(InputOpening.access_grant_id.is_not(None)).label("under_grant"),
+        )
         .join(InputOpening, InputOpening.index == JobInput.index)
         .where(JobInput.job_id == live.job.id, InputOpening.attempt_id == live.attempt.id)
-        .order_by(JobInput.index)
+        .group_by(JobInput.kind, JobInput.source_id)
+        .order_by(func.min(JobInput.index))
     )
     rows = await session.execute(statement)
-    return [LineageSource(NODE_KINDS[InputKind(kind)], source_id) for kind, source_id in rows]
+    return {LineageSource(NODE_KINDS[InputKind(row.kind)], row.source_id): row.under_grant for row in rows}
 
 
 async def _last_metrics(session: ReadSession, attempt_id: UUID) -> list[Metric]:

@@ -26,7 +26,7 @@ class Workshop:
     def __init__(self, house: House, dataset: UUID, data: UUID) -> None:
         self.house, self.dataset, self.data = house, dataset, data
 
-    async def train(self, *, since_known: bool = True, by: str = "paul") -> UUID:
+    async def train(self, *, since_known: bool = True, under_grant: bool = True, by: str = "paul") -> UUID:
         """A model version of Quality that a job made of the data."""
         house, job = self.house, self.house.job("quality", by)
         made = await register_run_output(
@@ -39,6 +39,7 @@ class Workshop:
             environment={"python": "3.11", "platform": "Linux", "packages": {}},
             inputs=[LineageSource(NodeKind.DATASET_VERSION, self.data)],
             read_since=house.at if since_known else None,
+            read_under_grants={self.data} if under_grant else (),
             package_id=None,
             job_id=job.id,
             card={},
@@ -105,6 +106,15 @@ class TestANarrowedGrant:
         version = await workshop.train(since_known=False)
         assert await workshop.under(version) is None
         assert not (await workshop.decide(version)).allowed
+
+    async def test_nor_what_was_opened_by_role_and_closed_during_the_run(self, workshop: Workshop) -> None:
+        """A narrow grant of later than the opening says nothing of what was read."""
+        await approved(workshop.house, await asked(workshop.house, [dataset_ref(workshop.dataset)]), narrow=NARROW)
+        version = await workshop.train(under_grant=False)
+        assert await workshop.under(version) is None
+        decision = await workshop.decide(version)
+        assert decision.reason is not None
+        assert decision.reason.code == "COLUMNS_NOT_GRANTED"
 
     async def test_nor_what_went_by_role(self, workshop: Workshop) -> None:
         """When it is closed later, all of it may have been read."""

@@ -12,6 +12,7 @@ from sqlalchemy import select, update
 from guildhall.outbox.tables import OutboxRow
 from registry.access.tables import AccessGrant
 from registry.artifacts.tables import Artifact
+from registry.datasets.tables import Classification, Dataset
 from registry.lineage.tables import LineageEdge
 from registry.models.tables import ModelMetric, ModelVersion
 from scheduler.clusters.fake import FakeRun
@@ -280,6 +281,25 @@ class TestOutput:
         codes = [event.code for event in await yard.rows(JobEvent, JobEvent.job_id == job_id)]
         assert codes.count("COMMAND_STARTED") == codes.count("OUTPUT_REGISTERED") == 1
         assert await yard.rows(OutboxRow, OutboxRow.done_at.is_(None), OutboxRow.topic == "scheduler.launch") == []
+
+    @pytest.mark.parametrize("opened_as", [Classification.CONFIDENTIAL, Classification.INTERNAL])
+    async def test_grants_are_known_of_what_was_opened_under_one(
+        self, site: Site, runner: Runner, opened_as: Classification
+    ) -> None:
+        """What was opened by role was read whole, though it is closed and granted when the output is announced."""
+        yard = site.yard
+
+        async def classify(classification: Classification) -> None:
+            async with yard.database.transaction() as session:
+                await session.execute(update(Dataset).values(classification=classification))
+
+        (grant,) = await yard.rows(AccessGrant)
+        await classify(opened_as)
+        await runner.post("inputs/0/open")
+        await classify(Classification.CONFIDENTIAL)
+        await self.make(runner)
+        (edge,) = await yard.rows(LineageEdge, LineageEdge.kind == "TRAINED_ON")
+        assert edge.access_grant_ids == ([grant.id] if opened_as is Classification.CONFIDENTIAL else None)
 
     async def test_what_was_not_opened_is_not_in_the_lineage(self, site: Site, runner: Runner) -> None:
         await self.make(runner)
