@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from guildhall.audit.record import record
 from guildhall.auth.actor import Actor
@@ -14,7 +15,8 @@ from guildhall.auth.resources import ResourceRef
 from guildhall.clock import IdSource
 from guildhall.db.among import among
 from guildhall.errors import InvalidInput, LimitExceeded, Problem
-from guildhall.inbox.tables import Notification
+from guildhall.inbox.kinds import NEEDED
+from guildhall.inbox.tables import InboxEvent, Notification
 
 MARK = "guildhall:notification:mark"
 NOTIFICATIONS_MAX = 100
@@ -27,9 +29,19 @@ class TooManyNotifications(LimitExceeded):
     code = "TOO_MANY_NOTIFICATIONS"
 
 
+def visible_notifications(actor: Actor) -> ColumnElement[bool]:
+    """One's own, and by a token that is limited to roles those of what these may read; who is no person has none."""
+    own = Notification.user_id == actor.id
+    kinds = [kind.value for kind, permission in NEEDED.items() if actor.shows_token_for(permission)]
+    if len(kinds) == len(NEEDED):
+        return own
+    told = aliased(InboxEvent)  # a statement may read events itself
+    return and_(own, exists().where(told.id == Notification.event_id, told.kind.in_(kinds)))
+
+
 async def count_unread(session: AsyncSession, actor: Actor) -> int:
-    """How many notifications the actor has not read; who is no person has none."""
-    statement = select(func.count()).where(Notification.user_id == actor.id, Notification.read_at.is_(None))
+    """How many notifications of those that are visible are not read."""
+    statement = select(func.count()).where(visible_notifications(actor), Notification.read_at.is_(None))
     return (await session.scalars(statement.select_from(Notification))).one()
 
 
@@ -65,7 +77,7 @@ async def mark_unread(
 async def _own(session: AsyncSession, actor: Actor, ids: Sequence[UUID]) -> ColumnElement[bool]:
     if len(ids) > NOTIFICATIONS_MAX:
         raise TooManyNotifications(f"{len(ids)} are more than the {NOTIFICATIONS_MAX} notifications of one call.")
-    own = select(Notification.id).where(among(Notification.id, ids), Notification.user_id == actor.id)
+    own = select(Notification.id).where(among(Notification.id, ids), visible_notifications(actor))
     found = set(await session.scalars(own))
     problems = [
         Problem("NOT_FOUND", "There is no such notification of yours.", f"ids[{number}]")
@@ -91,7 +103,7 @@ async def _mark(
     other = Notification.read_at.is_(None) if read_at is not None else Notification.read_at.is_not(None)
     statement = (
         update(Notification)
-        .where(Notification.user_id == actor.id, which, other)
+        .where(visible_notifications(actor), which, other)
         .values(read_at=read_at)
         .returning(Notification.id)
         .execution_options(synchronize_session=False)

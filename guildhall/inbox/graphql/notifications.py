@@ -5,9 +5,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import select
 
-from guildhall.auth.actor import Actor
 from guildhall.graphql.context import Call, Context
 from guildhall.graphql.declare import (
     batched,
@@ -27,7 +26,14 @@ from guildhall.graphql.mutations import mutation
 from guildhall.graphql.scalars import ID
 from guildhall.graphql.sources import Scope
 from guildhall.inbox.kinds import EventKind
-from guildhall.inbox.reading import MARK, NOTIFICATIONS_MAX, count_unread, mark_read, mark_unread
+from guildhall.inbox.reading import (
+    MARK,
+    NOTIFICATIONS_MAX,
+    count_unread,
+    mark_read,
+    mark_unread,
+    visible_notifications,
+)
 from guildhall.inbox.tables import InboxEvent, Notification
 from guildhall.inbox.wording import worded
 
@@ -35,11 +41,6 @@ READ = "guildhall:viewer:read"
 
 SUBJECTS = ("Job", "AccessRequest", "AccessGrant", "AccessAlert", "Allocation")
 """The types of what notifications are about."""
-
-
-def visible_notifications(actor: Actor) -> ColumnElement[bool]:
-    """One's own; who is no person has none."""
-    return Notification.user_id == actor.id
 
 
 def _of_event(value: Any) -> Any:  # noqa: ANN401 -- any column of it

@@ -1,6 +1,7 @@
 """One's own inbox through the API: listed, counted, marked; nobody else's is there."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -9,6 +10,8 @@ import pytest
 from sqlalchemy import select
 
 from guildhall.audit.tables import AuditEvent
+from guildhall.auth.actor import Actor, TokenUse
+from guildhall.auth.narrowing import narrowed
 from guildhall.auth.resources import ResourceRef
 from guildhall.clock import new_id
 from guildhall.db.transaction import Database
@@ -61,7 +64,23 @@ async def told(ask: Asking, person: str, *jobs: str) -> None:
             )
 
 
-async def inbox(ask: Asking, who: str, **variables: Any) -> Mapping[str, Any]:
+def limited(ask: Asking, who: str, *roles: str) -> Actor:
+    """One of the people, who shows a token that is limited to these roles."""
+    actor, token = ask.actor(who), TokenUse(id=new_id(), last_used_at=None, roles=roles)
+    return replace(actor, policy=narrowed(actor.policy, actor.subject, roles), token=token)
+
+
+async def alarmed(ask: Asking, person: str) -> None:
+    """Somebody read unusually much, later than all else."""
+    async with ask.house() as house:
+        await tell(
+            house.session, EventKind.ACCESS_ALERT, subject=ResourceRef("AccessAlert", new_id()), team_id=None,
+            recipients=[house.people[person]], facts={"dataset": "a/b", "action": "read", "message": "much"},
+            at=ask.clock.now() + timedelta(hours=1), new_id=new_id,
+        )  # fmt: skip
+
+
+async def inbox(ask: Asking, who: str | Actor, **variables: Any) -> Mapping[str, Any]:
     viewer: Mapping[str, Any] = (await ask(who, INBOX, **variables))["viewer"]
     return viewer
 
@@ -121,6 +140,46 @@ class TestList:
         body = await ask.body(job, TITLES)
         assert {error["extensions"]["code"] for error in body["errors"]} == {"FORBIDDEN"}
         assert await ask.refused(job, READ, input={"upTo": "2027-01-01T00:00:00Z"}) == ["PERMISSION_REFUSED"]
+
+
+class TestALimitedToken:
+    """Mia is asked as a steward, a job of hers has ended, and there is an alert: it is told what its roles may read."""
+
+    @pytest.mark.parametrize(
+        ("roles", "kinds"),
+        [
+            (["viewer"], ["JOB_ENDED"]),
+            (["contributor"], ["JOB_ENDED", "ACCESS_ASKED"]),
+            (["steward"], ["ACCESS_ALERT", "ACCESS_ASKED"]),
+            (["steward", "viewer"], ["ACCESS_ALERT", "JOB_ENDED", "ACCESS_ASKED"]),
+            ([], []),
+        ],
+    )
+    async def test_lists_and_counts_no_more(
+        self, ask: Asking, request_id: UUID, roles: list[str], kinds: list[str]
+    ) -> None:
+        await told(ask, "mia", "train")
+        await alarmed(ask, "mia")
+        for who, shown in (
+            ("mia", ["ACCESS_ALERT", "JOB_ENDED", "ACCESS_ASKED"]),
+            (limited(ask, "mia", *roles), kinds),
+        ):
+            viewer = await inbox(ask, who)
+            assert [node["kind"] for node in viewer["notifications"]["nodes"]] == shown
+            assert viewer["unreadNotifications"] == viewer["notifications"]["totalCount"] == len(shown)
+
+    async def test_marks_no_more(self, ask: Asking, request_id: UUID) -> None:
+        await told(ask, "mia", "train")
+        token = limited(ask, "mia", "viewer")
+        job, access = (await inbox(ask, "mia"))["notifications"]["nodes"]
+        assert (await ask(token, NODE, id=access["id"]))["node"] is None
+        for document, field in ((READ, "markNotificationsRead"), (UNREAD, "markNotificationsUnread")):
+            answer = (await ask(token, document, input={"ids": [job["id"], access["id"]]}))[field]
+            assert answer["errors"] == [{"code": "NOT_FOUND", "field": "ids[1]"}]
+        assert await events(ask.database) == []
+        done = (await ask(token, READ, input={"upTo": "2026-03-02T09:00:00Z"}))["markNotificationsRead"]
+        assert (done["marked"], done["unreadNotifications"]) == (1, 0)
+        assert (await inbox(ask, "mia"))["unreadNotifications"] == 1
 
 
 class TestMark:
