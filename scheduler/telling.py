@@ -8,12 +8,13 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from guildhall.inbox.dispatching import dispatching
-from guildhall.inbox.retention import forget_read
+from guildhall.inbox.retention import forget_notifications
 from marketplace.ending import tell_ending_allocations
 from registry.access.ending import tell_ending_access
 from scheduler.context import SchedulerContext
 
 LOOKS_EVERY_SECONDS = 60.0
+FORGETS_EVERY = timedelta(hours=1)
 
 logger = logging.getLogger(__name__)
 
@@ -42,14 +43,22 @@ async def look(context: SchedulerContext) -> None:
         await tell_ending_access(session, at=at, new_id=new_id)
     async with context.database.transaction() as session:
         await tell_ending_allocations(session, at=at, new_id=new_id)
+
+
+async def forget(context: SchedulerContext) -> None:
+    """What was told long ago leaves; safe beside other workers."""
     days = timedelta(days=context.settings.notifications_days)
-    await forget_read(context.database, read_before=at - days)
+    await forget_notifications(context.database, read_kept=days, at=context.clock.now())
 
 
 async def _look_often(context: SchedulerContext) -> None:
+    forgot_at = None
     while True:
         try:
             await look(context)
+            if forgot_at is None or context.clock.now() >= forgot_at + FORGETS_EVERY:
+                forgot_at = context.clock.now()  # it walks all that is old, so no failure makes it come sooner
+                await forget(context)
         except Exception:
             logger.exception("Telling what ends soon failed; it will be tried again.")
         await asyncio.sleep(LOOKS_EVERY_SECONDS)

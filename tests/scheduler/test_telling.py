@@ -28,10 +28,35 @@ async def test_one_round_tells_what_ends_soon_and_forgets_what_was_read_long_ago
         assert {tuple(people) for title, people in said if " of maintenance expire" in title} == {("anna",)}
         await session.execute(update(Notification).values(read_at=yard.clock.now()))
     yard.clock.advance(timedelta(days=yard.settings.notifications_days, seconds=1))
-    await telling.look(yard.context())
+    await telling.forget(yard.context())
     async with yard.database.read() as session:
         assert await session.scalar(select(func.count()).select_from(Notification)) == 0
         assert await session.scalar(select(func.count()).select_from(InboxEvent)) == 0
+
+
+async def test_forgets_every_hour_alone(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    forgotten = []
+    looked = 0
+    done = asyncio.Event()
+
+    async def look(_context: object) -> None:
+        nonlocal looked
+        looked += 1
+        yard.clock.advance(timedelta(minutes=20))
+        if looked == 8:
+            done.set()
+
+    async def forget(_context: object) -> None:
+        forgotten.append(looked)
+        if looked == 4:
+            raise ConnectionError
+
+    monkeypatch.setattr(telling, "look", look)
+    monkeypatch.setattr(telling, "forget", forget)
+    monkeypatch.setattr(telling, "LOOKS_EVERY_SECONDS", 0.0)
+    async with asyncio.timeout(60), telling.telling(yard.context()):
+        await done.wait()
+    assert forgotten[:3] == [1, 4, 7]
 
 
 async def test_goes_on_after_a_failure_and_ends_with_the_worker(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,7 +70,11 @@ async def test_goes_on_after_a_failure_and_ends_with_the_worker(yard: Yard, monk
             raise ConnectionError
         done.set()
 
+    async def forget(_context: object) -> None:
+        """Nothing."""
+
     monkeypatch.setattr(telling, "look", look)
+    monkeypatch.setattr(telling, "forget", forget)
     monkeypatch.setattr(telling, "LOOKS_EVERY_SECONDS", 0.0)
     async with asyncio.timeout(60), telling.telling(yard.context()):
         await done.wait()

@@ -1,4 +1,4 @@
-"""What was read long ago leaves; what is unread stays, and so does what somebody still has."""
+"""What was read long ago leaves; what is unread stays for longer, and so does what somebody still has."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -11,7 +11,7 @@ from guildhall.clock import new_id
 from guildhall.db.transaction import Database
 from guildhall.inbox import retention
 from guildhall.inbox.kinds import EventKind
-from guildhall.inbox.retention import FORGETTING_LOCK, forget_read
+from guildhall.inbox.retention import FORGETTING_LOCK, UNREAD_KEPT, forget_notifications
 from guildhall.inbox.tables import InboxEvent, Notification
 from guildhall.inbox.telling import Telling, tell_all
 from tests.conftest import MONDAY_MORNING
@@ -48,11 +48,20 @@ async def test_what_was_read_before_leaves_with_its_event(fresh_database: Databa
     await told(fresh_database, events=3, name="early", read_after=DAY)
     await told(fresh_database, events=2, name="late", read_after=3 * DAY)
     await told(fresh_database, events=1, name="never", read_after=None)
-    assert await forget_read(fresh_database, read_before=MONDAY_MORNING + DAY) == 0
-    assert await forget_read(fresh_database, read_before=MONDAY_MORNING + 2 * DAY) == 6
+    assert await forget_notifications(fresh_database, read_kept=DAY, at=MONDAY_MORNING + 2 * DAY) == 0
+    assert await forget_notifications(fresh_database, read_kept=DAY, at=MONDAY_MORNING + 3 * DAY) == 6
     assert await left(fresh_database) == (3, 3)
-    assert await forget_read(fresh_database, read_before=MONDAY_MORNING + 90 * DAY) == 4
+    assert await forget_notifications(fresh_database, read_kept=DAY, at=MONDAY_MORNING + 90 * DAY) == 4
     assert await left(fresh_database) == (1, 1)
+
+
+async def test_what_is_never_read_leaves_later(fresh_database: Database) -> None:
+    await told(fresh_database, events=2, name="never", read_after=None)
+    for at, kept in ((MONDAY_MORNING + UNREAD_KEPT, DAY), (MONDAY_MORNING + 500 * DAY, 500 * DAY)):
+        assert await forget_notifications(fresh_database, read_kept=kept, at=at) == 0
+    later = MONDAY_MORNING + UNREAD_KEPT + timedelta(seconds=1)
+    assert await forget_notifications(fresh_database, read_kept=DAY, at=later) == 4
+    assert await left(fresh_database) == (0, 0)
 
 
 async def test_goes_in_batches_and_stops_at_the_most_of_a_round(
@@ -61,17 +70,17 @@ async def test_goes_in_batches_and_stops_at_the_most_of_a_round(
     monkeypatch.setattr(retention, "ROWS_MAX", 2)
     monkeypatch.setattr(retention, "BATCHES_MAX", 2)
     await told(fresh_database, events=5, name="early", read_after=DAY)
-    before = MONDAY_MORNING + 2 * DAY
-    assert await forget_read(fresh_database, read_before=before) == 4 + 4
+    at = MONDAY_MORNING + 3 * DAY
+    assert await forget_notifications(fresh_database, read_kept=DAY, at=at) == 4 + 4
     assert await left(fresh_database) == (1, 1)
-    assert await forget_read(fresh_database, read_before=before) == 2
+    assert await forget_notifications(fresh_database, read_kept=DAY, at=at) == 2
     assert await left(fresh_database) == (0, 0)
 
 
 async def test_leaves_it_to_another_who_is_at_it(fresh_database: Database) -> None:
     await told(fresh_database, events=1, name="early", read_after=DAY)
-    before = MONDAY_MORNING + 2 * DAY
+    at = MONDAY_MORNING + 3 * DAY
     async with fresh_database.transaction() as session:
         await session.execute(select(func.pg_advisory_xact_lock(FORGETTING_LOCK)))
-        assert await forget_read(fresh_database, read_before=before) == 0
-    assert await forget_read(fresh_database, read_before=before) == 2
+        assert await forget_notifications(fresh_database, read_kept=DAY, at=at) == 0
+    assert await forget_notifications(fresh_database, read_kept=DAY, at=at) == 2
