@@ -106,15 +106,24 @@ class Api:
 
         self.retrying(attempt)
 
-    def fetch(self, url: str, body: Callable[[], object], take: Callable[[IO[bytes]], None]) -> None:
-        """Send JSON and have ``take`` read the answer; where that breaks off, ``body`` says what to ask for next."""
+    def fetch(self, url: str, body: Callable[[], object | None], take: Callable[[IO[bytes]], None]) -> None:
+        """Send JSON and have ``take`` read the answer; where that breaks off, ``body`` says what to ask for next.
+
+        ``None`` from ``body``: nothing is left to ask for.
+        """
 
         def attempt() -> bytes:
+            asked = body()
+            if asked is None:
+                return b""
             headers = {"Content-Type": "application/json"}
-            data = json.dumps(body()).encode()
+            data = json.dumps(asked).encode()
             connection, response = self._open("POST", url, data, headers, seconds_max=TIMEOUT_SECONDS)
+            answer = _Body(response)
             try:
-                take(cast("IO[bytes]", _Body(response)))
+                take(cast("IO[bytes]", answer))
+                # A tar that was cut between two files, or within a header, reads as if it ended there.
+                answer.require_whole()
             except tarfile.ReadError as error:
                 raise _Unavailable(f"the answer broke off: {error}") from error
             finally:
@@ -217,6 +226,13 @@ class _Body:
             return self._response.read(size)
         except (OSError, http.client.HTTPException) as error:
             raise _Unavailable(f"the answer broke off: {error!r}") from error
+
+    def require_whole(self) -> None:
+        """Read on to the end; it has to be where it was announced."""
+        while self.read(1 << 20):
+            pass
+        if self._response.length:
+            raise _Unavailable(f"{self._response.length} bytes are missing at the end of the answer")
 
 
 def _failure(response: http.client.HTTPResponse, body: bytes) -> Exception:

@@ -41,8 +41,8 @@ def download(api: Api, files: list[dict[str, Any]], folder: Path) -> None:
     for parcel in parcels(files):
         left = {file["path"]: file for file in parcel}
 
-        def asked(left: dict[str, dict[str, Any]] = left) -> dict[str, Any]:
-            return {"files": [file["url"].rpartition("/")[2] for file in left.values()]}
+        def asked(left: dict[str, dict[str, Any]] = left) -> dict[str, Any] | None:
+            return {"files": [file["url"].rpartition("/")[2] for file in left.values()]} if left else None
 
         def take(stream: IO[bytes], left: dict[str, dict[str, Any]] = left) -> None:
             _unpack(stream, left, folder)

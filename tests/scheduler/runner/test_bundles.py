@@ -40,6 +40,32 @@ class TestInputs:
         assert staged(runner) == FILES
         assert api.bundles == [list(FILES), list(FILES), [LONG, "z.bin"]]
 
+    @pytest.mark.parametrize(
+        ("cut", "again"),
+        [
+            (1536, ["b/c.bin", LONG, "z.bin"]),  # between two files
+            (1600, ["b/c.bin", LONG, "z.bin"]),  # within a header
+            (2600, [LONG, "z.bin"]),  # within a header that says more of the next file
+        ],
+    )
+    def test_are_asked_for_again_where_the_cut_looks_like_an_end(
+        self, api: FakeApi, runner: Runner, cut: int, again: list[str]
+    ) -> None:
+        api.add_input("data", FILES)
+        api.cut_bundles = [cut, None]
+        assert runner.run() == 0
+        assert staged(runner) == FILES
+        assert api.bundles == [list(FILES), again]
+
+    @pytest.mark.parametrize("cut", [2 * 512 + 512 + 100, 2 * 1024, 2 * 1024 + 700])
+    def test_that_have_all_arrived_are_not_asked_for_again(self, api: FakeApi, runner: Runner, cut: int) -> None:
+        files = {"a": b"a" * 512, "b": b"b" * 100}
+        api.add_input("data", files)
+        api.cut_bundles = [cut]
+        assert runner.run() == 0
+        assert staged(runner) == files
+        assert api.bundles == [["a", "b"]]
+
     def test_are_waited_for_while_the_api_is_away(self, api: FakeApi, runner: Runner) -> None:
         api.add_input("data", FILES)
         answers = [Answer(503, b""), Answer(503, b"")]
