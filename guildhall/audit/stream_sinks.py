@@ -12,7 +12,7 @@ import gzip
 import hashlib
 import hmac
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from io import FileIO
 from itertools import count
@@ -68,6 +68,7 @@ class Sink(Protocol):
 class FileSink:
     """A file that grows by whole lines and is moved aside when it is large; nobody else writes to it meanwhile.
 
+    It is open and locked for one batch only: who loses the lease without knowing would keep the next holder out of it.
     It is never made shorter than what was confirmed, so that a program may follow it. A file that was moved aside keeps
     its name with the first leaf that is not in it.
     """
@@ -75,7 +76,6 @@ class FileSink:
     def __init__(self, path: Path, *, bytes_max: int) -> None:
         self._path = path
         self._bytes_max = bytes_max
-        self._file: FileIO | None = None
 
     async def send(self, batch: Batch) -> None:
         """Add the lines, and see them on the disk."""
@@ -85,44 +85,34 @@ class FileSink:
             raise SinkUnavailable(f"{self._path} cannot be written to: {error.strerror or error}.") from error
 
     async def close(self) -> None:
-        """Close the file, which lets others write to it."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        """Nothing is held open between two batches."""
 
     def _append(self, batch: Batch) -> None:
-        file = self._held()
-        end = file.seek(0, os.SEEK_END)
-        if end >= self._bytes_max:
+        content = b"".join(line + b"\n" for line in batch.lines)
+        with self._locked() as file:
+            end = file.seek(0, os.SEEK_END)
+            if end < self._bytes_max:
+                _add(file, content, end)
+                return
             self._path.rename(self._aside(batch.first))
-            file = self._held()
-            end = 0
-        try:
-            _write_all(file, b"".join(line + b"\n" for line in batch.lines))
-            os.fsync(file.fileno())
-        except OSError:
-            with contextlib.suppress(OSError):  # half a line would stay for ever otherwise
-                os.ftruncate(file.fileno(), end)
-            raise
+            with self._locked() as fresh:  # within the old one's lock: nobody else begins it
+                _add(fresh, content, fresh.seek(0, os.SEEK_END))
 
-    def _held(self) -> FileIO:
-        """The open file, if it still is the one of that name; otherwise a fresh one, locked."""
-        if self._file is not None and _is_named(self._file, self._path):
-            return self._file
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[FileIO]:
+        """The file of that name, whole to its last line, and nobody else's meanwhile."""
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file = os.fdopen(os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "ab+", buffering=0)
-        try:
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            raise BlockingIOError(None, "another process writes to it") from None
-        _sync_folder(self._path.parent)
-        _end_last_line(file)
-        self._file = file
-        return file
+        opened = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        with os.fdopen(opened, "ab+", buffering=0) as file:
+            try:
+                fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BlockingIOError(None, "another process writes to it") from None
+            if not _is_named(file, self._path):
+                raise BlockingIOError(None, "another process has just moved it aside")
+            _sync_folder(self._path.parent)
+            _end_last_line(file)
+            yield file
 
     def _aside(self, leaf: int) -> Path:
         name = f"{self._path.name}.{leaf:020d}"
@@ -153,13 +143,15 @@ class HttpSink:
     async def send(self, batch: Batch) -> None:
         """Post the batch once. Raises BatchTooLarge for 413, SinkUnavailable for all that is not 2xx."""
         try:
-            secret = None if self._secret_file is None else self._secret_file.read_text(encoding="utf-8").strip()
+            secret = self._secret()
             content = gzip.compress(_packed(self._body, batch), mtime=0)
             headers = self._headers(batch, content, secret)
             async with asyncio.timeout(SEND_SECONDS_MAX):
                 answer = await self._client.post(self._url, content=content, headers=headers)
         except (OSError, ValueError, httpx.HTTPError, httpx.InvalidURL) as error:
-            told = f"{type(error).__name__} {error}".strip()
+            # What it says of a header that cannot be sent holds that header, and with it the secret.
+            says = "" if isinstance(error, httpx.LocalProtocolError) else error
+            told = f"{type(error).__name__} {says}".strip()
             raise SinkUnavailable(f"The receiver of the audit stream cannot be reached: {told}.") from error
         if answer.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE:
             raise BatchTooLarge(f"The receiver of the audit stream does not take {len(batch.lines)} events at once.")
@@ -169,6 +161,20 @@ class HttpSink:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
+
+    def _secret(self) -> str | None:
+        """What the file holds now, so that a new secret needs no restart; what is wrong with it is told without it."""
+        if self._secret_file is None:
+            return None
+        try:
+            secret = self._secret_file.read_text(encoding="utf-8").strip()
+        except UnicodeDecodeError:
+            secret = ""
+        bearer = self._authentication is Authentication.BEARER  # a header takes no more than ASCII
+        if not secret or not secret.isprintable() or (bearer and not secret.isascii()):
+            kind = "ASCII" if bearer else "UTF-8"
+            raise SinkUnavailable(f"The secret in {self._secret_file} is not one line of printable {kind} characters.")
+        return secret
 
     def _headers(self, batch: Batch, content: bytes, secret: str | None) -> Mapping[str, str]:
         kind = "application/x-ndjson" if self._body is Body.NDJSON else "application/json"
@@ -187,6 +193,17 @@ def _packed(body: Body, batch: Batch) -> bytes:
     if body is Body.ARRAY:
         return b"[" + b",".join(batch.lines) + b"]"
     return b"".join(line + b"\n" for line in batch.lines)
+
+
+def _add(file: FileIO, content: bytes, end: int) -> None:
+    """All of it from `end` on, safe on the disk, or nothing."""
+    try:
+        _write_all(file, content)
+        os.fsync(file.fileno())
+    except OSError:
+        with contextlib.suppress(OSError):  # half a line would stay for ever otherwise
+            os.ftruncate(file.fileno(), end)
+        raise
 
 
 def _write_all(file: FileIO, content: bytes) -> None:

@@ -46,6 +46,8 @@ OTHERS_SECONDS = 5.0
 PAUSE_SECONDS_FIRST = 1.0
 PAUSE_SECONDS_MAX = 60.0
 """A receiver that is away is asked for ever, but never more seldom than this: nothing may be left out."""
+GROW_AFTER_BATCHES = 100
+"""After so many in a row that a receiver took since it last found one too large, it is offered twice as much."""
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +77,7 @@ class Streamer:
         self._chance = chance
         self._lease: Lease | None = None
         self._events_max = EVENTS_MAX
+        self._taken = 0
         self._failures = 0
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -124,8 +127,15 @@ class Streamer:
             )  # fmt: skip
         if batch.lines:
             await self._sink.send(batch)
+            self._grow()
         self._lease = await move_on(self._database, lease, batch.next_leaf, at=self._clock.now())
         return 0
+
+    def _grow(self) -> None:
+        """One large event, or a limit that was raised since, would otherwise make small batches for ever."""
+        self._taken += 1
+        if self._taken == GROW_AFTER_BATCHES:
+            self._events_max, self._taken = min(EVENTS_MAX, self._events_max * 2), 0
 
     async def _leased(self) -> Lease | None:
         """The lease, with time enough for one request; None where another has it."""
@@ -138,7 +148,7 @@ class Streamer:
 
     async def _refused(self, error: Exception) -> None:
         if isinstance(error, BatchTooLarge):
-            self._events_max = max(1, self._events_max // 2)
+            self._events_max, self._taken = max(1, self._events_max // 2), 0
         if isinstance(error, SinkUnavailable) and self._lease is not None:
             with contextlib.suppress(GuildhallError, DBAPIError, OSError):  # the log has it
                 await note_trouble(self._database, self._lease, error.message)

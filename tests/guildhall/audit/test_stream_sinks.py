@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import fcntl
 import gzip
 import hashlib
 import hmac
@@ -82,13 +83,32 @@ class TestFileSink:
         path = tmp_path / "audit.jsonl"
         mine, other = FileSink(path, bytes_max=10**6), FileSink(path, bytes_max=10**6)
         await mine.send(batch(0))
-        with pytest.raises(SinkUnavailable, match="cannot be written to: another process writes to it"):
-            await other.send(batch(1))
+        with path.open("ab") as writing:
+            fcntl.flock(writing.fileno(), fcntl.LOCK_EX)
+            with pytest.raises(SinkUnavailable, match="cannot be written to: another process writes to it"):
+                await other.send(batch(1))
         assert path.read_bytes() == b"{}\n"
+        await other.send(batch(1))  # though the first one has not closed
         await mine.close()
-        await other.send(batch(1))
         await other.close()
         assert path.read_bytes() == b"{}\n{}\n"
+
+    async def test_what_another_moved_aside_between_opening_and_locking_does_not_grow(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "audit.jsonl"
+        sink = FileSink(path, bytes_max=10**6)
+        await sink.send(batch(0))
+
+        def moved_first(_descriptor: int, _how: int) -> None:
+            path.rename(tmp_path / "aside")
+
+        monkeypatch.setattr(fcntl, "flock", moved_first)
+        with pytest.raises(SinkUnavailable, match="another process has just moved it aside"):
+            await sink.send(batch(1))
+        monkeypatch.undo()
+        await sink.send(batch(1))
+        assert (tmp_path / "aside").read_bytes() == path.read_bytes() == b"{}\n"
 
     async def test_a_full_disk_leaves_no_half_line(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = tmp_path / "audit.jsonl"
@@ -196,6 +216,47 @@ class TestHttpSink:
         with pytest.raises(SinkUnavailable, match="No such file"):
             await sink.send(BATCH)
         await sink.close()
+
+    @pytest.mark.parametrize("authentication", list(Authentication))
+    @pytest.mark.parametrize("secret", [b"s3cr3t\nmore", b"s3cr3t\x00", b"s3cr3t\xff", b"\n"])
+    async def test_a_secret_that_cannot_be_sent_is_not_told(
+        self, clock: SimulatedClock, tmp_path: Path, secret: bytes, authentication: Authentication
+    ) -> None:
+        file = tmp_path / "secret"
+        file.write_bytes(secret)
+        async with receiving() as receiver:
+            sink = to(receiver, clock, secret_file=file, authentication=authentication)
+            with pytest.raises(SinkUnavailable) as caught:
+                await sink.send(BATCH)
+            await sink.close()
+        kind = "ASCII" if authentication is Authentication.BEARER else "UTF-8"
+        assert caught.value.message == f"The secret in {file} is not one line of printable {kind} characters."
+        assert receiver.requests == []
+
+    async def test_only_a_signature_may_have_a_key_beyond_ascii(self, clock: SimulatedClock, tmp_path: Path) -> None:
+        (tmp_path / "secret").write_text("schlüssel", encoding="utf-8")
+        async with receiving() as receiver:
+            sink = to(receiver, clock, secret_file=tmp_path / "secret")
+            with pytest.raises(SinkUnavailable, match="not one line of printable ASCII characters"):
+                await sink.send(BATCH)
+            await sink.close()
+            sink = to(receiver, clock, secret_file=tmp_path / "secret", authentication=Authentication.HMAC)
+            await sink.send(BATCH)
+            await sink.close()
+        assert receiver.leaves() == [0, 1]
+
+    async def test_what_a_refused_header_holds_is_not_told(self, clock: SimulatedClock) -> None:
+        def refuse(_: httpx.Request) -> httpx.Response:
+            raise httpx.LocalProtocolError("Illegal header value b'Bearer s3cr3t'")
+
+        sink = HttpSink(
+            "http://siem.example/", clock, body=Body.NDJSON, secret_file=None, authentication=Authentication.BEARER,
+            transport=httpx.MockTransport(refuse),
+        )  # fmt: skip
+        with pytest.raises(SinkUnavailable) as caught:
+            await sink.send(BATCH)
+        await sink.close()
+        assert caught.value.message == "The receiver of the audit stream cannot be reached: LocalProtocolError."
 
     async def test_one_that_hangs(self, clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(stream_sinks, "SEND_SECONDS_MAX", 0)

@@ -1,6 +1,7 @@
 """Every sealed event arrives, in order, whatever happens between the sending and the cursor."""
 
 import asyncio
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from guildhall.audit import streaming
 from guildhall.audit.checkpoints import Signer
 from guildhall.audit.record import record
 from guildhall.audit.sealing import seal_once
-from guildhall.audit.stream_cursor import Batch, Progress, read_progress
-from guildhall.audit.stream_sinks import Authentication, Body, HttpSink, Sink, SinkUnavailable
+from guildhall.audit.stream_cursor import Batch, Progress, move_cursor, read_progress
+from guildhall.audit.stream_sinks import Authentication, Body, FileSink, HttpSink, Sink, SinkUnavailable
 from guildhall.audit.streaming import Streamer, open_streamer
 from guildhall.auth.actor import system_actor
 from guildhall.clock import Clock, SimulatedClock, SystemClock, new_id
@@ -133,6 +134,23 @@ class TestAttempt:
             await second.close()
         assert receiver.leaves() == [0]
 
+    async def test_who_lost_the_lease_unaware_keeps_the_next_holder_from_no_file(
+        self, fresh_database: Database, clock: SimulatedClock, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "audit.jsonl"
+        await write(fresh_database, clock)
+        first = streamer(fresh_database, FileSink(path, bytes_max=10**6), clock)
+        second = streamer(fresh_database, FileSink(path, bytes_max=10**6), clock, "two")
+        assert await first.attempt() == 0
+        async with fresh_database.transaction() as session:
+            await move_cursor(session, WORKER, 0, at=clock.now(), new_id=new_id)
+        assert [await second.attempt(), await first.attempt(), await second.attempt()] == [
+            0, streaming.IDLE_SECONDS, streaming.IDLE_SECONDS
+        ]  # fmt: skip
+        await first.close()
+        await second.close()
+        assert [json.loads(line)["metadata"]["sequence"] for line in path.read_bytes().splitlines()] == [0, 0]
+
     async def test_a_receiver_that_is_away_is_asked_again_and_more_seldom(
         self, fresh_database: Database, clock: SimulatedClock, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -161,6 +179,23 @@ class TestAttempt:
             await mine.close()
         assert [len(batch) for batch in _batches(receiver)] == [125, 125, 125, 125]
         assert receiver.leaves() == list(range(500))
+
+    async def test_one_that_took_all_for_a_while_is_offered_more_again(
+        self, fresh_database: Database, clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(streaming, "EVENTS_MAX", 4)
+        monkeypatch.setattr(streaming, "GROW_AFTER_BATCHES", 2)
+        await write(fresh_database, clock, 19)
+        async with receiving() as receiver:
+            receiver.answers = [413, 413, 200, 200, 200, 413]
+            mine = streamer(fresh_database, over_http(receiver, clock), clock)
+            pauses = [await mine.attempt() for _ in range(14)]
+            await mine.close()
+        spans = [headers["webhook-id"].split("-") for headers, _ in receiver.requests]
+        sizes = [int(last) - int(first) + 1 for first, last in spans]
+        assert sizes == [4, 2, 1, 1, 2, 2, 1, 1, 2, 2, 4, 4, 1]
+        assert pauses == [1, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, streaming.IDLE_SECONDS]
+        assert receiver.leaves() == list(range(19))
 
     async def test_leaves_without_an_event_are_told_and_passed(
         self, fresh_database: Database, clock: SimulatedClock, caplog: pytest.LogCaptureFixture
