@@ -6,7 +6,7 @@ of persons stands beside the intent alone.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +23,10 @@ from guildhall.errors import GuildhallError
 
 SWEEP_MAX = 500
 """How many abandoned intents one sweep concludes."""
+
+SWEEP_BACK = timedelta(hours=48)
+"""How far back from the newest that may be stale a sweep looks. No index knows which intents are open, so what it reads
+must not grow with the record; intents that no sweep saw for so long stay STARTED."""
 
 TOGETHER_MAX = 200
 """How many outcomes are written in one transaction."""
@@ -146,11 +150,12 @@ class Conclusions:
 async def open_intents(
     session: AsyncSession, *, older_than: datetime, maximum: int = SWEEP_MAX
 ) -> Sequence[AuditEvent]:
-    """Intents from before that moment of which nobody said how they ended, oldest first."""
+    """Intents from the `SWEEP_BACK` before that moment of which nobody said how they ended, oldest first."""
     conclusion = aliased(AuditEvent)
     statement = (
         select(AuditEvent)
-        .where(AuditEvent.outcome == Outcome.STARTED, AuditEvent.act_at < older_than)
+        .where(AuditEvent.outcome == Outcome.STARTED)
+        .where(AuditEvent.act_at >= older_than - SWEEP_BACK, AuditEvent.act_at < older_than)
         .where(
             ~select(conclusion.id)
             .where(conclusion.concludes_id == AuditEvent.id, conclusion.act_at == AuditEvent.act_at)

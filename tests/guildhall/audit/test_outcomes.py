@@ -206,6 +206,16 @@ class TestOpenIntents:
         assert [found.id for found in await open_intents(session, older_than=limit)] == [oldest, older]
         assert [found.id for found in await open_intents(session, older_than=limit, maximum=1)] == [oldest]
 
+    async def test_how_much_is_read_does_not_grow_with_the_record(
+        self, session: WriteSession, clock: SimulatedClock
+    ) -> None:
+        long_ago = await intent(session, clock.now())
+        within = await intent(session, clock.advance(seconds=1))
+        limit = clock.now() + outcomes.SWEEP_BACK
+        assert [found.id for found in await open_intents(session, older_than=limit)] == [within]
+        earlier = limit - timedelta(seconds=1)
+        assert [found.id for found in await open_intents(session, older_than=earlier)] == [long_ago, within]
+
 
 class TestAbortStaleIntents:
     async def test_what_a_crash_left_open_is_said_to_be_unknown(
