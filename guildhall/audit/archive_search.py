@@ -5,7 +5,7 @@ erased, and are joined to the answers from there.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -84,7 +84,7 @@ async def search_archives(
     verifiers: Sequence[Verifier],
     clock: Clock,
     new_id: IdSource,
-) -> AsyncIterator[dict[str, Any]]:
+) -> AsyncGenerator[dict[str, Any], None]:
     """The acts that the question means, month by month, in the order of the seal within each.
 
     The search is recorded before the first and concluded after the last. Raises ArchiveMissing and ArchiveNotProven

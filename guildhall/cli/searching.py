@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from contextlib import aclosing
 from datetime import UTC, date, datetime, time
 from uuid import UUID
 
@@ -48,8 +49,9 @@ async def run_search_archive(settings: Settings, options: argparse.Namespace, cl
             clock=clock or SystemClock(),
             new_id=new_id,
         )
-        async for act in found:
-            print(json.dumps(act, ensure_ascii=False, sort_keys=True))
+        async with aclosing(found):  # concluded while the database is open, also where nobody reads on
+            async for act in found:
+                print(json.dumps(act, ensure_ascii=False, sort_keys=True))
 
 
 def _question(options: argparse.Namespace) -> ArchiveQuestion:

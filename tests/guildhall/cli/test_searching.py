@@ -2,24 +2,29 @@
 
 import argparse
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from guildhall.audit.record import record
 from guildhall.audit.sealer import open_signers
 from guildhall.audit.sealing import seal_once
+from guildhall.audit.tables import AuditEvent
 from guildhall.auth.actor import system_actor
 from guildhall.auth.resources import ResourceRef
+from guildhall.cli import searching
 from guildhall.cli.archiving import run_archive_audit
 from guildhall.cli.main import build_parser
 from guildhall.cli.searching import NoSuchKey, run_search_archive
 from guildhall.clock import SimulatedClock, new_id
 from guildhall.db.embedded import EmbeddedServer
 from guildhall.db.engine import OWNER_ROLE
+from guildhall.db.opening import open_database
 from guildhall.db.transaction import Database, connect_database
 from guildhall.graphql.ids import encode_id
 from guildhall.keys import load_key
@@ -80,6 +85,32 @@ class TestRunSearchArchive:
         acts = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         assert [act["action"] for act in acts] == want
         assert {act["archive"] for act in acts} <= {"2025-01"}
+
+    async def test_who_reads_no_further_has_the_search_concluded_before_the_database_closes(
+        self, archived: Settings, tmp_path: Path, clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        concluded: list[tuple[str, int | None]] = []
+
+        @asynccontextmanager
+        async def watched(settings: Settings) -> AsyncIterator[Database]:
+            async with open_database(settings) as database:
+                try:
+                    yield database
+                finally:
+                    statement = select(AuditEvent.outcome, AuditEvent.rows).where(AuditEvent.concludes_id.is_not(None))
+                    async with database.read() as session:
+                        concluded.extend((outcome, rows) for outcome, rows in await session.execute(statement))
+
+        def head(*_: object) -> None:
+            raise BrokenPipeError
+
+        monkeypatch.setattr(searching, "open_database", watched)
+        monkeypatch.setattr("builtins.print", head)
+        with pytest.raises(BrokenPipeError):
+            await run_search_archive(
+                archived, asked("--archives", str(tmp_path / "archives"), "--acts-of", str(WORKER.id)), clock
+            )
+        assert concluded == [("ABORTED", 1)]
 
     async def test_what_is_no_key_is_told_before_anything(self, settings: Settings) -> None:
         with pytest.raises(NoSuchKey, match="'the customers' is neither an id nor a UUID"):
