@@ -13,6 +13,8 @@ FILE_BYTES_MAX = 1 << 20
 """The largest file of a bundle on its way in: each is held in memory once. Larger ones come in parts."""
 EXTENSION_BYTES_MAX = 64 * 1024
 """What a header that only says more of the next file may have."""
+HEADERS_PER_FILE_MAX = 8
+"""Folders and headers that only say more of a file carry nothing that is counted; a file needs few of them."""
 END = bytes(2 * tarfile.BLOCKSIZE)
 _PLAIN = frozenset({tarfile.REGTYPE, tarfile.AREGTYPE})
 
@@ -69,10 +71,14 @@ async def members(chunks: AsyncIterator[bytes], limits: BundleLimits) -> AsyncGe
     Raises BundleDamaged, NotAPlainFile and BundleTooLarge where it comes to it, and whatever `chunks` raises.
     """
     stream = _Stream(chunks)
-    files = size_bytes = 0
+    headers = files = size_bytes = 0
+    headers_max = limits.files_max * HEADERS_PER_FILE_MAX
     longer_name: str | None = None
     while (block := await stream.take(tarfile.BLOCKSIZE)) and block.count(0) < tarfile.BLOCKSIZE:
         about = _header(block)
+        headers += 1
+        if headers > headers_max:
+            raise BundleTooLarge(f"A bundle of {limits.files_max} files may have {headers_max} headers at most.")
         if about.type in {tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.XGLTYPE}:
             content = await stream.content(about.size, EXTENSION_BYTES_MAX, about.name)
             if about.type != tarfile.XGLTYPE:
@@ -123,9 +129,12 @@ class _Stream:
 
 def _header(block: bytes) -> tarfile.TarInfo:
     try:
-        return tarfile.TarInfo.frombuf(block, "utf-8", "strict")
+        about = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
     except (tarfile.HeaderError, UnicodeDecodeError) as error:
         raise BundleDamaged(f"The bundle is no tar, or was damaged on its way: {error}.") from error
+    if about.size < 0:  # a tar can say so
+        raise BundleDamaged(f"{about.name} cannot have {about.size} bytes.")
+    return about
 
 
 def _longer_name(kind: bytes, content: bytes) -> str | None:

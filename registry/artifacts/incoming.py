@@ -23,7 +23,7 @@ from registry.artifacts.files import path_problem
 from registry.artifacts.owners import OwnerRef
 from registry.artifacts.receiving import AlreadyStored, TooManyBytes
 from registry.artifacts.tables import Artifact, ArtifactPart, ArtifactState
-from registry.storage import ArtifactStore, ArtifactStoreUnavailable
+from registry.storage import ArtifactStore
 
 WRITES_AT_ONCE_MAX = 8
 """How many files are on their way into the store, each with its bytes in memory."""
@@ -183,7 +183,7 @@ class _Writing:
         try:
             if file.sha256 not in self._stored or await self._store.size_bytes(key) != file.size_bytes:
                 await self._store.put(key, content)
-        except ArtifactStoreUnavailable as error:
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the request ends with it
             self._failure = error
         else:
             self._written.add(file.sha256)
