@@ -41,13 +41,21 @@ def stage_inputs(
 
 
 def _stage(api: Api, files: list[dict[str, Any]], folder: Path) -> None:
-    small = [file for file in files if file["sizeBytes"] <= bundles.FILE_BYTES_MAX]
+    single = _in_each_others_way({file["path"] for file in files})
+    small = [file for file in files if file["sizeBytes"] <= bundles.FILE_BYTES_MAX and file["path"] not in single]
     together = small if len(small) > 1 else []
     bundles.download(api, together, folder)
-    for file in files:
-        if file not in together:
+    fetched = {file["path"] for file in together}
+    for file in sorted(files, key=lambda file: file["path"]):
+        if file["path"] not in fetched:
             target = folder.joinpath(*PurePosixPath(file["path"]).parts)
             _download(api, file["url"], target, file["sha256"], file["sizeBytes"])
+
+
+def _in_each_others_way(paths: set[str]) -> set[str]:
+    """``x`` and ``x.part``: one by one, in this order, no half file lies over one that is whole."""
+    first = {path for path in paths if f"{path}.part" in paths}
+    return first | {f"{path}.part" for path in first}
 
 
 def mount_point(workspace: Path, mount_path: str) -> Path:

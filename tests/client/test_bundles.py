@@ -66,6 +66,15 @@ def packed(entries: dict[str, bytes], **given: Any) -> bytes:
     return buffer.getvalue()
 
 
+def _negative() -> bytes:
+    member = tarfile.TarInfo("a.bin")
+    member.type, member.size = tarfile.XHDTYPE, -512
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+NEGATIVE = _negative()
+
+
 class Body(httpx.SyncByteStream, httpx.AsyncByteStream):
     """Comes in pieces, and breaks off after the last of them if it is told to."""
 
@@ -140,6 +149,16 @@ class TestDownload:
         assert found(tmp_path) == FILES
         assert (server.bundles, server.single) == ([["b/c.bin", LONG, "z.bin"]], [])
 
+    @pytest.mark.parametrize("sizes", [(bundles.FILE_BYTES_MAX + 1, 5), (5, bundles.FILE_BYTES_MAX + 1), (5, 6)])
+    def test_files_that_are_named_as_half_ones(self, call: Call, tmp_path: Path, sizes: tuple[int, int]) -> None:
+        named = {"m/model.bin.part": b"p" * sizes[1], "m/model.bin": b"m" * sizes[0]}
+        server = Server({**FILES, **named})
+        for _ in range(2):
+            call(server, "download_all", server.wanted(tmp_path))
+            assert found(tmp_path) == server.files
+        assert server.bundles == [list(FILES)] * 2
+        assert set(server.single) == set(named)
+
     def test_what_lies_elsewhere_comes_alone(self, call: Call, tmp_path: Path) -> None:
         def store(request: httpx.Request) -> httpx.Response:
             assert (request.method, "Authorization" in request.headers) == ("GET", False)
@@ -197,6 +216,14 @@ class TestDownload:
             (packed({"b/c.bin": b""}) + b"x" * 512, None),
             (b"x" * 512, r"what the server sent is no tar: .* \(BUNDLE_DAMAGED\)"),
             (packed({LONG: b"long"}).replace(b"path=", b"past="), r"came, which was not asked for"),
+            (
+                packed({LONG: b"long"}).replace(b"168 path", b"000 path"),
+                r"a header of the bundle cannot be read \(BUND",
+            ),
+            (packed({LONG: b"long"}).replace(b"168 path", b"999 path"), "a header of the bundle cannot be read"),
+            (packed({LONG: b"long"}).replace(b"168 path", b"xxx path"), "a header of the bundle cannot be read"),
+            (packed({LONG: b"long"}).replace(b"path=m", b"path=\xff"), "a header of the bundle cannot be read"),
+            (NEGATIVE, r"a\.bin: -512 bytes come, 65536 were expected \(BUNDLE_DAMAGED\)"),
             (packed({"a.bin": FILES["a.bin"]}), r"b/c.bin was asked for, and did not come \(BUNDLE_DAMAGED\)"),
         ],
     )

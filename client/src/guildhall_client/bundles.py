@@ -8,7 +8,7 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -66,6 +66,16 @@ def is_bundled(wanted: Wanted) -> bool:
 def partial_of(target: Path) -> Path:
     """Where bytes lie before they were found right."""
     return target.with_name(target.name + ".part")
+
+
+def in_each_others_way(targets: Iterable[Path]) -> set[Path]:
+    """Those whose half file has the name of another one, and those others: `x` and `x.part`.
+
+    They have to come one by one, the shorter name first, so that no half file lies over one that is whole.
+    """
+    all_targets = set(targets)
+    first = {target for target in all_targets if partial_of(target) in all_targets}
+    return first | {partial_of(target) for target in first}
 
 
 def download_bundles(files: Sequence[Wanted], moved: Moved) -> Generator[Step, Any, None]:
@@ -204,7 +214,7 @@ class _Unpacking:
             most = wanted.size_bytes
             if member.size < most:
                 raise _other_bytes(wanted, member.size)
-        if member.size > most:
+        if not 0 <= member.size <= most:
             raise DownloadFailed("BUNDLE_DAMAGED", f"{member.name}: {member.size} bytes come, {most} were expected")
         return member
 
@@ -217,7 +227,10 @@ class _Unpacking:
 
     def _take_content(self, member: tarfile.TarInfo, content: bytes) -> None:
         if member.type == tarfile.XHDTYPE:
-            self._longer_name = _path_in(content)
+            try:
+                self._longer_name = _path_in(content)
+            except ValueError as error:
+                raise DownloadFailed("BUNDLE_DAMAGED", "a header of the bundle cannot be read") from error
             return
         wanted = self._wanted(member)
         self._longer_name = None
@@ -234,13 +247,16 @@ def _other_bytes(wanted: Wanted, came_bytes: int) -> DownloadFailed:
 
 
 def _path_in(content: bytes) -> str | None:
-    """The path in an extended header, whose records are `LENGTH KEY=VALUE` and a line feed."""
+    """The path in an extended header, whose records are `LENGTH KEY=VALUE` and a line feed. Raises ValueError."""
     while content:
-        length, _, _ = content.partition(b" ")
-        key, _, value = content[len(length) + 1 : int(length) - 1].partition(b"=")
+        digits, _, _ = content.partition(b" ")
+        length = int(digits)
+        if not 0 < length <= len(content):
+            raise ValueError(length)
+        key, _, value = content[len(digits) + 1 : length - 1].partition(b"=")
         if key == b"path":
             return value.decode()
-        content = content[int(length) :]
+        content = content[length:]
     return None
 
 

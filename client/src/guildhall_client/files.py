@@ -9,6 +9,7 @@ from typing import IO, Any, Self
 from guildhall_client.bundles import (
     Wanted,
     download_bundles,
+    in_each_others_way,
     is_bundled,
     is_sent_bundled,
     partial_of,
@@ -91,11 +92,12 @@ def download_all(files: Sequence[Wanted], progress: Progress) -> Generator[Step,
         done_bytes += size_bytes
         progress(done_bytes, total_bytes)
 
-    small = [wanted for wanted in files if is_bundled(wanted)]
+    single = in_each_others_way(wanted.target for wanted in files)
+    small = [wanted for wanted in files if wanted.target not in single and is_bundled(wanted)]
     together = small if len(small) > 1 else []
     yield from download_bundles(together, moved)
     fetched = {wanted.path for wanted in together}
-    for wanted in files:
+    for wanted in sorted(files, key=lambda wanted: wanted.path):
         if wanted.path not in fetched:
             offset = done_bytes
             yield from download(

@@ -33,6 +33,14 @@ class TestInputs:
         assert api.bundles == [list(FILES)]
         assert [method for method, path in api.requests if path.startswith("/artifacts/")] == ["POST", "GET"]
 
+    @pytest.mark.parametrize("sizes", [(bundles.FILE_BYTES_MAX + 1, 5), (5, bundles.FILE_BYTES_MAX + 1), (5, 6)])
+    def test_that_are_named_as_half_ones_come_alone(self, api: FakeApi, runner: Runner, sizes: tuple[int, int]) -> None:
+        files = {**FILES, "model.part": b"p" * sizes[1], "model": b"m" * sizes[0]}
+        api.add_input("data", files)
+        assert runner.run() == 0
+        assert staged(runner) == files
+        assert api.bundles == [list(FILES)]
+
     def test_are_asked_for_again_without_what_arrived(self, api: FakeApi, runner: Runner) -> None:
         api.add_input("data", FILES)
         api.cut_bundles = [600, 3000, None]
