@@ -84,7 +84,7 @@ class TestFileSink:
         mine, other = FileSink(path, bytes_max=10**6), FileSink(path, bytes_max=10**6)
         await mine.send(batch(0))
         with path.open("ab") as writing:
-            fcntl.flock(writing.fileno(), fcntl.LOCK_EX)
+            fcntl.flock(writing.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)  # the first one has let go of it
             with pytest.raises(SinkUnavailable, match="cannot be written to: another process writes to it"):
                 await other.send(batch(1))
         assert path.read_bytes() == b"{}\n"
