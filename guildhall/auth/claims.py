@@ -55,7 +55,10 @@ class Signed:
 
 @dataclass(frozen=True)
 class Claims:
-    """What the issuer says of a person. `email` is empty unless the issuer vouches for it."""
+    """What the issuer says of a person. `email` is empty unless the issuer vouches for it.
+
+    `key` is the thumbprint (RFC 7638) of the key that signed an access token.
+    """
 
     issuer: str
     subject: str
@@ -64,6 +67,7 @@ class Claims:
     groups: frozenset[str]
     issued_at: datetime
     expires_at: datetime
+    key: str | None = None
 
 
 class NotOfIssuer(TokenRefused):
@@ -103,16 +107,16 @@ def public_keys(document: Any, *, keys_max: int) -> dict[str | None, list[Public
     return found
 
 
-def signed_by(signed: Signed, keys: Sequence[PublicKey]) -> bool:
-    """Whether one of the keys, under the algorithm that the token names, has signed it."""
+def signing_key(signed: Signed, keys: Sequence[PublicKey]) -> PublicKey | None:
+    """Which of the keys, under the algorithm that the token names, has signed it; None: none of them."""
     for key in keys:
         if key.get("alg") in {None, signed.algorithm}:
             try:
                 if jws.validate_compact(signed.parts, key, ALGORITHMS, _registry):
-                    return True
+                    return key
             except (JoseError, ValueError):  # a key of another kind than the algorithm's
                 continue
-    return False
+    return None
 
 
 def access_claims(signed: Signed, rules: Rules, *, at: datetime) -> Claims:

@@ -8,7 +8,7 @@ a stated time; a token that would need another key is neither believed nor refus
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,7 +25,7 @@ from guildhall.auth.claims import (
     access_claims,
     identity_claims,
     public_keys,
-    signed_by,
+    signing_key,
     take_apart,
 )
 from guildhall.errors import Unavailable
@@ -83,6 +83,10 @@ class Issuer:
         self._transport = transport
         self._asking = asyncio.Lock()
         self._keys: dict[str | None, list[PublicKey]] = {}
+        self.thumbprints: frozenset[str] = frozenset()
+        """Of the keys that it publishes, as far as this process knows; none before it was asked."""
+        self.followed: frozenset[str] | None = None
+        """The keys for which this process has last ended the tokens of others."""
         self._metadata: Metadata | None = None
         self._known_at: datetime | None = None
         self._asked_at: datetime | None = None
@@ -105,12 +109,12 @@ class Issuer:
 
     async def access(self, text: str, *, at: datetime) -> Claims:
         """What an access token says; raises NotOfIssuer and IssuerUnavailable."""
-        signed = await self._verified(text, at)
-        return access_claims(signed, self.rules, at=at)
+        signed, key = await self._verified(text, at)
+        return replace(access_claims(signed, self.rules, at=at), key=key.thumbprint())
 
     async def identity(self, text: str, *, nonce: str | None, at: datetime) -> Claims:
         """What an identity token for our own client says; raises NotOfIssuer and IssuerUnavailable."""
-        signed = await self._verified(text, at)
+        signed, _ = await self._verified(text, at)
         return identity_claims(signed, self.rules, nonce=nonce, at=at)
 
     async def metadata(self, *, at: datetime) -> Metadata:
@@ -125,7 +129,7 @@ class Issuer:
         """The status and the JSON of an answer to a form; raises IssuerUnavailable."""
         return await self._fetch("POST", address, form=form, auth=auth)
 
-    async def _verified(self, text: str, at: datetime) -> Signed:
+    async def _verified(self, text: str, at: datetime) -> tuple[Signed, PublicKey]:
         signed = take_apart(text)
         known_at = self._known_at
         if known_at is None or (at - known_at >= REFRESH_EVERY and not self._asking.locked()):
@@ -137,9 +141,10 @@ class Issuer:
             raise self._away()
         if not keys and self._trouble is not None:
             raise self._away()
-        if not signed_by(signed, keys):
+        key = signing_key(signed, keys)
+        if key is None:
             raise NotOfIssuer(f"The token is not signed by a key of {self.rules.issuer}.")
-        return signed
+        return signed, key
 
     def _keys_for(self, signed: Signed) -> list[PublicKey]:
         """Those of the name; a token that names none may be of any, where there are few."""
@@ -163,6 +168,7 @@ class Issuer:
                 self._trouble = error
                 return
             self._metadata, self._keys, self._known_at, self._trouble = metadata, keys, at, None
+            self.thumbprints = frozenset(key.thumbprint() for named in keys.values() for key in named)
 
     def _usable(self, listed: Any) -> dict[str | None, list[PublicKey]]:  # noqa: ANN401 -- any JSON
         keys = public_keys(listed, keys_max=KEYS_MAX)

@@ -149,9 +149,10 @@ class RoleBinding(Base):
 class Token(Base):
     """A secret that stands for a caller: only its SHA-256 hash is kept, and a prefix by which people tell it apart.
 
-    `claims` says of a job's token what it is narrowed to, and of an issuer's the hash of what was signed; others have
-    none. A token of a program may be narrowed to some of its roles and to callers in some networks; NULL is no limit.
-    One that was made in an emergency says in which: it ends with it, and so does what it is used to give or to make.
+    `claims` says of a job's token what it is narrowed to, and of an issuer's the hash of what was signed and the
+    thumbprint of the key; others have none. A token of a program may be narrowed to some of its roles and to callers in
+    some networks; NULL is no limit. One that was made in an emergency says in which: it ends with it, and so does what
+    it is used to give or to make.
     `origin` tells what the issuer made (a JWT that was verified, until its own end) and what a browser holds (a
     session's cookie).
     """

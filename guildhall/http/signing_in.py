@@ -18,7 +18,7 @@ from guildhall.auth.tokens import TokenRefused, hash_token
 from guildhall.clock import Clock, IdSource
 from guildhall.db.transaction import Database
 from guildhall.keys import Keyring, load_keyring
-from guildhall.organisation.identities import admit_token, issuer_actor
+from guildhall.organisation.identities import admit_token, end_tokens_of_other_keys, issuer_actor
 from guildhall.organisation.sessions import Due, Lasting, keep_fresh, let_on_while_away, open_session, take_due
 from guildhall.organisation.tokens import revoke_token
 from guildhall.settings import Settings
@@ -79,18 +79,37 @@ class SignInDesk:
         """Verify an access token and know it from now on; raises TokenRefused, IssuerUnavailable."""
         if self.issuer is None:
             raise TokenRefused("This is not a token of Guildhall, and no issuer of others is set up here.")
-        claims = await self.issuer.access(text, at=self.clock.now())
+        key = None
+        try:
+            claims = await self.issuer.access(text, at=self.clock.now())
+            async with self.database.transaction() as session:
+                await admit_token(
+                    session,
+                    claims,
+                    digest=hash_token(text),
+                    signed=hash_token(text.rpartition(".")[0]),
+                    expires_at=claims.expires_at + self.issuer.rules.skew,
+                    request=request,
+                    at=self.clock.now(),
+                    new_id=self.new_id,
+                )
+            key = claims.key
+        finally:
+            await self._follow_keys(self.issuer, key)
+
+    async def _follow_keys(self, issuer: Issuer, key: str | None) -> None:
+        """End what was signed by keys that the issuer publishes no longer, once for each set of keys.
+
+        And again where `key`, of a token that was admitted just now, went while that was under way.
+        """
+        keys = issuer.thumbprints
+        if not keys or (keys == issuer.followed and (key is None or key in keys)):
+            return
         async with self.database.transaction() as session:
-            await admit_token(
-                session,
-                claims,
-                digest=hash_token(text),
-                signed=hash_token(text.rpartition(".")[0]),
-                expires_at=claims.expires_at + self.issuer.rules.skew,
-                request=request,
-                at=self.clock.now(),
-                new_id=self.new_id,
-            )
+            ended = await end_tokens_of_other_keys(session, keys, at=self.clock.now(), new_id=self.new_id)
+        issuer.followed = keys
+        if ended:
+            logger.warning("%d tokens end: the issuer has withdrawn the keys that signed them", ended)
 
     async def begin_session(
         self, sign_in_cookie: str | None, answer: dict[str, str], request: RequestContext

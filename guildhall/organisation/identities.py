@@ -1,5 +1,6 @@
 """People as the issuer knows them: found or made at their first sign-in, their groups kept to what it said last."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
@@ -8,7 +9,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from guildhall.audit.record import record
+from guildhall.audit.record import add_events, compose_event, record
 from guildhall.auth.actor import Actor, RequestContext, system_actor
 from guildhall.auth.claims import Claims, NotOfIssuer
 from guildhall.auth.resources import ResourceRef
@@ -16,8 +17,10 @@ from guildhall.auth.subjects import ActorKind
 from guildhall.auth.tables import Token, User, UserIdentity
 from guildhall.auth.tokens import TokenOrigin
 from guildhall.clock import IdSource
+from guildhall.db.announcing import announce_change
 from guildhall.organisation.group_roles import apply_groups, lock_mappings
 from guildhall.organisation.members import CHANGE
+from guildhall.organisation.tokens import REVOKE, TOPIC
 
 
 async def known_person(
@@ -67,9 +70,8 @@ async def admit_token(
         raise NotOfIssuer("This token is from before you signed out everywhere; sign in again.")
     own = [Token.user_id == person.user_id, Token.origin == TokenOrigin.ISSUER.value]
     await session.execute(delete(Token).where(*own, Token.expires_at <= at))
-    about = {"signed": signed.hex()}
-    withdrawn = select(Token.id).where(*own, Token.claims == about, Token.revoked_at.is_not(None)).limit(1)
-    if await session.scalar(withdrawn) is not None:
+    same = Token.claims["signed"].astext == signed.hex()
+    if await session.scalar(select(Token.id).where(*own, same, Token.revoked_at.is_not(None)).limit(1)) is not None:
         raise NotOfIssuer("This token was withdrawn; sign in again.")
     row = {
         "id": new_id(),
@@ -78,12 +80,45 @@ async def admit_token(
         "prefix": digest.hex()[:12],
         "hash": digest,
         "label": f"from {claims.issuer}",
-        "claims": about,
+        "claims": {"signed": signed.hex(), "key": claims.key},
         "origin": TokenOrigin.ISSUER.value,
         "created_at": min(claims.issued_at, at),
         "expires_at": expires_at,
     }
     await session.execute(insert(Token).values(row).on_conflict_do_nothing())
+
+
+async def end_tokens_of_other_keys(
+    session: AsyncSession, keys: Collection[str], *, at: datetime, new_id: IdSource
+) -> int:
+    """End the issuer's tokens that were signed by none of these keys, which are all that it publishes now, for good.
+
+    Returns how many ended. Of a token that was known before its key was kept, nothing is known: it goes on to its end.
+    """
+    counting = [
+        Token.origin == TokenOrigin.ISSUER.value,
+        Token.revoked_at.is_(None),
+        Token.expires_at > at,
+        Token.claims["key"].astext.not_in(keys),
+    ]
+    # In the order of their ids, as other processes may do the same now.
+    chosen = select(Token.id).where(*counting).order_by(Token.id).with_for_update(key_share=True)
+    statement = update(Token).where(Token.id.in_(chosen)).values(revoked_at=at).returning(Token)
+    ended = (await session.scalars(statement)).all()
+    events = []
+    for token in ended:
+        announce_change(session, TOPIC, token.id)
+        event = compose_event(
+            system_actor("issuer", on_behalf_of=token.subject_id),
+            action=REVOKE,
+            resources=[ResourceRef("Token", token.id), ResourceRef("User", token.subject_id)],
+            before={"label": token.label, "prefix": token.prefix},
+            at=at,
+            new_id=new_id,
+        )
+        events.append(event)
+    await add_events(session, events)
+    return len(ended)
 
 
 def issuer_actor(request: RequestContext, user_id: UUID) -> Actor:

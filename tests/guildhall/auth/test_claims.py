@@ -16,7 +16,7 @@ from guildhall.auth.claims import (
     access_claims,
     identity_claims,
     public_keys,
-    signed_by,
+    signing_key,
     take_apart,
 )
 from tests.fake_issuer import AUDIENCE, BROWSER_CLIENT, FIRST, ISSUER, SECOND, FakeIssuer, signed, unsigned, with_secret
@@ -119,28 +119,28 @@ class TestSignedBy:
     def test_its_own_key(self, issuer: FakeIssuer, key: Any, algorithm: str) -> None:
         text = issuer.token(key=key, header={"alg": algorithm})
         (public,) = public_keys({"keys": [key.as_dict(private=False)]}, keys_max=9)[key.kid]
-        assert signed_by(take_apart(text), [public])
+        assert signing_key(take_apart(text), [public])
         (other,) = public_keys({"keys": [FIRST.as_dict(private=False)]}, keys_max=9)["first"]
-        assert not signed_by(take_apart(text), [other])
+        assert not signing_key(take_apart(text), [other])
 
     def test_a_key_for_another_algorithm(self, issuer: FakeIssuer) -> None:
         (public,) = public_keys({"keys": [FIRST.as_dict(private=False)]}, keys_max=9)["first"]
         text = issuer.token(
             key=RSAKey.import_key(FIRST.as_pem(private=True), {"kid": "first"}), header={"alg": "PS256"}
         )
-        assert not signed_by(take_apart(text), [public])
+        assert not signing_key(take_apart(text), [public])
 
     def test_a_key_of_another_kind(self, issuer: FakeIssuer) -> None:
         (public,) = public_keys({"keys": [SECOND.as_dict(private=False)]}, keys_max=9)["second"]
-        assert not signed_by(take_apart(issuer.token(key=EC, header={"alg": "ES256"})), [public])
+        assert not signing_key(take_apart(issuer.token(key=EC, header={"alg": "ES256"})), [public])
 
     def test_what_was_changed_afterwards(self, issuer: FakeIssuer) -> None:
         (public,) = public_keys({"keys": [FIRST.as_dict(private=False)]}, keys_max=9)["first"]
         head, _, signature = issuer.token().split(".")
         body = unsigned(issuer.claims(sub="sub-root"), {}).split(".")[1]
-        assert not signed_by(take_apart(f"{head}.{body}.{signature}"), [public])
-        assert not signed_by(take_apart(f"{head}.{body}."), [public])
-        assert not signed_by(take_apart(f"{head}.{body}.!!!!"), [public])
+        assert not signing_key(take_apart(f"{head}.{body}.{signature}"), [public])
+        assert not signing_key(take_apart(f"{head}.{body}."), [public])
+        assert not signing_key(take_apart(f"{head}.{body}.!!!!"), [public])
 
     def test_a_public_key_is_no_shared_secret(self, issuer: FakeIssuer) -> None:
         confused = with_secret(issuer.claims(), FIRST.as_pem(private=False))
@@ -150,7 +150,7 @@ class TestSignedBy:
     def test_a_key_that_the_token_brings_along_is_not_looked_at(self, issuer: FakeIssuer) -> None:
         text = issuer.token(key=EC, header={"alg": "ES256", "kid": "first", "jwk": EC.as_dict(private=False)})
         (public,) = public_keys({"keys": [FIRST.as_dict(private=False)]}, keys_max=9)["first"]
-        assert not signed_by(take_apart(text), [public])
+        assert not signing_key(take_apart(text), [public])
 
 
 class TestAccessClaims:

@@ -3,6 +3,7 @@
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -12,11 +13,14 @@ from sqlalchemy import select, update
 
 from guildhall.auth.tables import Session, Token, UserIdentity
 from guildhall.db.transaction import Database
+from guildhall.http import signing_in
+from guildhall.organisation.identities import admit_token
 from guildhall.settings import Settings
 from tests.conftest import MONDAY_MORNING
-from tests.fake_issuer import BROWSER_CLIENT, ISSUER, SECOND
+from tests.fake_issuer import BROWSER_CLIENT, FIRST, ISSUER, SECOND
 from tests.house import OWN, SITE, VIEWER, House, ask, bearer
 
+CURVE = ECKey.generate_key("P-256", {"kid": "curve"})
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
@@ -123,12 +127,45 @@ class TestBearer:
         assert await ask(browser, **bearer(house.issuer.token())) == (200, ("ada@example.org", []))
         assert await ask(browser, **bearer(old)) == (200, ("ada@example.org", []))
 
+    async def test_it_ends_when_its_key_is_withdrawn(self, house: House, browser: httpx.AsyncClient) -> None:
+        house.issuer.keys = [FIRST, SECOND]
+        old, refused = house.issuer.token(), house.issuer.token(jti="another")
+        kept = house.issuer.token("grace", key=SECOND)
+        for text in (old, kept):
+            assert (await ask(browser, **bearer(text)))[0] == 200
+        house.issuer.keys = [SECOND]
+        house.later(seconds=300)
+        assert (await ask(browser, **bearer(old)))[0] == 200, "nobody has asked the issuer yet"
+        house.later(seconds=10)
+        house.issuer.keys = [SECOND, CURVE]
+        assert (await ask(browser, **bearer(refused)))[0] == 200, "its key is known for ten minutes"
+        assert (await ask(browser, **bearer(house.issuer.token(key=CURVE, header={"alg": "ES256"}))))[0] == 200
+        for text in (old, refused):
+            assert await ask(browser, **bearer(text)) == (401, "TOKEN_REFUSED")
+        assert (await ask(browser, **bearer(kept)))[0] == 200
+
+    async def test_a_key_that_goes_while_its_token_is_admitted(
+        self, house: House, browser: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Another request reads the keys anew, and ends what is known by then, just before this token is known."""
+        house.issuer.keys = [FIRST, SECOND]
+        assert (await ask(browser, **bearer(house.issuer.token("grace", key=SECOND))))[0] == 200
+
+        async def meanwhile(*given: Any, **named: Any) -> None:
+            monkeypatch.undo()
+            house.issuer.keys = [SECOND, CURVE]
+            house.later(seconds=10)
+            assert (await ask(browser, **bearer(house.issuer.token(key=CURVE, header={"alg": "ES256"}))))[0] == 200
+            await admit_token(*given, **named)
+
+        monkeypatch.setattr(signing_in, "admit_token", meanwhile)
+        assert await ask(browser, **bearer(house.issuer.token(jti="late"))) == (401, "TOKEN_REFUSED")
+
     async def test_a_withdrawn_one_stays_withdrawn_in_another_spelling(
         self, house: House, browser: httpx.AsyncClient
     ) -> None:
-        key = ECKey.generate_key("P-256", {"kid": "curve"})
-        house.issuer.keys = [key]
-        token = house.issuer.token(key=key, header={"alg": "ES256"})
+        house.issuer.keys = [CURVE]
+        token = house.issuer.token(key=CURVE, header={"alg": "ES256"})
         signed, _, signature = token.rpartition(".")
         raw = urlsafe_b64decode(signature + "==")  # r and s, of which -s is as good
         mirrored = raw[:32] + (P256_ORDER - int.from_bytes(raw[32:], "big")).to_bytes(32, "big")

@@ -17,7 +17,7 @@ from guildhall.clock import new_id
 from guildhall.errors import InvalidInput
 from guildhall.organisation.bindings import LastAdministrator
 from guildhall.organisation.groups import UnknownMapping, remove_group_mapping, set_group_mapping
-from guildhall.organisation.identities import admit_token, known_person, sign_out_before
+from guildhall.organisation.identities import admit_token, end_tokens_of_other_keys, known_person, sign_out_before
 from tests.people import REQUEST, actor_of, make_team, make_user
 
 AT = datetime(2026, 3, 2, 8, tzinfo=UTC)
@@ -279,3 +279,30 @@ class TestAdmitToken:
         with pytest.raises(NotOfIssuer, match="before you signed out everywhere"):
             await self.admit(session, claims(seconds=10))
         await self.admit(session, claims(seconds=11))
+
+
+class TestEndTokensOfOtherKeys:
+    async def test_those_end_whose_key_is_gone(self, session: AsyncSession, root: Actor) -> None:
+        async def admit(text: bytes, found: Claims) -> None:
+            await admit_token(
+                session, found, digest=text.ljust(32, b"."), signed=text, expires_at=found.expires_at, request=REQUEST,
+                at=AT, new_id=new_id,
+            )  # fmt: skip
+
+        async def ended() -> dict[bytes, datetime | None]:
+            rows = await session.execute(select(Token.hash, Token.revoked_at).where(Token.origin == "ISSUER"))
+            return {row.hash.rstrip(b"."): row.revoked_at for row in rows}
+
+        for text, key in ((b"gone", "old"), (b"kept", "new"), (b"unknown", None)):
+            await admit(text, claims(key=key))
+        await admit(b"over", claims(key="old", seconds=-299))
+        late = AT + timedelta(seconds=1)
+        assert await end_tokens_of_other_keys(session, {"new", "newer"}, at=late, new_id=new_id) == 1
+        assert await ended() == {b"gone": late, b"kept": None, b"unknown": None, b"over": None}
+        assert await end_tokens_of_other_keys(session, {"new"}, at=late, new_id=new_id) == 0
+        (event,) = await events(session, "guildhall:token:revoke")
+        (token,) = await session.scalars(select(Token).where(Token.revoked_at.is_not(None)))
+        assert event.resource_ids == [token.id, token.subject_id]
+        assert event.on_behalf_of_id == token.subject_id
+        with pytest.raises(NotOfIssuer, match="was withdrawn"):
+            await admit(b"gone", claims(key="new"))
