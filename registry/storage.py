@@ -123,6 +123,14 @@ class ArtifactStore:
         except StoredBytesMissing:
             return None
 
+    async def is_older(self, key: str, moment: datetime) -> bool:
+        """Whether what lies under the key was written before the moment; False where there is no such key."""
+        try:
+            with _store_errors(key):
+                return (await obstore.head_async(self._store, key))["last_modified"] < moment
+        except StoredBytesMissing:
+            return False
+
     async def read(self, key: str, *, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """Yield the bytes from `start` up to `end` (exclusive); raises StoredBytesMissing before the first."""
         if start == end:

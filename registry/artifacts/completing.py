@@ -147,7 +147,8 @@ async def complete_uploads(
 async def discard_uploads(session: WriteSession, *, owner: OwnerRef, at: datetime, new_id: IdSource) -> None:
     """Take back what was announced for the owner and is not stored, because nobody will complete it any more.
 
-    A ticket that is still out finds no upload; the bytes of parts that came go after the commit.
+    A ticket that is still out finds no upload; the bytes of parts that came go after the commit, and those that lie
+    under their digest already, because they came in a bundle, with a later sweep.
     """
     announced = select(Artifact.id).where(Artifact.owner_kind == owner.kind, Artifact.owner_id == owner.id)
     pending = await session.scalars(announced.where(Artifact.state == ArtifactState.PENDING))
@@ -253,7 +254,7 @@ async def _joined(store: ArtifactStore, file: _Announced) -> AsyncIterator[bytes
 
 
 async def _drop_parts(session: WriteSession, artifact_ids: set[UUID], *, at: datetime, new_id: IdSource) -> None:
-    """Forget the parts of these files; their bytes are deleted once this is committed, not before."""
+    """Forget the parts of these files; their own bytes are deleted once this is committed, not before."""
     if not artifact_ids:
         return
     statement = delete(ArtifactPart).where(ArtifactPart.artifact_id.in_(artifact_ids))

@@ -1,5 +1,7 @@
 """Clean up after uploads: parts of stored files at once, of files that nobody ended after a week, strays after a day.
 
+Bytes that lie under their digest are a stray after a week: those of a bundle whose files were never completed.
+
 The worker calls `delete_stored_parts` in its loop and `sweep_uploads` now and then.
 """
 
@@ -8,14 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, or_, select, union
 
 from guildhall.clock import Clock, IdSource
 from guildhall.clock import new_id as new_uuid
 from guildhall.db.locks import lock_rows
 from guildhall.db.transaction import Database
 from guildhall.outbox.outbox import claim, complete, fail
-from registry.artifacts.completing import DELETE_PARTS_TOPIC
+from registry.artifacts.completing import BLOBS_PREFIX, DELETE_PARTS_TOPIC, blob_key
 from registry.artifacts.receiving import UPLOADS_PREFIX
 from registry.artifacts.tables import Artifact, ArtifactPart, ArtifactState
 from registry.storage import ArtifactStore, ArtifactStoreUnavailable
@@ -25,6 +27,9 @@ ABANDONED_AFTER = timedelta(days=7)
 ORPHANED_AFTER = timedelta(days=1)
 """Longer than any part takes to arrive, so that no upload in progress is mistaken for one that was cut off."""
 FILES_PER_SWEEP_MAX = 1_000
+BLOB_FOLDERS = 256
+BLOB_FOLDER_SECONDS = 600
+"""Each sweep looks through one folder of digests, the next one after so long; all take two days."""
 LEASE_SECONDS = 300
 
 
@@ -72,7 +77,44 @@ async def sweep_uploads(database: Database, store: ArtifactStore, *, at: datetim
         unnamed = await _without_row(database, page)
         await store.delete(unnamed)
         orphans += len(unnamed)
+    orphans += await _sweep_blobs(database, store, folder=swept_folder(at), before=at - ABANDONED_AFTER)
     return Swept(parts=len(keys), orphans=orphans, staged=store.delete_staged_before(at - ORPHANED_AFTER))
+
+
+def swept_folder(at: datetime) -> str:
+    """Whose turn it is: the first two digits of digests."""
+    return f"{int(at.timestamp()) // BLOB_FOLDER_SECONDS % BLOB_FOLDERS:02x}"
+
+
+async def _sweep_blobs(database: Database, store: ArtifactStore, *, folder: str, before: datetime) -> int:
+    """Remove old bytes under digests that no file needs; how many files that were.
+
+    A bundle that comes now writes its bytes before its rows, which makes them young: so both are looked at once more
+    right before each file goes.
+    """
+    removed = 0
+    async for page in store.keys_before(f"{BLOBS_PREFIX}/{folder}", before):
+        unneeded = await _without_file(database, [key.rpartition("/")[2] for key in page], before=before)
+        for sha256 in unneeded:
+            if removed >= FILES_PER_SWEEP_MAX:
+                return removed
+            key = blob_key(sha256)
+            if await _without_file(database, [sha256], before=before) and await store.is_older(key, before):
+                await store.delete([key])
+                removed += 1
+    return removed
+
+
+async def _without_file(database: Database, digests: list[str], *, before: datetime) -> list[str]:
+    """Those with neither a stored file, nor a part, nor a file that was announced since and may be on its way."""
+    alive = or_(Artifact.state == ArtifactState.STORED, Artifact.created_at >= before)
+    needed = union(
+        select(Artifact.sha256).where(Artifact.sha256.in_(digests), alive),
+        select(ArtifactPart.sha256).where(ArtifactPart.sha256.in_(digests)),
+    )
+    async with database.read() as session:
+        found = set((await session.scalars(needed)).all())
+    return [sha256 for sha256 in digests if sha256 not in found]
 
 
 async def _forget_abandoned_parts(database: Database, *, before: datetime) -> Sequence[str | None]:

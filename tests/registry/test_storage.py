@@ -98,6 +98,13 @@ class TestKeysBefore:
         assert sorted(found) == ["in/a", "in/b"]
         assert [key async for page in store.keys_before("in", now - timedelta(hours=1)) for key in page] == []
 
+    async def test_whether_one_is_older(self, store: ArtifactStore) -> None:
+        await store.put("a", b"x")
+        now = datetime.now(UTC)  # noqa: TID251 -- the store keeps the machine's time
+        assert await store.is_older("a", now + timedelta(hours=1))
+        assert not await store.is_older("a", now - timedelta(hours=1))
+        assert not await store.is_older("never-there", now + timedelta(hours=1))
+
 
 class TestFolder:
     async def test_what_a_killed_write_left_goes_when_it_is_old(self, tmp_path: Path) -> None:
