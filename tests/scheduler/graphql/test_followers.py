@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 from sqlalchemy import delete, select, text
 
@@ -219,6 +220,14 @@ class TestManyFollowers:
             assert "SUCCEEDED" in lines
 
 
+async def until_followed(url: str, streams: int) -> None:
+    """Return when the server at that address says that so many streams are open."""
+    metrics = url.replace("ws://", "http://").removesuffix("/graphql") + "/metrics"
+    async with httpx.AsyncClient(timeout=60) as client, asyncio.timeout(60):
+        while f"guildhall_graphql_streams {streams}.0" not in (await client.get(metrics)).text:
+            await asyncio.sleep(0.05)
+
+
 class TestSlowClients:
     async def test_lose_the_connection_and_nothing_is_kept_for_them(
         self, site: Site, job_id: UUID, runner: Runner
@@ -232,6 +241,7 @@ class TestSlowClients:
         async with served(yard.database, settings, yard.clock) as url, joined(url, site.tokens["anna"]) as opened:
             opened.connection.transport.pause_reading()
             await opened.follow("1", CHANGES, **node(job_id))
-            await asyncio.sleep(3)
+            await until_followed(url, 1)
+            await until_followed(url, 0)
             opened.connection.transport.resume_reading()
             assert (await opened.closed())[0] in {4413, 1006}
