@@ -134,6 +134,18 @@ class Terminal:
             assert time.monotonic() < ends_at, self.said
         return self._process.wait(timeout=SECONDS_MAX)
 
+    def insist_until(self, keys: str, text: str) -> None:
+        """Press them until the text stands on the screen: Python loses a signal that comes while it tidies up."""
+        for _ in range(TRIES_MAX):
+            self.press(keys)
+            again_at = time.monotonic() + SECONDS_MAX / TRIES_MAX
+            while time.monotonic() < again_at:
+                if text in self.said:
+                    return
+                if not self._read():
+                    pytest.fail(f"{text!r} never came: {self.said}")
+        pytest.fail(f"{keys!r} did not lead to {text!r}: {self.said}")
+
     def insist(self, keys: str) -> int:
         """Press them, and again after a while as a person would: readline may miss a signal just before it waits."""
         for _ in range(TRIES_MAX):

@@ -123,8 +123,7 @@ class TestRun:
             terminal.until("[y/N]: ")
             terminal.press("y\r")
             terminal.until("line 1")
-            terminal.press("\x03")
-            terminal.until("(stop, detach) [detach]: ")
+            terminal.insist_until("\x03", "(stop, detach) [detach]: ")
             terminal.press("stop\r")
             assert terminal.end() == 6
         assert "Stopping the job." in terminal.said
@@ -135,8 +134,7 @@ class TestRun:
     def test_ctrl_c_detaches(self, mira: Command, answer: str) -> None:
         with mira.terminal(*run("--yes", "--env", "PAUSE=1", lines=600)) as terminal:
             terminal.until("line 1")
-            terminal.press("\x03")
-            terminal.until("(stop, detach) [detach]: ")
+            terminal.insist_until("\x03", "(stop, detach) [detach]: ")
             assert terminal.insist(answer) == 0
         (job,) = set(re.findall(r"logs -f (Job_\w+)", terminal.said))
         assert mira.ok("logs", job, "--json").json["state"] == "RUNNING"

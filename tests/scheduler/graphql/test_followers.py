@@ -244,4 +244,4 @@ class TestSlowClients:
             await until_followed(url, 1)
             await until_followed(url, 0)
             opened.connection.transport.resume_reading()
-            assert (await opened.closed())[0] in {4413, 1006}
+            assert (await opened.closed())[0] in {4413, 4414, 1006}  # too slow, or too silent to answer pings
