@@ -5,12 +5,9 @@ only then.
 """
 
 import asyncio
-import base64
 import contextlib
 import fcntl
 import gzip
-import hashlib
-import hmac
 import os
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
@@ -24,6 +21,7 @@ import httpx
 from guildhall.audit.stream_cursor import Batch
 from guildhall.clock import Clock
 from guildhall.errors import Unavailable
+from guildhall.webhook_headers import webhook_headers
 
 SEND_SECONDS_MAX = 20
 """Much less than a lease, so that no request outlives the right to make it."""
@@ -183,10 +181,8 @@ class HttpSink:
             return about
         if self._authentication is Authentication.BEARER:
             return about | {"authorization": secret if " " in secret else f"Bearer {secret}"}
-        moment = str(int(self._clock.now().timestamp()))
-        signed = f"{batch.id}.{moment}.".encode() + content
-        code = base64.b64encode(hmac.digest(secret.encode(), signed, hashlib.sha256)).decode()
-        return about | {"webhook-timestamp": moment, "webhook-signature": f"v1,{code}"}
+        keys = [secret.encode()]
+        return {**about, **webhook_headers(content, message_id=batch.id, at=self._clock.now(), keys=keys)}
 
 
 def _packed(body: Body, batch: Batch) -> bytes:
