@@ -113,7 +113,6 @@ class TestFakeNodes:
             pod = {
                 "restartPolicy": "Never",
                 "tolerations": [FAKE_NODES],
-                "nodeSelector": {"harness": "fake"},
                 "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
                 "containers": [
                     {
@@ -124,13 +123,14 @@ class TestFakeNodes:
                     }
                 ],
             }
-            for number in range(3):  # more than there is room for: the third waits for one of the others
-                await make_job(http, space, f"job-{number}", pod)
+            for number in range(3):  # more than there is room for: one of the last two waits for the other
+                there = {"nodeSelector": {"kubernetes.io/hostname": nodes[min(number, 1)]}}
+                await make_job(http, space, f"job-{number}", pod | there)
             for number in range(3):
                 name = f"job-{number}"
                 assert await until(lambda name=name: ending(http, space, name)) == "Complete"  # type: ignore[misc]
             pods = (await http.get(f"/api/v1/namespaces/{space}/pods")).json()["items"]
-            assert {pod["spec"]["nodeName"] for pod in pods} == set(nodes)
+            assert sorted(pod["spec"]["nodeName"] for pod in pods) == [nodes[0], nodes[1], nodes[1]]
             await http.delete(f"/api/v1/namespaces/{space}")
         await control_plane.remove_nodes(nodes)
 
