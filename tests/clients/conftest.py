@@ -27,7 +27,7 @@ from guildhall.settings import Settings
 from tests.people import make_team, make_user
 
 FOLDER = Path(__file__).parent
-READY_SECONDS_MAX = 30
+READY_SECONDS_MAX = 120
 PROGRAM_SECONDS_MAX = 120
 
 Run = Callable[..., Awaitable[Any]]

@@ -22,7 +22,7 @@ async def waiting(database: Database) -> int:
 
 
 async def until(database: Database, count: int) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(120):
         while await waiting(database) != count:
             await asyncio.sleep(0.02)
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.cluster.relay import Relay
 
-SECONDS_MAX = 30
+SECONDS_MAX = 120
 
 
 @asynccontextmanager

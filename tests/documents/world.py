@@ -29,7 +29,7 @@ from scheduler.worker import run_worker
 from tests.streaming import events
 
 CONTRACT = Path(__file__).parent / "DOCUMENTS.graphql"
-READY_SECONDS_MAX = 30
+READY_SECONDS_MAX = 120
 JOB_SECONDS_MAX = 180
 
 ISSUE_TOKEN = (

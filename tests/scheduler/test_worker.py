@@ -16,7 +16,7 @@ from scheduler.cycle import run_cycle
 from scheduler.worker import anything_under_way, run_worker
 from tests.scheduler.yard import Yard
 
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 120
 
 
 @pytest.fixture

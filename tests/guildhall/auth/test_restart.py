@@ -26,7 +26,7 @@ from guildhall.organisation.tokens import issue_token
 from tests.conftest import AUDIT_KEY
 from tests.people import REQUEST, actor_of, make_team, make_user
 
-WAIT_SECONDS_MAX = 30
+WAIT_SECONDS_MAX = 120
 
 
 @pytest.fixture

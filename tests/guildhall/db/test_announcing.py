@@ -10,7 +10,7 @@ from guildhall.db.announcing import PAYLOAD_BYTES_MAX, PENDING_MAX, Announcer, a
 from guildhall.db.transaction import Database, connect_database
 from tests.guildhall.db.test_notify import listening
 
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 120
 
 
 async def heard(told: "asyncio.Queue[str]") -> str:

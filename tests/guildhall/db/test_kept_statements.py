@@ -244,7 +244,7 @@ class TestConnections:
         sleeping.cancel()
         with pytest.raises(asyncio.CancelledError):
             await sleeping
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             while await active():
                 await asyncio.sleep(0.01)
         assert await value(kept, "SELECT 1") == 1

@@ -44,7 +44,7 @@ class TestWorking:
         async with guarded.working():
             with pytest.raises(Overloaded):
                 await AsyncExitStack().enter_async_context(guarded.working())
-        async with asyncio.timeout(5), guarded.working():
+        async with asyncio.timeout(60), guarded.working():
             pass
 
     @pytest.mark.parametrize("place_has_come", [False, True])
@@ -61,7 +61,7 @@ class TestWorking:
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        async with asyncio.timeout(5), guarded.working():
+        async with asyncio.timeout(60), guarded.working():
             pass
 
 

@@ -180,7 +180,7 @@ class TestRestart:
         assert (await until(executor, Phase.LOST)).runs == seen.runs
         await executor.remove(LAUNCH.name)
         for process in marked():
-            process.wait(timeout=10)
+            process.wait(timeout=120)
         assert await executor.observe() == []
 
 
