@@ -1,6 +1,6 @@
 """The teams of the organisation: what is named is made or changed, nothing else is touched."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -15,7 +15,7 @@ from guildhall.auth.authorize import require
 from guildhall.auth.policy import TEAM_LEVELS_MAX
 from guildhall.auth.resources import ResourceRef
 from guildhall.auth.tables import RoleBinding, Team
-from guildhall.changes import Change, ChangeAction, compared
+from guildhall.changes import Change, ChangeAction, Difference, compared
 from guildhall.clock import IdSource
 from guildhall.db.locks import lock_rows
 from guildhall.errors import Conflict, NotFound
@@ -25,12 +25,23 @@ from guildhall.organisation.names import Problems
 CHANGE = "guildhall:team:change"
 
 
+@dataclass(frozen=True)
+class Below:
+    """Where in the tree a team is to stand: directly below the team of that name, or at the top."""
+
+    parent: str | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class TeamSetting:
-    """A team as the configuration says it should be; without a title, its name stands there."""
+    """A team as the configuration says it should be; without a title, its name stands there.
+
+    Without `below` a team stays where it is, and a new one stands at the top.
+    """
 
     name: str
     title: str | None = None
+    below: Below | None = None
 
 
 class InvalidPlace(Conflict):
@@ -136,7 +147,10 @@ async def _height(session: AsyncSession, team_id: UUID) -> int:
 async def apply_teams(
     session: AsyncSession, actor: Actor, items: Sequence[TeamSetting], *, at: datetime, new_id: IdSource
 ) -> list[Change]:
-    """Make the teams or change their titles; one Change for each, in order. Raises InvalidInput, PermissionRefused."""
+    """Make the teams, change their titles and move them; one Change for each, in order.
+
+    A move takes what `move_team` takes, and raises what it raises; else InvalidInput, PermissionRefused.
+    """
     if not items:
         return []
     require(actor, CHANGE, team_id=None)
@@ -144,15 +158,8 @@ async def apply_teams(
     titles = {item.name: (item.title or item.name).strip() for item in items}
     rows = [{"id": new_id(), "name": name, "title": title, "created_at": at} for name, title in titles.items()]
     added = set(await session.scalars(insert(Team).values(rows).on_conflict_do_nothing().returning(Team.name)))
-    teams = (
-        await session.scalars(
-            select(Team)
-            .where(Team.name.in_(titles))
-            .order_by(Team.id)
-            .with_for_update(key_share=True)
-            .execution_options(populate_existing=True)
-        )
-    ).all()
+    known = await _locked(session, {*titles, *(item.below.parent for item in items if item.below is not None)})
+    teams = [team for team in known.values() if team.name in titles]
     changed = [team for team in teams if team.name in added or team.title != titles[team.name]]
     before = {team.name: None if team.name in added else {"title": team.title} for team in changed}
     for team in changed:
@@ -169,7 +176,68 @@ async def apply_teams(
             at=at,
             new_id=new_id,
         )
-    return [_change(name, title, added, before) for name, title in titles.items()]
+    moved = await _apply_places(session, actor, items, known, at=at, new_id=new_id)
+    return [_change(name, title, added, before, moved.get(name, ())) for name, title in titles.items()]
+
+
+async def _locked(session: AsyncSession, names: Collection[str | None]) -> dict[str, Team]:
+    """The teams of these names, locked in the order of their ids."""
+    teams = await session.scalars(
+        select(Team)
+        .where(Team.name.in_([name for name in names if name is not None]))
+        .order_by(Team.id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    )
+    return {team.name: team for team in teams}
+
+
+async def _apply_places(
+    session: AsyncSession,
+    actor: Actor,
+    items: Sequence[TeamSetting],
+    known: Mapping[str, Team],
+    *,
+    at: datetime,
+    new_id: IdSource,
+) -> dict[str, tuple[Difference, ...]]:
+    """Move what stands elsewhere than it is to; what differs, by team. All that is unknown is told at once.
+
+    From the top of the new tree down, so that two teams may change places: what a team is moved below stands already.
+    """
+    wanted = {item.name: (index, item.below.parent) for index, item in enumerate(items) if item.below is not None}
+    problems = Problems()
+    for index, parent in wanted.values():
+        if parent is not None and parent not in known:
+            problems.add("UNKNOWN_TEAM", f"There is no team named {parent!r}.", f"teams.{index}.parent")
+    problems.raise_if_any()
+    names = {team.id: team.name for team in await session.scalars(select(Team).where(Team.id.in_(_parents(known))))}
+    moved: dict[str, tuple[Difference, ...]] = {}
+    for name in sorted(wanted, key=lambda each: _depth(each, wanted)):
+        index, parent = wanted[name]
+        team, parent_id = known[name], None if parent is None else known[parent].id
+        if team.parent_id == parent_id:
+            continue
+        was = None if team.parent_id is None else names[team.parent_id]
+        try:
+            await move_team(session, actor, team_id=team.id, parent_id=parent_id, at=at, new_id=new_id)
+        except Conflict as error:
+            error.field = f"teams.{index}.parent"
+            raise
+        moved[name] = (Difference("parent", was, parent),)
+    return moved
+
+
+def _parents(known: Mapping[str, Team]) -> list[UUID]:
+    return [team.parent_id for team in known.values() if team.parent_id is not None]
+
+
+def _depth(name: str, wanted: Mapping[str, tuple[int, str | None]]) -> int:
+    """How many of the named teams the team is to stand below; a circle is cut off, and refused when it is closed."""
+    depth, above = 0, wanted[name][1]
+    while above is not None and above in wanted and depth <= len(wanted):
+        depth, above = depth + 1, wanted[above][1]
+    return depth
 
 
 def _check(items: Sequence[TeamSetting]) -> None:
@@ -182,8 +250,14 @@ def _check(items: Sequence[TeamSetting]) -> None:
     problems.raise_if_any()
 
 
-def _change(name: str, title: str, added: set[str], before: dict[str, dict[str, str] | None]) -> Change:
-    if name not in before:
+def _change(
+    name: str,
+    title: str,
+    added: set[str],
+    before: Mapping[str, Mapping[str, str] | None],
+    moved: tuple[Difference, ...],
+) -> Change:
+    differences = (*(compared(before[name], {"title": title}) if name in before else ()), *moved)
+    if not differences:
         return Change("Team", name, ChangeAction.UNCHANGED)
-    action = ChangeAction.CREATED if name in added else ChangeAction.UPDATED
-    return Change("Team", name, action, compared(before[name], {"title": title}))
+    return Change("Team", name, ChangeAction.CREATED if name in added else ChangeAction.UPDATED, differences)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from strawberry import UNSET
 from strawberry.utils.str_converters import to_camel_case
 
 from guildhall.audit.record import record
@@ -21,7 +22,7 @@ from guildhall.graphql.mutations import AnswerAndRollBack, mutation
 from guildhall.graphql.scalars import BigInt
 from guildhall.organisation.members import MemberSetting, apply_members
 from guildhall.organisation.service_accounts import ServiceAccountSetting, apply_service_accounts
-from guildhall.organisation.teams import TeamSetting, apply_teams
+from guildhall.organisation.teams import Below, TeamSetting, apply_teams
 from marketplace.configuration import apply_periods, apply_programmes
 from marketplace.graphql.configuration import (
     PeriodInput,
@@ -51,10 +52,14 @@ class ConfigurationTooLong(Invalid):
 
 @input_type
 class TeamInput:
-    """A team; without a title it is called by its name."""
+    """A team; without a title it is called by its name.
+
+    With a `parent` it is moved below the team of that name, with null to the top, and without it stays where it is.
+    """
 
     name: str
     title: str | None = None
+    parent: str | None = UNSET
 
 
 @input_type
@@ -206,7 +211,10 @@ async def apply_configuration(call: Call, given: ApplyConfigurationInput) -> Seq
 async def _apply_all(call: Call, given: ApplyConfigurationInput) -> list[Change]:
     session, actor = call.session, call.actor
     when: dict[str, Any] = {"at": call.at, "new_id": call.new_id}
-    teams = [TeamSetting(name=each.name, title=each.title) for each in given.teams or ()]
+    teams = [
+        TeamSetting(name=each.name, title=each.title, below=None if each.parent is UNSET else Below(each.parent))
+        for each in given.teams or ()
+    ]
     members = [
         MemberSetting(email=each.email, team=each.team, roles=each.roles, name=each.name)
         for each in given.members or ()

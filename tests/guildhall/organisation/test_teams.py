@@ -11,12 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from guildhall.audit.tables import AuditEvent
 from guildhall.auth.authorize import PermissionRefused
 from guildhall.auth.policy_reading import load_rules
-from guildhall.auth.tables import Role, RolePermission, Team
+from guildhall.auth.tables import Role, RolePermission, Team, User
 from guildhall.changes import Change, ChangeAction, Difference
 from guildhall.clock import SimulatedClock, new_id
 from guildhall.db.transaction import Database
 from guildhall.errors import GuildhallError, InvalidInput, NotFound
-from guildhall.organisation.teams import InvalidPlace, TeamSetting, apply_teams, move_team
+from guildhall.organisation.giving import MoreThanHeld
+from guildhall.organisation.teams import Below, InvalidPlace, TeamSetting, apply_teams, move_team
 from tests.people import actor_of, make_team, make_user
 
 CREATED, UPDATED, UNCHANGED = ChangeAction.CREATED, ChangeAction.UPDATED, ChangeAction.UNCHANGED
@@ -103,6 +104,84 @@ class TestApplyTeams:
             )
         assert await titles(session) == {"quality": "Quality"}
         assert await recorded(session, "guildhall:team:change") == []
+
+
+async def places(session: AsyncSession) -> dict[str, str | None]:
+    """Which team each stands below."""
+    teams = (await session.scalars(select(Team).execution_options(populate_existing=True))).all()
+    names = {team.id: team.name for team in teams}
+    return {team.name: None if team.parent_id is None else names[team.parent_id] for team in teams}
+
+
+class TestPlaces:
+    async def apply(self, session: AsyncSession, clock: SimulatedClock, *items: TeamSetting) -> list[Change]:
+        found = await session.scalar(select(User.id).where(User.email == "admin@example.org"))
+        admin = await actor_of(session, found or await make_user(session, "admin", roles={"administrator": [None]}))
+        return await apply_teams(session, admin, items, at=clock.now(), new_id=new_id)
+
+    async def test_new_teams_stand_where_they_are_to_and_those_without_a_word_stay(
+        self, session: AsyncSession, clock: SimulatedClock
+    ) -> None:
+        await self.apply(session, clock, TeamSetting(name="low", below=Below("high")), TeamSetting(name="high"))
+        assert await places(session) == {"low": "high", "high": None}
+        again = await self.apply(session, clock, TeamSetting(name="low"), TeamSetting(name="high", below=Below(None)))
+        assert [change.action for change in again] == [UNCHANGED, UNCHANGED]
+        assert len(await recorded(session, "guildhall:team:change")) == 2
+        (change,) = await self.apply(session, clock, TeamSetting(name="low", title="Low", below=Below(None)))
+        assert change == Change(
+            "Team", "low", UPDATED, (Difference("title", "low", "Low"), Difference("parent", "high", None))
+        )
+        assert await places(session) == {"low": None, "high": None}
+        moves = [event for event in await recorded(session, "guildhall:team:change") if "below" in (event[0] or {})]
+        assert [(before, after) for before, after, _ in moves] == [
+            ({"below": []}, {"below": ["high"]}), ({"below": ["high"]}, {"below": []}),
+        ]  # fmt: skip
+
+    async def test_two_change_places(self, session: AsyncSession, clock: SimulatedClock) -> None:
+        await self.apply(session, clock, TeamSetting(name="one"), TeamSetting(name="two", below=Below("one")))
+        turned = [TeamSetting(name="one", below=Below("two")), TeamSetting(name="two", below=Below(None))]
+        changes = await self.apply(session, clock, *turned)
+        assert [each.differences for each in changes] == [
+            (Difference("parent", None, "two"),), (Difference("parent", "one", None),),
+        ]  # fmt: skip
+        assert await places(session) == {"one": "two", "two": None}
+
+    async def test_no_circle_and_nothing_below_what_is_not_there(
+        self, session: AsyncSession, clock: SimulatedClock
+    ) -> None:
+        await self.apply(session, clock, TeamSetting(name="one"), TeamSetting(name="two"))
+        turning = [TeamSetting(name="one", below=Below("two")), TeamSetting(name="two", below=Below("one"))]
+        with pytest.raises(InvalidPlace, match="below itself") as circle:
+            async with session.begin_nested():
+                await self.apply(session, clock, *turning)
+        assert circle.value.field in {"teams.0.parent", "teams.1.parent"}
+        nowhere = [TeamSetting(name="one", below=Below("gone")), TeamSetting(name="two", below=Below("lost"))]
+        with pytest.raises(InvalidInput) as unknown:
+            await self.apply(session, clock, *nowhere)
+        assert [(problem.code, problem.field) for problem in unknown.value.problems] == [
+            ("UNKNOWN_TEAM", "teams.0.parent"), ("UNKNOWN_TEAM", "teams.1.parent"),
+        ]  # fmt: skip
+        assert await places(session) == {"one": None, "two": None}
+
+    async def test_nobody_gives_more_by_it_than_they_hold(self, session: AsyncSession, clock: SimulatedClock) -> None:
+        over = await make_team(session, "over")
+        await make_team(session, "team")
+        await make_user(session, "lead", roles={"maintainer": [over]})
+        session.add(Role(name="planner", sentence="Plans.", custom=True))
+        await session.flush()
+        for permission in ("guildhall:team:change", "guildhall:role:bind"):
+            session.add(RolePermission(role="planner", permission=permission, effect="allow"))
+        await session.flush()
+        planner = await actor_of(session, await make_user(session, "pia", roles={"planner": [None]}))
+        items = [TeamSetting(name="team", below=Below("over"))]
+        with pytest.raises(MoreThanHeld):
+            async with session.begin_nested():
+                await apply_teams(session, planner, items, at=clock.now(), new_id=new_id)
+        assert await places(session) == {"over": None, "team": None}
+        (change,) = await apply_teams(
+            session, planner, [TeamSetting(name="team", title="Crew", below=Below(None))], at=clock.now(), new_id=new_id
+        )
+        assert change.differences == (Difference("title", "Team", "Crew"),)
 
 
 class TestMoveTeam:

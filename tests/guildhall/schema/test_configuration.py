@@ -87,6 +87,24 @@ class TestApplyConfiguration:
         }
         await ask("ada", APPLY, input=configuration())
 
+    async def test_a_team_is_moved_by_a_parent_and_stays_without(self, ask: Asker, database: Database) -> None:
+        given: dict[str, Any] = {"teams": [{"name": "glass", "parent": "panes"}, {"name": "panes"}]}
+        planned = (await ask("ada", APPLY, input={**given, "dryRun": True}))["data"]["applyConfiguration"]
+        made = (await ask("ada", APPLY, input=given))["data"]["applyConfiguration"]
+        assert made == planned
+        parent = {"field": "parent", "before": None, "after": "panes"}
+        assert made["changes"][0]["differences"] == [{"field": "title", "before": None, "after": "glass"}, parent]
+        for again, differences in (
+            ({"name": "glass"}, []), ({"name": "glass", "parent": "panes"}, []),
+            ({"name": "glass", "parent": None}, [{"field": "parent", "before": "panes", "after": None}]),
+        ):  # fmt: skip
+            answered = (await ask("ada", APPLY, input={"teams": [again]}))["data"]["applyConfiguration"]
+            assert [change["differences"] for change in answered["changes"]] == [differences]
+        (error,) = (await ask("ada", APPLY, input={"teams": [{"name": "glass", "parent": "glass"}]}))["data"][
+            "applyConfiguration"
+        ]["errors"]
+        assert (error["code"], error["field"]) == ("INVALID_PLACE", "teams[0].parent")
+
     @pytest.mark.parametrize("extreme", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"])
     @pytest.mark.parametrize("part", ["periods", "priceLists"])
     async def test_no_moment_that_the_database_takes_for_infinity(
