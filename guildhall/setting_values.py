@@ -4,7 +4,12 @@ from collections.abc import Callable
 from email.utils import formataddr, parseaddr
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
+
+POSTGRES_OPTIONS = frozenset(
+    {"host", "port", "sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "ssl_min_protocol_version"}
+)
+POSTGRES_ENCRYPTION = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
 def whole(minimum: int, maximum: int) -> Callable[[str], int]:
@@ -61,11 +66,16 @@ def networks(value: str) -> tuple[IPv4Network | IPv6Network, ...]:
 
 
 def postgres_url(value: str) -> str:
-    """The address of a database, for the driver that we use. Raises ValueError or KeyError for anything else."""
+    """The address of a database, with options in libpq's words. Raises ValueError for anything else.
+
+    An option that nobody reads would be taken for one that is obeyed, such as a misspelt `sslmode`.
+    """
     scheme, separator, rest = value.partition("://")
     if not separator or scheme not in {"postgresql", "postgres", "postgresql+asyncpg"}:
         raise ValueError(value)
-    urlsplit(value)
+    given = parse_qs(urlsplit(value).query, keep_blank_values=True, strict_parsing=True) if "?" in value else {}
+    if not given.keys() <= POSTGRES_OPTIONS or not {*given.get("sslmode", [])} <= {*POSTGRES_ENCRYPTION}:
+        raise ValueError(value)
     return f"postgresql+asyncpg://{rest}"
 
 

@@ -34,6 +34,7 @@ from guildhall.setting_values import (
 )
 
 PREFIX = "GUILDHALL_"
+API_PROCESSES_MAX = 64
 
 
 class SettingsError(GuildhallError):
@@ -51,18 +52,25 @@ class Settings:
         text="Where the embedded database, the artifacts and the keys live.",
     )  # fmt: skip
     database_url: str | None = _variable(
-        None, postgres_url, right="a URL such as postgresql://user:password@host/database", secret=True,
+        None, postgres_url, secret=True,
+        right="a URL such as postgresql://user:password@host/database?sslmode=verify-full",
         default_text="an embedded PostgreSQL in the data folder",
         text="The database that the service uses, as a login that is a member of guildhall_service and owns no table.",
     )  # fmt: skip
     migration_database_url: str | None = _variable(
-        None, postgres_url, right="a URL such as postgresql://owner:password@host/database", secret=True,
+        None, postgres_url, secret=True,
+        right="a URL such as postgresql://owner:password@host/database?sslmode=verify-full",
         default_text="the value of GUILDHALL_DATABASE_URL",
         text="The same database, as the login that owns the tables; only `migrate` uses it.",
     )  # fmt: skip
-    database_pool_size: int = _number(10, 2, 500, "The most database connections of one process.")
+    database_pool_size: int = _number(
+        10, 2, 500, "The most database connections of one command; the processes of `api` share them."
+    )
     database_kept_connections: int = _number(
-        8, 1, 500, "The most database connections of one process beside those, which keep statements for GraphQL reads."
+        8,
+        1,
+        500,
+        "The most connections of one command beside those, which keep statements for GraphQL reads; as above.",
     )
     database_statement_seconds: int = _number(30, 1, 3600, "How long one SQL statement may run before it is ended.")
     artifacts_url: str = _variable(
@@ -72,6 +80,11 @@ class Settings:
     )  # fmt: skip
     bind: str = _variable(
         "127.0.0.1:8321", host_and_port, right="host:port, the port from 1 to 65535", text="Where the API listens.",
+    )  # fmt: skip
+    api_processes: int = _number(
+        1, 1, API_PROCESSES_MAX,
+        "How many processes of `api` answer at that address: as many as it has processors. What other settings say of "
+        "one process holds for each.",
     )  # fmt: skip
     public_url: str = _variable(
         "", web_url, right="a URL that begins with http:// or https://",

@@ -9,6 +9,7 @@ from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from guildhall.db.addresses import connect_by_address
 from guildhall.db.timing import time_statements
 
 SERVICE_ROLE = "guildhall_service"
@@ -52,6 +53,7 @@ def create_service_engine(url: str, *, pool_size: int = 10, statement_seconds: i
             "server_settings": server_settings(parsed, statement_seconds=statement_seconds),
         },
     )
+    connect_by_address(engine)
     _try_idle_connections(engine)
     time_statements(engine)
     return engine
@@ -80,7 +82,7 @@ def _try_idle_connections(engine: AsyncEngine) -> None:
 
 def create_owner_engine(url: str) -> AsyncEngine:
     """An engine for migrations: the login's own rights, one connection, no statement timeout."""
-    return create_async_engine(
+    engine = create_async_engine(
         make_url(url),
         poolclass=NullPool,
         connect_args={
@@ -88,3 +90,5 @@ def create_owner_engine(url: str) -> AsyncEngine:
             "server_settings": {"application_name": f"{APPLICATION_NAME}-migrate", "timezone": "UTC"},
         },
     )
+    connect_by_address(engine)
+    return engine

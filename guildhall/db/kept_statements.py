@@ -18,6 +18,7 @@ import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 from sqlalchemy.engine import make_url
 
+from guildhall.db.addresses import driver_address
 from guildhall.db.engine import CONNECT_SECONDS_MAX, POOL_WAIT_SECONDS_MAX, server_settings
 from guildhall.db.timing import Timed
 from guildhall.db.transaction import DatabaseBusy, DatabaseUnavailable, refusal_of_state
@@ -200,12 +201,8 @@ class KeptStatements:
         closing.add_done_callback(self._closing.discard)
 
     async def _connect(self) -> Connection:
-        url = self._url
-        given: dict[str, Any] = {"user": url.username, "password": url.password, "database": url.database}
-        given["host"] = url.query.get("host") or url.host  # a folder with a socket, or a name
         connection: Connection = await asyncpg.connect(
-            **given,
-            port=url.port,
+            driver_address(self._url),
             timeout=CONNECT_SECONDS_MAX,
             server_settings=self._settings,
             statement_cache_size=0,  # what is prepared is kept here

@@ -8,11 +8,12 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import asyncpg
 from sqlalchemy.engine import make_url
 
+from guildhall.db.addresses import driver_address
 from guildhall.db.engine import CONNECT_SECONDS_MAX, SERVICE_ROLE
 
 RECONNECT_SECONDS_FIRST = 0.1
@@ -89,13 +90,10 @@ def _channels(listeners: Sequence[Listener]) -> str:
 
 async def open_connection(url: str) -> RawConnection:
     """A connection outside the pool, under the service's role, for what lasts as long as its process."""
-    parsed = make_url(url)
-    given: dict[str, Any] = {"user": parsed.username, "password": parsed.password, "database": parsed.database}
-    given["host"] = parsed.query.get("host") or parsed.host  # a folder with a socket, or a name
     settings = {"application_name": NOTICES_APPLICATION_NAME}
-    if parsed.username != SERVICE_ROLE:
+    if make_url(url).username != SERVICE_ROLE:
         settings["role"] = SERVICE_ROLE
     connection: RawConnection = await asyncpg.connect(
-        **given, port=parsed.port, timeout=CONNECT_SECONDS_MAX, server_settings=settings
+        driver_address(url), timeout=CONNECT_SECONDS_MAX, server_settings=settings
     )
     return connection

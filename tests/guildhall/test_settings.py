@@ -36,6 +36,10 @@ class TestFromEnvironment:
         assert settings.database_url == "postgresql+asyncpg://a:b@db/guildhall"
         assert settings.migration_database_url == "postgresql+asyncpg://a:b@db/guildhall"
 
+    def test_an_address_may_say_how_the_connection_is_encrypted(self) -> None:
+        url = "postgresql+asyncpg://a:b@db/guildhall?sslmode=verify-full&sslrootcert=/etc/ca.crt"
+        assert Settings.from_environment(HOME | {"GUILDHALL_DATABASE_URL": url}).database_url == url
+
     def test_migrations_may_have_a_login_of_their_own(self) -> None:
         settings = Settings.from_environment({
             "GUILDHALL_DATABASE_URL": "postgresql://a@db/g", "GUILDHALL_MIGRATION_DATABASE_URL": "postgresql://o@db/g",
@@ -129,7 +133,15 @@ class TestFromEnvironment:
             ),
             (
                 "DATABASE_URL", "mysql://root:geheim@db/x",
-                "cannot be its value (not shown, it may hold a password): it must be a URL such as postgresql://user:password@host/database.",
+                "cannot be its value (not shown, it may hold a password): it must be a URL such as postgresql://user:password@host/database?sslmode=verify-full.",
+            ),
+            (
+                "DATABASE_URL", "postgresql://u@db/x?sslmod=require",
+                "cannot be its value (not shown, it may hold a password): it must be a URL such as postgresql://user:password@host/database?sslmode=verify-full.",
+            ),
+            (
+                "MIGRATION_DATABASE_URL", "postgresql://u@db/x?sslmode=verify",
+                "cannot be its value (not shown, it may hold a password): it must be a URL such as postgresql://owner:password@host/database?sslmode=verify-full.",
             ),
         ],
     )  # fmt: skip
