@@ -189,12 +189,13 @@ async def redeliver(session: WriteSession, actor: Actor, *, delivery_id: UUID, a
 
 
 async def lease_for_webhooks(
-    session: WriteSession, *, limit: int, owner: str, at: datetime, new_id: IdSource
+    session: WriteSession, *, limit: int, first_only: int, owner: str, at: datetime, new_id: IdSource
 ) -> Sequence[Leased]:
     """Lease what is due to webhooks that are neither paused nor at rest, of each no more than it is to take at once.
 
     The webhooks are locked meanwhile, so that two workers never count the same room of one twice. Those with the least
-    under way come first, and one by one: however many hang, they have no room that others could have.
+    under way come first, and one by one; `first_only` of the `limit` are for webhooks with nothing under way, so that
+    those who hang leave room for others.
     """
     theirs = and_(Delivery.channel == DeliveryChannel.WEBHOOK.value, Delivery.webhook_id == Webhook.id)
     under_way = (
@@ -230,7 +231,10 @@ async def lease_for_webhooks(
         taken[webhook] = taken.get(webhook, busy) + 1
         if taken[webhook] <= WEBHOOK_AT_ONCE_MAX:
             found.append((taken[webhook], delivery))
-    chosen = [delivery for _, delivery in sorted(found, key=itemgetter(0))[:limit]]
+    in_turn = sorted(found, key=itemgetter(0))
+    first = [delivery for nth, delivery in in_turn if nth == 1][:limit]
+    further = [delivery for nth, delivery in in_turn if nth > 1][: max(0, limit - first_only - len(first))]
+    chosen = first + further
     until = at + timedelta(seconds=WEBHOOK_LEASE_SECONDS)
     return await _lease(session, chosen, owner=owner, until=until, at=at, new_id=new_id)
 

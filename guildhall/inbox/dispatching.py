@@ -47,8 +47,8 @@ from guildhall.outbox.outbox import CLAIM_ROWS_MAX, claim, complete_all
 from guildhall.settings import Settings
 
 LOOKS_EVERY_SECONDS = 2.0
-AT_ONCE_MAX = 32
-"""Messages to webhooks that one worker has under way."""
+AT_ONCE_MAX = 64
+"""Messages to webhooks that one worker has under way; half of them only for webhooks with nothing else under way."""
 MAILS_MAX = 10
 """Mails that go one after the other over one connection; shorter than a lease lasts, were each to take its time."""
 EVENT_LEASE_SECONDS = 60
@@ -152,7 +152,9 @@ class Dispatcher:
         keyring = load_keyring(self._settings.credentials_key_file)  # before anything is leased for an attempt
         at = self._clock.now()
         async with self._database.transaction() as session:
-            leased = await lease_for_webhooks(session, limit=room, owner=self._owner, at=at, new_id=self._new_id)
+            leased = await lease_for_webhooks(
+                session, limit=room, first_only=AT_ONCE_MAX // 2, owner=self._owner, at=at, new_id=self._new_id
+            )
         if not leased:
             return []
         async with self._database.read() as session:

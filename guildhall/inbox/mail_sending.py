@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 import aiosmtplib
 
 from guildhall.inbox.deliveries import Outcome
+from guildhall.inbox.encryption import encryption_trouble
 from guildhall.settings import Settings, SettingsError
 
 ANSWER_SECONDS_MAX = 20.0
@@ -87,7 +88,9 @@ class MailConnection:
         except (aiosmtplib.SMTPException, OSError) as error:
             self._client.close()
             status = error.code if isinstance(error, aiosmtplib.SMTPResponseException) else None
-            self._away = Outcome(status=status, reason=("UNREACHABLE", f"the mail server: {_text(error)}"))
+            trouble = encryption_trouble(error)
+            code = "UNREACHABLE" if trouble is None else "TLS_FAILED"
+            self._away = Outcome(status=status, reason=(code, f"the mail server: {trouble or _text(error)}"))
             return self._away
 
     async def _hand_in(self, message: EmailMessage) -> Outcome:

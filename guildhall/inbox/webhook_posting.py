@@ -4,6 +4,7 @@ What it answers besides is never read: it would be kept for people to see, and a
 this way by whoever may register webhooks.
 """
 
+import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from email.utils import parsedate_to_datetime
 import aiohttp
 
 from guildhall.inbox.deliveries import Outcome
+from guildhall.inbox.encryption import encryption_trouble
 from guildhall.inbox.webhook_addresses import ALLOWED_BY, ConnectionNotAllowed, Network, guarded_sockets
 
 ANSWER_SECONDS_MAX = 15.0
@@ -32,6 +34,7 @@ async def opened_client(
         force_close=True,
         use_dns_cache=False,
         socket_factory=guarded_sockets(networks),
+        ssl=ssl.create_default_context(),  # of its own: the library's is as old as its import
     )
     async with aiohttp.ClientSession(
         connector=connector,
@@ -57,7 +60,7 @@ async def post(
     except TimeoutError:
         return Outcome(reason=("TIMED_OUT", "the receiver did not answer in time"))
     except aiohttp.ClientSSLError as error:
-        return Outcome(reason=("TLS_FAILED", f"the receiver's certificate is not accepted ({type(error).__name__})"))
+        return Outcome(reason=("TLS_FAILED", f"the receiver: {encryption_trouble(error)}"))
     except aiohttp.ClientConnectorError as error:
         if isinstance(error.os_error, ConnectionNotAllowed):
             return Outcome(reason=("ADDRESS_REFUSED", f"{error.os_error.strerror}. {ALLOWED_BY}"))

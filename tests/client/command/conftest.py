@@ -136,25 +136,25 @@ class Terminal:
 
     def insist_until(self, keys: str, text: str) -> None:
         """Press them until the text stands on the screen: Python loses a signal that comes while it tidies up."""
-        for _ in range(TRIES_MAX):
-            self.press(keys)
-            again_at = time.monotonic() + SECONDS_MAX / TRIES_MAX
-            while time.monotonic() < again_at:
-                if text in self.said:
-                    return
-                if not self._read():
-                    pytest.fail(f"{text!r} never came: {self.said}")
-        pytest.fail(f"{keys!r} did not lead to {text!r}: {self.said}")
+        if not self._insist(keys, lambda: text in self.said):
+            pytest.fail(f"{text!r} never came: {self.said}")
 
     def insist(self, keys: str) -> int:
-        """Press them, and again after a while as a person would: readline may miss a signal just before it waits."""
+        """Press them until it ends: readline may miss a signal that comes just before it waits."""
+        self._insist(keys, lambda: False)
+        return self._process.wait(timeout=SECONDS_MAX)
+
+    def _insist(self, keys: str, heard: Callable[[], bool]) -> bool:
+        """Press them, and again after a while as a person would. True: it was heard; False: the command has ended."""
         for _ in range(TRIES_MAX):
             self.press(keys)
             again_at = time.monotonic() + SECONDS_MAX / TRIES_MAX
             while time.monotonic() < again_at:
+                if heard():
+                    return True
                 if not self._read():
-                    return self._process.wait(timeout=SECONDS_MAX)
-        pytest.fail(f"{keys!r} ended nothing: {self.said}")
+                    return False
+        pytest.fail(f"{keys!r} led to nothing: {self.said}")
 
     def _read(self) -> bool:
         if not select.select([self._keys], [], [], 1.0)[0]:

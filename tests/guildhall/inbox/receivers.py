@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -48,6 +49,7 @@ class Receiver:
     taken: list[Taken] = field(default_factory=list)
     host: str = "127.0.0.1"
     port: int = 0
+    scheme: str = "http"
     endless: bool = False
     at_once: int = 0
     at_once_most: int = 0
@@ -56,7 +58,7 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}/hooks"
+        return f"{self.scheme}://{self.host}:{self.port}/hooks"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.at_once += 1
@@ -93,10 +95,12 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiving(*answers: bytes | None, endless: bool = False) -> AsyncIterator[Receiver]:
+async def receiving(
+    *answers: bytes | None, endless: bool = False, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Receiver]:
     """A receiver on a free port."""
-    receiver = Receiver(answers or (OK,), endless=endless)
-    server = await asyncio.start_server(receiver.serve, receiver.host, 0)
+    receiver = Receiver(answers or (OK,), endless=endless, scheme="https" if tls else "http")
+    server = await asyncio.start_server(receiver.serve, receiver.host, 0, ssl=tls)
     receiver.port = server.sockets[0].getsockname()[1]
     try:
         yield receiver

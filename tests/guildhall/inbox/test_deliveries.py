@@ -190,10 +190,12 @@ class TestSweepDeliveries:
 
 
 class TestLeaseForWebhooks:
-    async def lease(self, office: Office, limit: int) -> list[UUID]:
+    async def lease(self, office: Office, limit: int, first_only: int = 0) -> list[UUID]:
         """The webhooks of what one worker leases."""
         async with office.database.transaction() as session:
-            leased = await lease_for_webhooks(session, limit=limit, owner="w", at=office.clock.now(), new_id=new_id)
+            leased = await lease_for_webhooks(
+                session, limit=limit, first_only=first_only, owner="w", at=office.clock.now(), new_id=new_id
+            )
             found = select(Delivery.webhook_id).where(Delivery.id.in_([each.id for each in leased]))
             return [each for each in await session.scalars(found) if each is not None]
 
@@ -218,3 +220,14 @@ class TestLeaseForWebhooks:
             await waiting(office)
         assert await self.lease(office, 1) == [other.id]
         assert sorted(await self.lease(office, 3)) == sorted([busy.id, other.id, other.id])
+
+    async def test_some_room_is_for_who_has_nothing_under_way(self, office: Office) -> None:
+        busy = await office.register(URL)
+        for _ in range(WEBHOOK_AT_ONCE_MAX):
+            await waiting(office)
+        assert await self.lease(office, 4, first_only=2) == [busy.id] * 2
+        assert await self.lease(office, 2, first_only=2) == []
+        office.clock.advance(seconds=1)
+        others = [(await office.register(URL)).id for _ in range(3)]
+        await waiting(office)
+        assert sorted(await self.lease(office, 2, first_only=2)) == sorted(others)[:2]

@@ -1,6 +1,8 @@
 """What leaves the house, to real receivers: once where nothing fails, again where something does, never elsewhere."""
 
 import asyncio
+import ssl
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -22,7 +24,7 @@ from guildhall.outbox.tables import OutboxRow
 from guildhall.settings import SettingsError
 from tests.conftest import MONDAY_MORNING
 from tests.guildhall.inbox.office import Killed, Office, settled
-from tests.guildhall.inbox.receivers import CLOSES, FAILS, GONE, HANGS, OK, busy, receiving, redirects
+from tests.guildhall.inbox.receivers import CLOSES, FAILS, GONE, HANGS, OK, Receiver, busy, receiving, redirects
 
 DAY = 24 * 3_600
 
@@ -131,6 +133,54 @@ class TestDelivery:
                 await settled(slow)
         assert await outcome(office) == ("DELIVERED", 2, 204, None)
         assert "was sent by two" in caplog.text
+
+
+class TestEncryption:
+    async def test_a_certificate_that_is_good(self, office: Office, certified: Callable[[str], ssl.SSLContext]) -> None:
+        async with receiving(tls=certified("127.0.0.1")) as receiver:
+            assert await self._sent(office, receiver) == ("DELIVERED", 1, 204, None)
+            assert len(receiver.taken) == 1
+
+    async def test_a_certificate_of_an_authority_that_nobody_knows(
+        self, office: Office, certified: Callable[[str], ssl.SSLContext], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        certificate = certified("127.0.0.1")
+        monkeypatch.delenv("SSL_CERT_FILE")
+        async with receiving(tls=certificate) as receiver:
+            assert await self._sent(office, receiver) == ("WAITING", 1, None, "TLS_FAILED")
+            assert receiver.taken == []
+        said = (await office.delivery()).reason_message
+        assert said == "the receiver: its certificate is not accepted: unable to get local issuer certificate"
+
+    async def test_a_certificate_of_another_receiver(
+        self, office: Office, certified: Callable[[str], ssl.SSLContext]
+    ) -> None:
+        async with receiving(tls=certified("127.0.0.9")) as receiver:
+            assert await self._sent(office, receiver) == ("WAITING", 1, None, "TLS_FAILED")
+            assert receiver.taken == []
+        said = (await office.delivery()).reason_message
+        assert said is not None
+        assert "IP address mismatch, certificate is not valid for '127.0.0.1'" in said
+
+    async def test_a_receiver_that_speaks_no_tls(self, office: Office) -> None:
+        async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(FAILS)
+            await reader.read()
+            writer.close()
+
+        server = await asyncio.start_server(speak, "127.0.0.1", 0)
+        receiver = Receiver(port=server.sockets[0].getsockname()[1], scheme="https")
+        sent = await self._sent(office, receiver)
+        server.close()
+        await server.wait_closed()
+        assert sent == ("WAITING", 1, None, "TLS_FAILED")
+
+    @staticmethod
+    async def _sent(office: Office, receiver: Receiver) -> tuple[str, int, int | None, str | None]:
+        await office.register(receiver.url)
+        await office.tell()
+        await office.send()
+        return await outcome(office)
 
 
 class TestTrouble:

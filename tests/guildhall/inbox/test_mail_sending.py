@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,7 +17,6 @@ from guildhall.inbox.deliveries import MAIL_LEASE_SECONDS
 from guildhall.inbox.mail_preferences import MailWanted, update_inbox_settings
 from guildhall.inbox.mail_sending import MailConnection, MailServer, mail_server
 from guildhall.settings import Settings, SettingsError
-from tests.cluster.certificates import Authority
 from tests.conftest import MONDAY_MORNING
 from tests.guildhall.inbox.mail_sink import PASSWORD, USER, Sink, mail_sink
 from tests.guildhall.inbox.office import Killed, Office, settled
@@ -25,14 +25,9 @@ FROM = "Guildhall <guildhall@example.org>"
 
 
 @pytest.fixture
-def certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """What the sink shows; its authority is known to this process, as an operator makes it known."""
-    authority = Authority(tmp_path)
-    authority.server("sink", ["127.0.0.1"])
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.crt"))
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(tmp_path / "sink.crt", tmp_path / "sink.key")
-    return context
+def certificates(certified: Callable[[str], ssl.SSLContext]) -> ssl.SSLContext:
+    """What the sink shows."""
+    return certified("127.0.0.1")
 
 
 async def wants_mail(office: Office, name: str, mail: MailWanted = MailWanted.ALL) -> None:
@@ -161,13 +156,37 @@ class TestTrouble:
         assert await outcome(office) == ("WAITING", 1, 535, "UNREACHABLE")
         assert sink.mails == []
 
-    async def test_a_certificate_of_somebody_else(
-        self, office: Office, certificates: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("scheme", ["smtps", "smtp+starttls"])
+    async def test_a_certificate_of_an_authority_that_nobody_knows(
+        self, office: Office, certificates: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, scheme: str
     ) -> None:
         monkeypatch.delenv("SSL_CERT_FILE")
-        async with mail_sink(tls=certificates) as sink:
+        assert await self._refused(office, certificates, scheme) == "unable to get local issuer certificate"
+
+    @pytest.mark.parametrize("scheme", ["smtps", "smtp+starttls"])
+    async def test_a_certificate_of_another_server(
+        self, office: Office, certified: Callable[[str], ssl.SSLContext], scheme: str
+    ) -> None:
+        why = await self._refused(office, certified("127.0.0.9"), scheme)
+        assert why == "IP address mismatch, certificate is not valid for '127.0.0.1'."
+
+    @staticmethod
+    async def _refused(office: Office, certificate: ssl.SSLContext, scheme: str) -> str:
+        """Why, as the delivery tells it; nothing was handed in."""
+        way: dict[str, Any] = {"tls": certificate} if scheme == "smtps" else {"starttls": certificate}
+        async with mail_sink(**way) as sink:
+            await (await told(office, sink, url=f"{scheme}://127.0.0.1:{{}}")).send()
+        assert (await outcome(office), sink.mails) == (("WAITING", 1, None, "TLS_FAILED"), [])
+        return str((await office.delivery()).reason_message).removeprefix(
+            "the mail server: its certificate is not accepted: "
+        )
+
+    async def test_a_server_that_speaks_no_tls(self, office: Office) -> None:
+        async with mail_sink() as sink:
             await (await told(office, sink, url="smtps://127.0.0.1:{}")).send()
-        assert (await outcome(office), sink.mails) == (("WAITING", 1, None, "UNREACHABLE"), [])
+        assert (await outcome(office), sink.mails) == (("WAITING", 1, None, "TLS_FAILED"), [])
+        message = (await office.delivery()).reason_message
+        assert message == "the mail server: no encryption could be agreed on: wrong version number"
 
     async def test_without_the_encryption_that_was_asked_for(self, office: Office) -> None:
         async with mail_sink() as sink:

@@ -1,6 +1,7 @@
 """Rounds of dispatchers: many receivers at once, paused ones, and what goes wrong in the house itself."""
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -26,6 +27,32 @@ class TestManyReceivers:
                     await asyncio.sleep(0.01)
             assert len(dead.taken) == dead.at_once_most == WEBHOOK_AT_ONCE_MAX
 
+    async def test_many_dead_ones_leave_room_for_who_is_alive(
+        self, office: Office, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(dispatching, "AT_ONCE_MAX", 8)
+        async with AsyncExitStack() as opened:
+            dead = [await opened.enter_async_context(receiving(HANGS)) for _ in range(4)]
+            for each in dead:
+                await office.register(each.url)
+            for _ in range(3):
+                await office.tell()
+            dispatcher = await opened.enter_async_context(office.dispatcher())
+            await opened.enter_async_context(asyncio.timeout(60))
+            while sum(len(each.taken) for each in dead) < 4:
+                await dispatcher.begin_round()
+                await asyncio.sleep(0.01)
+            alive = [await opened.enter_async_context(receiving()) for _ in range(2)]
+            for each in alive:
+                await office.register(each.url)
+            office.clock.advance(seconds=1)
+            for _ in range(3):
+                await office.tell()
+            while [len(each.taken) for each in alive] != [3, 3]:
+                await dispatcher.begin_round()
+                await asyncio.sleep(0.01)
+            assert [each.at_once for each in dead] == [1, 1, 1, 1], "half is kept for who has nothing under way"
+
     async def test_one_is_asked_no_more_at_once_by_two_workers(self, office: Office) -> None:
         async with receiving(HANGS) as receiver:
             await office.register(receiver.url)
@@ -45,7 +72,8 @@ class TestManyReceivers:
             for _ in range(4):
                 await office.tell()
             async with office.dispatcher() as dispatcher:
-                assert [await dispatcher.begin_round() for _ in range(2)] == [4 + 3, 0]
+                assert [await dispatcher.begin_round() for _ in range(2)] == [4 + 2, 0]
+                assert len(dispatcher._posting) == 2, "the third is for who has nothing under way"
 
 
 class TestPausing:
