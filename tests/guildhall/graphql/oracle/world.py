@@ -44,6 +44,7 @@ from tests.documents.world import running_world
 from tests.guildhall.graphql.oracle.fleet import Fleet
 from tests.guildhall.graphql.oracle.generator import Known
 from tests.guildhall.graphql.oracle.guarded import Guarded
+from tests.guildhall.graphql.oracle.inbox import Inbox
 from tests.guildhall.graphql.oracle.rights import Rights
 from tests.guildhall.graphql.oracle.scatter import Scatter
 from tests.guildhall.graphql.oracle.strewing import WORDS
@@ -150,6 +151,7 @@ async def standing_still(database: Database, folder: Path, *, seed: int) -> Asyn
         await Guarded(session, seed, at).strew()
         await Fleet(session, seed, at).strew()
         await Rights(session, seed, at).strew(people)
+        await Inbox(session, seed, at).strew()
     assert await seal_once(database, open_signers(settings), at=at) is not None, "nobody else seals"
     async with database.read() as session:
         viewers = await _viewers(session, people)
