@@ -5,6 +5,7 @@ Every statement carries the target's own `visible` predicate, so a row that the 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -32,6 +33,9 @@ from guildhall.graphql.context import Context
 from guildhall.graphql.declarations import TypeDeclaration
 from guildhall.graphql.sources import Expression, Table, Where
 
+JOINED_MAX = 1_000
+"""More than there are declarations."""
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -45,14 +49,17 @@ class Listing:
 
 @dataclass(frozen=True)
 class Order:
-    """One order expression, free of NULLs, and its direction."""
+    """One order expression, free of NULLs, and its direction; whether the table is partitioned by it."""
 
     expression: ColumnElement[Any]
     descending: bool
+    partitioned: bool = False
 
 
 def read_order(expression: Any) -> Order:  # noqa: ANN401 -- a column, an expression, or one with .desc()
     """Take the direction off an expression such as `Model.created_at.desc()`."""
+    if isinstance(expression, Order):
+        return expression
     clause = getattr(expression, "__clause_element__", lambda: expression)()
     if isinstance(clause, UnaryExpression) and clause.modifier is not None:
         return Order(clause.element, clause.modifier is desc_op)
@@ -74,8 +81,9 @@ def where_clauses(where: Where, context: Context) -> list[ColumnElement[bool]]:
     return list(where(context) if callable(where) else where)
 
 
+@lru_cache(maxsize=JOINED_MAX)
 def joined(base: FromClause, through: tuple[Table, ColumnElement[bool]] | None) -> FromClause:
-    """The target's table with a table of pairs beside it."""
+    """The target's table with a table of pairs beside it; always the same one of the same declaration."""
     if through is None:
         return base
     table, clause = through
@@ -165,7 +173,12 @@ def after_clause(orders: Sequence[Order], values: Sequence[Any]) -> ColumnElemen
     expressions = [order.expression for order in orders]
     if len({order.descending for order in orders}) == 1:  # one comparison of rows can use one index
         left, right = tuple_(*expressions), tuple_(*bound)
-        return left < right if orders[0].descending else left > right
+        after = left < right if orders[0].descending else left > right
+        if not orders[0].partitioned:
+            return after
+        # It says less than the comparison of rows, but that leaves no partition out.
+        limit = literal(values[0], orders[0].expression.type)
+        return and_(expressions[0] <= limit if orders[0].descending else expressions[0] >= limit, after)
     steps = []
     for index, order in enumerate(orders):
         equal = [expressions[place] == bound[place] for place in range(index)]

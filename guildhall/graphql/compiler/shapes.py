@@ -52,10 +52,11 @@ def json_text(value: Value, alias: str | None) -> str:
 
 @dataclass(frozen=True)
 class SlotPart:
-    """One clause of a slot's fragment."""
+    """One clause of a slot's fragment: of those that play the part, the one in this place."""
 
     slot: Slot
     part: str
+    place: int = 0
 
 
 @dataclass(frozen=True)

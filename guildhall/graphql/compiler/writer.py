@@ -8,16 +8,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Uuid, select
+from sqlalchemy import Uuid
 
 from guildhall.graphql.compiler import shapes
 from guildhall.graphql.compiler.fragments import Fragment
-from guildhall.graphql.compiler.leaves import MISTAKE, about, plain_text, quoted, reference, text_of
+from guildhall.graphql.compiler.leaves import MISTAKE, plain_text, quoted, reference, text_of
 from guildhall.graphql.compiler.levels import Levels, Parameter, Parameters
 from guildhall.graphql.compiler.pieces import Foreign, Piece, Sql, Text, concatenated, merged
 from guildhall.graphql.compiler.plan import ITEMS, Plan
 from guildhall.graphql.compiler.runs import Run
-from guildhall.graphql.compiler.selects import select_text
 from guildhall.graphql.compiler.shapes import JsonKey, Member, Object, RowValue, Value
 
 _UUID = Uuid()
@@ -190,10 +189,9 @@ class _Writer:
         return [Sql(f"({shared}SELECT {body} FROM {rows} HAVING true)")]
 
     def _fact(self, member: shapes.Fact) -> list[Piece]:
-        clause = self._levels.clause(member.part)
-        row = select_text(select(clause.label("c")), self._parameters)
+        row, known = self._levels.fact(member.part)
         leaf = shapes.Leaf(RowValue("fact", "c"), member.type)
-        return [Sql(f"(SELECT {concatenated([text_of(leaf, about(clause))])} FROM ({row}) fact)")]
+        return [Sql(f"(SELECT {concatenated([text_of(leaf, known)])} FROM ({row}) fact)")]
 
     def _bound(self, member: shapes.Bound) -> list[Piece]:
         """What Python gave before: a finished text, an object, or a list of them."""
