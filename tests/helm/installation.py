@@ -4,11 +4,10 @@ The image is loaded into the node, volumes are folders of it, and a Service's ad
 """
 
 import asyncio
-import contextlib
 import json
 import os
 import subprocess
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,6 @@ from tests.cluster.joining import Joined
 from tests.cluster.server_image import server_archive
 from tools.chart_checks import CHART
 
-NAMESPACE = "chart"
-RELEASE = "guildhall"
 STORAGE = "folders-of-the-node"
 VOLUMES = ("guildhall-trial-artifacts", "database-guildhall-trial-database-0")
 API_ADDRESS, API_PORT = "10.96.0.201", 8321
@@ -36,15 +33,20 @@ SERVED: Mapping[str, tuple[str, int]] = {
     "api": (API_ADDRESS, API_PORT),
     "trial-database": (DATABASE_ADDRESS, DATABASE_PORT),
 }
+LITTLE = {"requests": {"cpu": "20m", "memory": "64Mi"}}
 
 
 @dataclass
 class Installation:
-    """The release `guildhall` in the namespace `chart`, which enforces the restricted Pod Security Standard."""
+    """A release in a namespace of its own, which enforces the restricted Pod Security Standard."""
 
     cluster: RealCluster
     helm: Path
     folder: Path
+    image: str
+    release: str = "guildhall"
+    namespace: str = "chart"
+    services: Mapping[str, tuple[str, int]] = field(default_factory=lambda: SERVED)
     url: str = ""
     served: dict[str, str] = field(default_factory=dict)
 
@@ -53,22 +55,42 @@ class Installation:
         assert self.cluster.joined is not None, "only a cluster of our own can be prepared like this"
         return self.cluster.joined
 
-    async def install(self) -> str:
-        """Prepare the cluster and install; what Helm said at the end."""
-        image = await asyncio.to_thread(server_archive, self.folder / "server.tar", "test", lambda _: None)
-        await self.joined.ordered("load", archive=str(self.folder / "server.tar"))
-        (self.folder / "server.tar").unlink()
-        await self._make_namespace()
-        await self._make_volumes()
-        port = (await self.joined.ordered("lead_in", address=API_ADDRESS, port=API_PORT))["port"]
-        self.url = f"http://127.0.0.1:{port}"
-        values = self.folder / "values.yaml"
-        values.write_text(yaml.safe_dump(_values(image, self.url)), encoding="utf-8")
+    async def prepare(self) -> None:
+        """The namespace, and a way to the API from here."""
+        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        async with self.cluster.client() as http:
+            made = await http.post("/api/v1/namespaces", json={"metadata": {"name": self.namespace, "labels": labels}})
+            made.raise_for_status()
+        address, port = self.services["api"]
+        self.url = f"http://127.0.0.1:{(await self.joined.ordered('lead_in', address=address, port=port))['port']}"
+
+    async def make(self, kind: str, name: str, **content: Any) -> None:
+        """An object of the namespace, such as a secret that the values name."""
+        async with self.cluster.client() as http:
+            path = f"/api/v1/namespaces/{self.namespace}/{kind}"
+            (await http.post(path, json={"metadata": {"name": name}, **content})).raise_for_status()
+
+    async def install(self, values: Mapping[str, Any]) -> str:
+        """Install with these values, those of the test cluster besides; what Helm said at the end."""
+        return await self._carry_out("install", values)
+
+    async def _carry_out(self, command: str, values: Mapping[str, Any]) -> str:
+        repository, _, tag = self.image.rpartition(":")
+        address, port = self.services["api"]
+        of_the_cluster = {
+            "image": {"repository": repository, "tag": tag, "pullPolicy": "Never"},
+            "publicUrl": self.url,
+            "jobsUrl": f"http://{address}:{port}",
+            **{part: {"resources": LITTLE} for part in ("worker", "sealer", "migration", "trialDatabase")},
+        }
+        path = self.folder / f"{self.release}.yaml"
+        both = {**of_the_cluster, **values, "service": {"clusterIP": address, **values.get("service", {})}}
+        path.write_text(yaml.safe_dump(both), encoding="utf-8")
         serving = asyncio.create_task(self._serve())
         try:
-            told = await asyncio.to_thread(
+            return await asyncio.to_thread(
                 self.run_helm,
-                *("install", RELEASE, str(CHART), "--namespace", NAMESPACE, "--values", str(values)),
+                *(command, self.release, str(CHART), "--namespace", self.namespace, "--values", str(path)),
                 *("--wait", "--wait-for-jobs", "--timeout", f"{INSTALL_SECONDS_MAX}s"),
             )
         except AssertionError as error:
@@ -76,7 +98,6 @@ class Installation:
         finally:
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
-        return told
 
     def run_helm(self, *arguments: str) -> str:
         """Helm against this cluster, with folders of its own."""
@@ -94,7 +115,7 @@ class Installation:
     async def pods(self) -> dict[str, dict[str, Any]]:
         """The pods of the release by their part."""
         async with self.cluster.client() as http:
-            found = (await http.get(f"/api/v1/namespaces/{NAMESPACE}/pods")).raise_for_status().json()["items"]
+            found = (await http.get(f"/api/v1/namespaces/{self.namespace}/pods")).raise_for_status().json()["items"]
         return {each["metadata"]["labels"]["app.kubernetes.io/component"]: each for each in found}
 
     async def execute(self, part: str, *command: str) -> str:
@@ -111,11 +132,11 @@ class Installation:
                 told.append(f"{part}: {json.dumps(pod['status'].get('containerStatuses'))}")
                 for container in [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]:
                     log = await http.get(
-                        f"/api/v1/namespaces/{NAMESPACE}/pods/{name}/log",
+                        f"/api/v1/namespaces/{self.namespace}/pods/{name}/log",
                         params={"container": container["name"], "tailLines": 20},
                     )
                     told.append(log.text)
-            events = (await http.get(f"/api/v1/namespaces/{NAMESPACE}/events")).json()["items"]
+            events = (await http.get(f"/api/v1/namespaces/{self.namespace}/events")).json()["items"]
         told += [f"{each['type']} {each['involvedObject']['name']}: {each['message']}" for each in events[-20:]]
         return "\n".join(told)
 
@@ -125,7 +146,7 @@ class Installation:
         with client.ApiClient(configuration) as api:
             core = client.CoreV1Api(api)
             said = stream.stream(
-                core.connect_get_namespaced_pod_exec, pod, NAMESPACE, container=container, command=command,
+                core.connect_get_namespaced_pod_exec, pod, self.namespace, container=container, command=command,
                 stdout=True, stderr=True, stdin=False, tty=False, _preload_content=False,
             )  # fmt: skip
             try:
@@ -134,40 +155,50 @@ class Installation:
             finally:
                 said.sock.shutdown()  # close() leaves the socket open where the other end was first
 
-    async def _make_namespace(self) -> None:
-        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-        async with self.cluster.client() as http:
-            made = await http.post("/api/v1/namespaces", json={"metadata": {"name": NAMESPACE, "labels": labels}})
-            made.raise_for_status()
-
-    async def _make_volumes(self) -> None:
-        """The folders lie in the node's own file system, which goes with the cluster."""
-        within = ["nsenter", "--target", str(self.joined.pid), "--mount"]
-        async with self.cluster.client() as http:
-            for name in VOLUMES:
-                path = f"/var/lib/{name}"
-                await asyncio.to_thread(subprocess.run, [*within, "mkdir", path], check=True)
-                made = await http.post("/api/v1/persistentvolumes", json=_volume(name, path))
-                made.raise_for_status()
-
     async def _serve(self) -> None:
         """Lead the Services' addresses to their pods as they come."""
         while True:
             for part, pod in (await self.pods()).items():
                 address = pod["status"].get("podIP")
-                if part in SERVED and address is not None and self.served.get(part) != address:
-                    service, port = SERVED[part]
+                if part in self.services and address is not None and self.served.get(part) != address:
+                    service, port = self.services[part]
                     await self.joined.ordered("forward", address=service, port=port, to_address=address, to_port=port)
                     self.served[part] = address
             await asyncio.sleep(POLL_SECONDS)
 
 
-@contextlib.asynccontextmanager
-async def installed(cluster: RealCluster, helm: Path, folder: Path) -> AsyncIterator[Installation]:
-    """The chart, installed for as long as the block; the volumes go with the cluster."""
-    installation = Installation(cluster, helm, folder)
-    await installation.install()
-    yield installation
+async def loaded_image(cluster: RealCluster, folder: Path) -> str:
+    """The image of this working tree, brought to the node."""
+    assert cluster.joined is not None, "only a cluster of our own can be prepared like this"
+    archive = folder / "server.tar"
+    image = await asyncio.to_thread(server_archive, archive, "test", lambda _: None)
+    await cluster.joined.ordered("load", archive=str(archive))
+    archive.unlink()
+    return image
+
+
+async def installed_trial(installation: Installation) -> None:
+    """With a database of its own, and volumes that are folders of the node, which go with the cluster."""
+    await installation.prepare()
+    within = ["nsenter", "--target", str(installation.joined.pid), "--mount"]
+    async with installation.cluster.client() as http:
+        for name in VOLUMES:
+            path = f"/var/lib/{name}"
+            await asyncio.to_thread(subprocess.run, [*within, "mkdir", path], check=True)
+            made = await http.post("/api/v1/persistentvolumes", json=_volume(name, path, installation.namespace))
+            made.raise_for_status()
+    await installation.install(
+        {
+            "trial": {"enabled": True, "storageClassName": STORAGE, "databaseSize": "1Gi", "artifactsSize": "1Gi"},
+            "api": {"replicas": 1, "processes": 1, "resources": LITTLE},
+            "clusterAccess": {"create": True},
+            "service": {"databaseClusterIP": DATABASE_ADDRESS},
+            # The names of Services lead to them in a cluster with kube-proxy.
+            "hostAliases": [
+                {"ip": DATABASE_ADDRESS, "hostnames": [f"guildhall-trial-database.{installation.namespace}.svc"]}
+            ],
+        }
+    )
 
 
 async def ready(url: str) -> int:
@@ -176,34 +207,14 @@ async def ready(url: str) -> int:
         return (await http.get(f"{url}/readyz")).status_code
 
 
-def _values(image: str, url: str) -> dict[str, Any]:
-    little = {"requests": {"cpu": "20m", "memory": "64Mi"}}
-    repository, _, tag = image.rpartition(":")
-    return {
-        "image": {"repository": repository, "tag": tag, "pullPolicy": "Never"},
-        "trial": {"enabled": True, "storageClassName": STORAGE, "databaseSize": "1Gi", "artifactsSize": "1Gi"},
-        "api": {"replicas": 1, "resources": little},
-        "worker": {"replicas": 1, "resources": little},
-        "sealer": {"resources": little},
-        "migration": {"resources": little},
-        "trialDatabase": {"resources": little},
-        "publicUrl": url,
-        "clusterAccess": {"create": True},
-        "jobsUrl": f"http://{API_ADDRESS}:{API_PORT}",
-        "service": {"clusterIP": API_ADDRESS, "databaseClusterIP": DATABASE_ADDRESS},
-        # There is no DNS in the test cluster.
-        "hostAliases": [{"ip": DATABASE_ADDRESS, "hostnames": [f"guildhall-trial-database.{NAMESPACE}.svc"]}],
-    }
-
-
-def _volume(claim: str, path: str) -> dict[str, Any]:
+def _volume(claim: str, path: str, namespace: str) -> dict[str, Any]:
     return {
         "metadata": {"name": claim},
         "spec": {
             "capacity": {"storage": "1Gi"},
             "accessModes": ["ReadWriteOnce"],
             "storageClassName": STORAGE,
-            "claimRef": {"namespace": NAMESPACE, "name": claim},
+            "claimRef": {"namespace": namespace, "name": claim},
             "local": {"path": path},
             "nodeAffinity": {
                 "required": {

@@ -1,6 +1,6 @@
 """Helm installs the chart on a real Kubernetes, and the publishing half of the story is told through the service."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from io import StringIO
@@ -15,7 +15,7 @@ from demo.world import World
 from guildhall.clock import SystemClock
 from tests.cluster.demonstration import platform_of
 from tests.cluster.handle import RealCluster
-from tests.helm.installation import NAMESPACE, RELEASE, Installation, installed, ready
+from tests.helm.installation import Installation, installed_trial, loaded_image, ready
 
 BOOTSTRAP = ("python3", "-m", "guildhall", "bootstrap", "--email", "pat@guildhall.example", "--name", "Pat Porter")
 CHAPTERS = (
@@ -28,11 +28,17 @@ CHAPTERS = (
 
 
 @pytest.fixture(scope="module")
+async def image(own_cluster: RealCluster, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return await loaded_image(own_cluster, tmp_path_factory.mktemp("image"))
+
+
+@pytest.fixture(scope="module")
 async def installation(
-    own_cluster: RealCluster, helm: Path, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Installation]:
-    async with installed(own_cluster, helm, tmp_path_factory.mktemp("chart")) as made:
-        yield made
+    own_cluster: RealCluster, helm: Path, image: str, tmp_path_factory: pytest.TempPathFactory
+) -> Installation:
+    made = Installation(own_cluster, helm, tmp_path_factory.mktemp("chart"), image)
+    await installed_trial(made)
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +83,8 @@ class TestInstallation:
         assert len(again.strip().splitlines()) == 1
 
     async def test_helm_knows_of_it(self, installation: Installation) -> None:
-        assert f"NAME: {RELEASE}\n" in installation.run_helm("status", RELEASE, "--namespace", NAMESPACE)
+        told = installation.run_helm("status", installation.release, "--namespace", installation.namespace)
+        assert f"NAME: {installation.release}\n" in told
 
 
 class TestStory:

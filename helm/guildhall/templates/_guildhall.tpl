@@ -1,5 +1,7 @@
+{{- /* With the longest of what we and Kubernetes add to it, no name is longer than 63 characters. */ -}}
 {{- define "guildhall.name" -}}
-{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name }}{{ else }}{{ printf "%s-%s" .Release.Name .Chart.Name }}{{ end -}}
+{{- $name := contains .Chart.Name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name .Chart.Name) -}}
+{{- $name | trunc 36 | trimSuffix "-" -}}
 {{- end }}
 
 {{- define "guildhall.labels" -}}
@@ -80,14 +82,55 @@ hostAliases: {{ toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
-{{- /* The settings and addresses of every container that works on the database. */ -}}
+{{- /* The settings and addresses of a container of a part, called with (list $ "api"); the migration has no store. */ -}}
 {{- define "guildhall.container.environment" -}}
+{{- $root := index . 0 -}}
+{{- $store := $root.Values.artifacts.existingSecret -}}
+{{- if eq (index . 1) "sealer" }}{{ $store = $root.Values.sealer.existingSecret | default $store }}{{ end -}}
+{{- if eq (index . 1) "migration" }}{{ $store = "" }}{{ end -}}
 envFrom:
-  - configMapRef: {name: {{ include "guildhall.name" . }}}
-  {{- with .Values.artifacts.existingSecret }}
+  - configMapRef: {name: {{ include "guildhall.name" $root }}}
+  {{- with $store }}
   - secretRef: {name: {{ . }}}
   {{- end }}
-env: {{ include "guildhall.database.variable" (list . "url") | nindent 2 }}
+env: {{ include "guildhall.database.variable" (list $root "url") | nindent 2 }}
+  {{- if $root.Values.authorities.existingConfigMap }}
+  {{- range list "SSL_CERT_FILE" "PGSSLROOTCERT" }}
+  - {name: {{ . }}, value: /etc/guildhall/authorities/ca.crt}
+  {{- end }}
+  {{- end }}
+{{- end }}
+
+{{- /* The settings of a part that are secrets, each with the secret's name and key: called with (list $ "api"). */ -}}
+{{- define "guildhall.secrets" -}}
+{{- $root := index . 0 -}}
+{{- $secrets := deepCopy $root.Values.secretSettings -}}
+{{- $mail := $root.Values.mail -}}
+{{- if and $mail.existingSecret (not $mail.url) }}{{ fail "mail.url is missing: the server that mail.existingSecret has the password for" }}{{ end -}}
+{{- if and $mail.existingSecret (eq (index . 1) "worker") -}}
+{{- $_ := set $secrets "SMTP_PASSWORD_FILE" (dict "name" $mail.existingSecret "key" $mail.passwordKey) -}}
+{{- end -}}
+{{- toYaml $secrets -}}
+{{- end }}
+
+{{- define "guildhall.secrets.variables" -}}
+{{- range $name, $secret := include "guildhall.secrets" . | fromYaml }}
+- name: GUILDHALL_{{ $name }}
+  {{- if hasSuffix "_FILE" $name }}
+  value: /etc/guildhall/secrets/{{ $name }}
+  {{- else }}
+  valueFrom: {secretKeyRef: {{ toJson $secret }}}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* Those of them that are files, as the sources of one volume. */ -}}
+{{- define "guildhall.secrets.files" -}}
+{{- range $name, $secret := include "guildhall.secrets" . | fromYaml }}
+{{- if hasSuffix "_FILE" $name }}
+- secret: {name: {{ $secret.name }}, items: [{key: {{ $secret.key | quote }}, path: {{ $name }}}]}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- define "guildhall.container.common" -}}
@@ -101,27 +144,45 @@ securityContext: {{ include "guildhall.container.security" . | nindent 2 }}
 - name: wait-for-migration
   {{- include "guildhall.container.common" . | nindent 2 }}
   args: [migrate, --wait]
-  {{- include "guildhall.container.environment" . | nindent 2 }}
+  {{- include "guildhall.container.environment" (list . "migration") | nindent 2 }}
   resources: {{ toYaml .Values.migration.resources | nindent 4 }}
-  volumeMounts:
-    - {name: scratch, mountPath: /tmp}
-    - {name: data, mountPath: /var/lib/guildhall}
+  volumeMounts: {{ include "guildhall.mounts.common" . | nindent 4 }}
 {{- end }}
 
-{{- define "guildhall.mounts" -}}
+{{- define "guildhall.mounts.common" -}}
 - {name: scratch, mountPath: /tmp}
 - {name: data, mountPath: /var/lib/guildhall}
+{{- if .Values.authorities.existingConfigMap }}
+- {name: authorities, mountPath: /etc/guildhall/authorities, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- /* Called with (list $ "api"). */ -}}
+{{- define "guildhall.mounts" -}}
+{{- $root := index . 0 -}}
+{{ include "guildhall.mounts.common" $root }}
 - {name: keys, mountPath: /etc/guildhall/keys, readOnly: true}
-{{- if .Values.trial.enabled }}
+{{- if include "guildhall.secrets.files" . }}
+- {name: secrets, mountPath: /etc/guildhall/secrets, readOnly: true}
+{{- end }}
+{{- if $root.Values.trial.enabled }}
 - {name: artifacts, mountPath: /var/lib/guildhall-artifacts}
+{{- end }}
+{{- end }}
+
+{{- define "guildhall.volumes.common" -}}
+- {name: scratch, emptyDir: {}}
+- {name: data, emptyDir: {}}
+{{- with .Values.authorities.existingConfigMap }}
+- name: authorities
+  configMap: {name: {{ . }}, items: [{key: {{ $.Values.authorities.key | quote }}, path: ca.crt}]}
 {{- end }}
 {{- end }}
 
 {{- /* Called with (list $ "api"). Only the sealer sees the key that signs the heads of the audit record. */ -}}
 {{- define "guildhall.volumes" -}}
 {{- $root := index . 0 -}}
-- {name: scratch, emptyDir: {}}
-- {name: data, emptyDir: {}}
+{{ include "guildhall.volumes.common" $root }}
 - name: keys
   secret:
     secretName: {{ include "guildhall.keys.secret" $root }}
@@ -133,6 +194,12 @@ securityContext: {{ include "guildhall.container.security" . | nindent 2 }}
       {{- if eq (index . 1) "sealer" }}
       - {key: seal.key, path: seal.key}
       {{- end }}
+{{- with include "guildhall.secrets.files" . }}
+- name: secrets
+  projected:
+    defaultMode: 0440
+    sources: {{ . | nindent 6 }}
+{{- end }}
 {{- if $root.Values.trial.enabled }}
 - name: artifacts
   persistentVolumeClaim: {claimName: {{ include "guildhall.name" $root }}-trial-artifacts}
@@ -177,9 +244,12 @@ spec:
         - name: {{ .part }}
           {{- include "guildhall.container.common" $root | nindent 10 }}
           args: [{{ .part }}]
-          {{- include "guildhall.container.environment" $root | nindent 10 }}
+          {{- include "guildhall.container.environment" (list $root .part) | nindent 10 }}
+            {{- with include "guildhall.secrets.variables" (list $root .part) }}
+            {{- . | nindent 12 }}
+            {{- end }}
           resources: {{ toYaml .resources | nindent 12 }}
-          volumeMounts: {{ include "guildhall.mounts" $root | nindent 12 }}
+          volumeMounts: {{ include "guildhall.mounts" (list $root .part) | nindent 12 }}
           {{- with .container }}
           {{- . | nindent 10 }}
           {{- end }}
@@ -199,8 +269,14 @@ spec:
 {{- if .Values.sealer.enabled -}}
 {{- $heads = required "sealer.headsUrl is missing: where the signed heads of the audit record go, such as s3://audit/heads, or sealer.enabled=false" $heads -}}
 {{- end -}}
+{{- $mail := .Values.mail -}}
+{{- if and $mail.url (not $mail.from) }}{{ fail "mail.from is missing: who mails are from, such as Guildhall <guildhall@example.org>" }}{{ end -}}
 {{- $settings := dict
   "BIND" "0.0.0.0:8321"
+  "API_PROCESSES" (toString .Values.api.processes)
+  "SMTP_URL" $mail.url
+  "MAIL_FROM" $mail.from
+  "WEBHOOK_NETWORKS" (join "," .Values.webhooks.networks)
   "DATA_DIR" "/var/lib/guildhall"
   "PUBLIC_URL" (.Values.publicUrl | default $url)
   "JOBS_URL" (.Values.jobsUrl | default $url)
