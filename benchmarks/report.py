@@ -44,8 +44,8 @@ def plain(figure: str, ours: float, peer: float | None = None) -> Figure:
     return Figure(figure, ours, peer, None if not peer else ours / peer, None, None)
 
 
-def report(name: str, figures: Sequence[Figure], *, notes: Sequence[str] = ()) -> bool:
-    """Print and write the figures; whether all that were wanted hold."""
+def report(name: str, figures: Sequence[Figure], *, notes: Sequence[str] = (), whole: bool = True) -> bool:
+    """Print and write the figures; whether all that were wanted hold. Those of a run that was stopped are printed."""
     table = Table(title=f"bench-{name}", title_justify="left")
     table.add_column("figure")
     for column in ("ours", "peer", "ratio", "wanted", "holds"):
@@ -57,6 +57,8 @@ def report(name: str, figures: Sequence[Figure], *, notes: Sequence[str] = ()) -
     console.print(table)
     for note in notes:
         console.print(f"- {note}", soft_wrap=True)
+    if not whole:
+        return False
     OUT.mkdir(exist_ok=True)
     path = OUT / f"{name}.json"
     path.write_text(json.dumps([asdict(each) for each in figures], indent=1) + "\n", encoding="utf-8")

@@ -2,7 +2,10 @@
 
 import argparse
 import asyncio
+import signal
 import statistics
+import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -16,6 +19,7 @@ HOT_CLIENTS = 16
 HOT_WANTED = 0.2
 HOT_WANTED_OF_SERIALIZABLE = 2.0
 STORM_WALLETS = 4
+STORM_OPERATIONS = 10_000
 
 Found = dict[str, list[Round]]
 
@@ -33,50 +37,64 @@ class Bench:
     refused: int = 0
     unbalanced: int = 0
     lost: int = 0
+    many: dict[int, Found] = field(default_factory=dict)
+    hot: dict[int, Found] = field(default_factory=dict)
+    began: float = field(default_factory=time.perf_counter)
 
-    async def run(self, clients: Sequence[int]) -> list[Figure]:
-        """Every number of clients, at many wallets and at one; then a storm that makes the operations up to `least`."""
-        figures: list[Figure] = []
-        hot: dict[int, Found] = {}
-        many: dict[int, Found] = {}
+    async def run(self, clients: Sequence[int]) -> None:
+        """Every number of clients, at many wallets and at one."""
         for count in clients:
-            many[count] = await self._compared(self.bank.wallets, count)
-            hot[count] = await self._compared(self.bank.wallets[:1], count)
-        for kind in KINDS:
-            rates = {name: _median(found, kind) for name, found in many[min(clients)].items()}
-            what = f"{kind}, {min(clients)} client, calls/s"
+            self.many[count] = await self._compared(self.bank.wallets, count)
+            self._tell(f"many wallets, {count} clients", self.many[count])
+            self.hot[count] = await self._compared(self.bank.wallets[:1], count)
+            self._tell(f"one hot wallet, {count} clients", self.hot[count])
+
+    def figures(self) -> list[Figure]:
+        """Of what was compared until now."""
+        figures: list[Figure] = []
+        for kind in KINDS if self.many else ():
+            rates = {name: _median(found, kind) for name, found in self.many[min(self.many)].items()}
+            what = f"{kind}, {min(self.many)} client, calls/s"
             figures += [
                 at_least(f"{what}, {name}", rates["ours"], rate, SINGLE_WANTED if name == "bare function" else None)
                 for name, rate in rates.items()
                 if name != "ours"
             ]
-        for count in clients:
-            figures += _contended("many wallets", count, many[count])
-            figures += _contended("one hot wallet", count, hot[count])
-        at_once = HOT_CLIENTS if HOT_CLIENTS in hot else max(clients)
-        ours = _rate(hot[at_once]["ours"])
-        figures += [
-            at_least(f"hot wallet, {at_once} clients, of uncontended", ours, _rate(many[at_once]["ours"]), HOT_WANTED),
-            at_least(
-                f"hot wallet, {at_once} clients, of SERIALIZABLE",
-                ours,
-                _rate(hot[at_once]["SERIALIZABLE"]),
-                HOT_WANTED_OF_SERIALIZABLE,
-            ),
-        ]
-        return figures
-
-    async def storm(self, least: int, clients: int) -> list[Figure]:
-        """Go on until so many operations were done, then say what was lost on the way."""
-        if self.operations < least:
-            wallets = self.bank.wallets[:STORM_WALLETS]
-            done = await storm(self.bank.ours, wallets, self.books, clients=clients, operations=least - self.operations)
-            await self._count(self.bank.ours, done)
+        for count in self.many:
+            figures += _contended("many wallets", count, self.many[count])
+            figures += _contended("one hot wallet", count, self.hot[count]) if count in self.hot else []
+        if self.hot:
+            at_once = HOT_CLIENTS if HOT_CLIENTS in self.hot else max(self.hot)
+            what = f"hot wallet, {at_once} clients"
+            ours, serial = (_rate(self.hot[at_once][name]) for name in ("ours", "SERIALIZABLE"))
+            figures += [
+                at_least(f"{what}, of uncontended", ours, _rate(self.many[at_once]["ours"]), HOT_WANTED),
+                at_least(f"{what}, of SERIALIZABLE", ours, serial, HOT_WANTED_OF_SERIALIZABLE),
+            ]
         return [
+            *figures,
             _none(f"deadlocks and lock timeouts in {self.operations:,} operations", self.refused),
             _none("allocations with a lost update", self.lost),
             _none("rounds after which the identity did not hold", self.unbalanced),
         ]
+
+    async def storm(self, least: int, clients: int) -> None:
+        """Go on until so many operations were done, and look at the books in between."""
+        wallets = self.bank.wallets[:STORM_WALLETS]
+        while self.operations < least:
+            most = min(least - self.operations, STORM_OPERATIONS)
+            done = await storm(
+                self.bank.ours, wallets, self.books, clients=clients, operations=most, seed=self.operations
+            )
+            await self._count(self.bank.ours, done)
+            self._say(f"{self.operations:,} operations; {done.rate:,.0f}/s, {clients} clients, many holds a call")
+
+    def _tell(self, what: str, found: Found) -> None:
+        self._say(f"{what}: " + ", ".join(f"{name} {_rate(rounds):,.0f}/s" for name, rounds in found.items()))
+
+    def _say(self, what: str) -> None:
+        """For whoever waits: a table comes at the end alone."""
+        print(f"{time.perf_counter() - self.began:4.0f} s  {what}", file=sys.stderr, flush=True)
 
     async def _compared(self, wallets: Sequence[Wallet], clients: int) -> Found:
         sides: list[Side] = [self.bank.ours, *self.bank.peers]
@@ -149,16 +167,38 @@ async def main(arguments: Sequence[str] | None = None) -> bool:
     async with opened_bank(given.wallets, max(given.clients), durable=not given.volatile) as bank:
         assert bank.server.pid is not None, "the database runs"
         bench = Bench(bank, given.seconds, given.rounds, bank.server.pid)
-        figures = await bench.run(given.clients)
-        figures += await bench.storm(given.operations, max(given.clients))
+        whole = await _until_told_to_stop(bench, given)
         retries = {side.name: side.retries for side in bank.peers if side.retries}
     commits = "do not wait" if given.volatile else "wait"
     notes = [
         f"{given.wallets} wallets; {given.rounds} rounds of {given.seconds} s; one process is all of the clients",
         f"commits {commits} for the disk",
         f"repeated after a serialisation failure: {retries or 'nothing'}",
+        f"{time.perf_counter() - bench.began:,.0f} s in all" + ("" if whole else ", stopped before the end"),
     ]
-    return report("ledger", figures, notes=notes)
+    return report("ledger", bench.figures(), notes=notes, whole=whole)
+
+
+async def _until_told_to_stop(bench: Bench, given: argparse.Namespace) -> bool:
+    """Whether it came to the end: Ctrl-C and SIGTERM leave what was found until then."""
+    running = asyncio.create_task(_everything(bench, given))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, running.cancel)
+    try:
+        await asyncio.wait([running])
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+    if running.cancelled():
+        return False
+    running.result()
+    return True
+
+
+async def _everything(bench: Bench, given: argparse.Namespace) -> None:
+    await bench.run(given.clients)
+    await bench.storm(given.operations, max(given.clients))
 
 
 if __name__ == "__main__":

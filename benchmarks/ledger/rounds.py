@@ -130,7 +130,9 @@ class _Client:
         return answer
 
 
-async def storm(ours: Ours, wallets: Sequence[Wallet], books: Books, *, clients: int, operations: int) -> Round:
+async def storm(
+    ours: Ours, wallets: Sequence[Wallet], books: Books, *, clients: int, operations: int, seed: int
+) -> Round:
     """Clients that hold at a few wallets and end up to eight holds in one call, in any order, as workers do."""
     done = Round()
     began = time.perf_counter()
@@ -152,7 +154,7 @@ async def storm(ours: Ours, wallets: Sequence[Wallet], books: Books, *, clients:
             for each, captured in ends:
                 books.charge(ours, each.wallet, captured)
 
-    await asyncio.gather(*(one(_chance(number)) for number in range(clients)))
+    await asyncio.gather(*(one(_chance(seed + number)) for number in range(clients)))
     done.seconds = time.perf_counter() - began
     return done
 

@@ -1,10 +1,15 @@
+import argparse
+import asyncio
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from benchmarks import report
-from benchmarks.ledger.main import main
+from benchmarks.ledger import main as ledger_main
+from benchmarks.ledger.main import Bench, main
 from benchmarks.ledger.rounds import Books
 from benchmarks.ledger.sides import Ours, Wallet
 from guildhall.clock import new_id
@@ -30,7 +35,26 @@ class TestMain:
         (deadlocks,) = [name for name in figures if name.startswith("deadlocks and lock timeouts in ")]
         none = [deadlocks, "allocations with a lost update", "rounds after which the identity did not hold"]
         assert [(figures[name]["ours"], figures[name]["holds"]) for name in none] == [(0, True)] * 3
-        assert "bench-ledger" in capsys.readouterr().out
+        said = capsys.readouterr()
+        assert "bench-ledger" in said.out
+        assert "one hot wallet, 3 clients: ours " in said.err
+
+    async def test_one_that_is_stopped_tells_what_was_found_and_writes_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(report, "OUT", tmp_path)
+
+        async def stopped(bench: Bench, _given: argparse.Namespace) -> None:
+            await bench.run([1])
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(ledger_main, "_everything", stopped)
+        assert await main(TINY.split()) is False
+        said = capsys.readouterr().out
+        assert "many wallets, 1 clients, operations/s, READ COMMITTED" in said
+        assert "stopped before the end" in said
+        assert list(tmp_path.iterdir()) == []
 
 
 class TestBooks:
