@@ -31,6 +31,7 @@ from graphql import (
 )
 
 from guildhall.errors import GuildhallError
+from guildhall.hints import hint_of
 from guildhall.settings import describe
 
 FOLDER = Path("docs/reference")
@@ -75,13 +76,15 @@ def errors_page() -> str:
     lines: list[str] = []
     for family, meaning in FAMILIES.items():
         found = sorted({(each.code, _first_sentence(each)) for each in refusals() if _family(each) == family})
-        lines += [f"## {family}", "", f"{meaning[0].upper()}{meaning[1:]}.", "", "| code | meaning |", "| --- | --- |"]
-        lines += [f"| `{code}` | {_cell(text)} |" for code, text in found] + [""]
+        lines += [f"## {family}", "", f"{meaning[0].upper()}{meaning[1:]}.", ""]
+        lines += ["| code | meaning | `hint`: what to do next |", "| --- | --- | --- |"]
+        lines += [f"| `{code}` | {_cell(text)} | {_cell(hint_of(code) or '')} |" for code, text in found] + [""]
     return _page(
         "Errors",
         "A refusal has a stable code for programs and one sentence for people. What a caller can mend comes in `errors "
-        "{ code field message }` of a mutation's payload; anything else in the `errors` of the response, its code in "
-        "`extensions.code`. What is none of these is our fault: it is masked, and logged with the id that it tells.",
+        "{ code field message hint }` of a mutation's payload; anything else in the `errors` of the response, code and "
+        "hint in its `extensions`. What is none of these is our fault: it is masked, and logged with the id that it "
+        "tells.",
         lines,
     )
 

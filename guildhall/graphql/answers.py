@@ -11,7 +11,8 @@ from graphql import GraphQLError
 from strawberry.exceptions import StrawberryInputCoercionError
 
 from guildhall.clock import IdSource
-from guildhall.errors import GuildhallError, InvalidInput
+from guildhall.errors import GuildhallError, InvalidInput, Problem
+from guildhall.hints import hint_of
 
 logger = logging.getLogger(__name__)
 
@@ -40,24 +41,35 @@ def _explain(error: GraphQLError, new_id: IdSource) -> tuple[str, dict[str, Any]
     if cause is None or isinstance(cause, GraphQLError):
         code = (error.extensions or {}).get("code")
         if code is not None:
-            return error.message, dict(error.extensions or {})
+            return error.message, {**(error.extensions or {}), **_hinted(code)}
         # graphql-core itself: a null where the schema promised none, which is ours to mend
         return _masked(error, new_id())
     return _masked(cause, new_id())
 
 
 def refusal_extensions(error: GuildhallError) -> dict[str, Any]:
-    """Code, field and details of a refusal."""
+    """Code, field and details of a refusal, and what to do next."""
     extensions: dict[str, Any] = {"code": error.code}
     if error.field is not None:
         extensions["field"] = error.field
     if error.details:
         extensions["details"] = error.details
     if isinstance(error, InvalidInput):
-        extensions["problems"] = [
-            {"code": item.code, "message": item.message, "field": item.field} for item in error.problems
-        ]
-    return extensions
+        extensions["problems"] = problems(error)
+    return {**extensions, **_hinted(error.code)}
+
+
+def problems(error: GuildhallError) -> list[dict[str, Any]]:
+    """Each thing wrong with an input: the payload's `errors` of a refusal that the caller can mend."""
+    found = error.problems if isinstance(error, InvalidInput) else [Problem(error.code, error.message, error.field)]
+    return [
+        {"code": item.code, "message": item.message, "field": item.field, "hint": hint_of(item.code)} for item in found
+    ]
+
+
+def _hinted(code: str) -> dict[str, str]:
+    hint = hint_of(code)
+    return {} if hint is None else {"hint": hint}
 
 
 def _masked(error: BaseException, error_id: UUID) -> tuple[str, dict[str, Any]]:

@@ -44,11 +44,12 @@ class Count:
 
 @object_type("InputError")
 class InputError:
-    """One thing that the caller can mend: `field` is the path in the input."""
+    """One thing that the caller can mend: `field` is the path in the input, `hint` what to do next."""
 
     code: str
     message: str
     field: str | None
+    hint: str | None
 
 
 @object_type("Reason")

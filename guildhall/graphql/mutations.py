@@ -12,7 +12,8 @@ from typing import Any
 
 from guildhall.audit.record import record_refusal
 from guildhall.auth.authorize import Refused
-from guildhall.errors import Conflict, GuildhallError, Invalid, InvalidInput, LimitExceeded, NotFound
+from guildhall.errors import Conflict, Invalid, NotFound
+from guildhall.graphql.answers import problems
 from guildhall.graphql.context import Call, Context
 from guildhall.graphql.declarations import FieldDeclaration
 from guildhall.graphql.idempotency import as_json, keep_answer, require_key, take_key
@@ -128,11 +129,3 @@ async def run_mutation(context: Context, operation: str, source: Mutation, given
         await record_refusal(context.database, actor, refusal, at=context.at, new_id=context.new_id)
         raise
     return as_json(answer)  # type: ignore[no-any-return]
-
-
-def problems(error: GuildhallError) -> list[dict[str, Any]]:
-    """The payload's `errors` of a refusal that the caller can mend."""
-    assert not isinstance(error, LimitExceeded)
-    if isinstance(error, InvalidInput):
-        return [{"code": item.code, "message": item.message, "field": item.field} for item in error.problems]
-    return [{"code": error.code, "message": error.message, "field": error.field}]

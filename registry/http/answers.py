@@ -17,6 +17,7 @@ from guildhall.errors import (
     Unauthenticated,
     Unavailable,
 )
+from guildhall.hints import hint_of
 
 STATUS: dict[type, int] = {
     Unauthenticated: 401,
@@ -65,8 +66,8 @@ async def send_refusal(send: Send, error: GuildhallError, *, with_body: bool = T
     if isinstance(error, RateLimited):
         headers.append(("retry-after", str(error.retry_after_seconds)))
     if with_body:
-        await send_json(
-            send, status, {"error": {"code": error.code, "message": error.message, **error.details}}, headers
-        )
+        told = {"code": error.code, "message": error.message, **error.details}
+        hint = hint_of(error.code)
+        await send_json(send, status, {"error": told if hint is None else {**told, "hint": hint}}, headers)
     else:
         await send_empty(send, status, headers)

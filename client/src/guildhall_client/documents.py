@@ -15,7 +15,7 @@ class Document(str):
 
 
 _UPLOADS = "uploads { path url method partSizeBytes headers { name value } }"
-_ERRORS = "errors { code field message }"
+_ERRORS = "errors { code field message hint }"
 
 CREATE_DATASET_VERSION = Document(f"""
 mutation CreateDatasetVersion($input: CreateDatasetVersionInput!) {{

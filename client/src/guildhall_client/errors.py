@@ -1,4 +1,4 @@
-"""What can go wrong, as a caller sees it.
+"""What can go wrong, as a caller sees it; `hint`, where the server gives one, says what to do next.
 
 GuildhallClientError
 ├── Unreachable        no answer, or none that was Guildhall's, after the retries
@@ -22,19 +22,21 @@ class Unreachable(GuildhallClientError):
 class Refused(GuildhallClientError):
     """A GraphQL error: not signed in, not allowed, malformed, over a limit."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, hint: str | None = None) -> None:
         super().__init__(f"{message} ({code})")
         self.code = code
         self.message = message
+        self.hint = hint
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing to mend; `field` is the path in the input, where there is one."""
+    """One thing to mend; `field` is the path in the input, where there is one, `hint` what to do next."""
 
     code: str
     field: str | None
     message: str
+    hint: str | None = None
 
 
 class MutationRefused(GuildhallClientError):
@@ -58,10 +60,11 @@ class UploadFailed(GuildhallClientError):
 class DownloadFailed(GuildhallClientError):
     """The download was refused, or its digest is not the registered one."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, hint: str | None = None) -> None:
         super().__init__(f"{message} ({code})")
         self.code = code
         self.message = message
+        self.hint = hint
 
 
 def _sentence(problem: Problem) -> str:

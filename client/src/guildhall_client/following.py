@@ -35,7 +35,7 @@ class Following:
             return
         try:
             error = json.loads(body)["errors"][0]
-            raise Refused(error["extensions"]["code"], error["message"])
+            raise Refused(error["extensions"]["code"], error["message"], error["extensions"].get("hint"))
         except (ValueError, KeyError, IndexError, TypeError):
             message = f"the server answered {status}, but not as Guildhall does; is the address right?"
             raise Unreachable(message) from None
@@ -51,7 +51,8 @@ class Following:
         payload = json.loads(value)
         if payload.get("data") is None:
             error = payload["errors"][0]
-            raise Refused(error.get("extensions", {}).get("code", "UNKNOWN"), error["message"])
+            extensions = error.get("extensions", {})
+            raise Refused(extensions.get("code", "UNKNOWN"), error["message"], extensions.get("hint"))
         ((_, change),) = payload["data"].items()
         self._tries = 0
         cursor = change.get("cursor")

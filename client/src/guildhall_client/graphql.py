@@ -27,7 +27,8 @@ def execute(document: str, variables: dict[str, Any] | None) -> Generator[Step, 
         first = parsed["errors"][0]
         path = ".".join(str(part) for part in first.get("path", ()))
         message = f"{first['message'].removesuffix('.')} (at {path})" if path else first["message"]
-        raise Refused(first.get("extensions", {}).get("code", "UNKNOWN"), message)
+        extensions = first.get("extensions", {})
+        raise Refused(extensions.get("code", "UNKNOWN"), message, extensions.get("hint"))
     data: dict[str, Any] = parsed["data"]
     return data
 
@@ -37,7 +38,10 @@ def mutate(document: str, inputs: dict[str, Any]) -> Generator[Step, Any, dict[s
     data = yield from execute(document, {"input": inputs})
     ((operation, payload),) = data.items()
     if payload["errors"]:
-        problems = [Problem(error["code"], error.get("field"), error["message"]) for error in payload["errors"]]
+        problems = [
+            Problem(error["code"], error.get("field"), error["message"], error.get("hint"))
+            for error in payload["errors"]
+        ]
         raise MutationRefused(operation, problems)
     found: dict[str, Any] = payload
     return found

@@ -81,13 +81,13 @@ def send_patiently(step: Send) -> Generator[Step, Any, Answer]:
     return answer
 
 
-def error_of(answer: Answer) -> tuple[str, str]:
-    """Code and sentence of an answer that is a refusal of the routes for files."""
+def error_of(answer: Answer) -> tuple[str, str, str | None]:
+    """Code, sentence and hint of an answer that is a refusal of the routes for files."""
     try:
         error = json.loads(answer.body)["error"]
-        return str(error["code"]), str(error["message"])
+        return str(error["code"]), str(error["message"]), error.get("hint")
     except (ValueError, KeyError, TypeError):
-        return "REFUSED", f"the server answered {answer.status}"
+        return "REFUSED", f"the server answered {answer.status}", None
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,17 @@ from sqlalchemy.exc import OperationalError
 from strawberry.exceptions import StrawberryInputCoercionError
 
 from guildhall.clock import new_id
-from guildhall.errors import Conflict, InvalidInput, LimitExceeded, Problem
-from guildhall.graphql.answers import format_error
+from guildhall.errors import Conflict, Invalid, InvalidInput, LimitExceeded, Problem
+from guildhall.graphql.answers import format_error, problems
+from guildhall.hints import HINTS
 
 
 class Taken(Conflict):
     code = "TAKEN"
+
+
+class Expired(Invalid):
+    code = "QUOTE_EXPIRED"
 
 
 class Driver(Exception):
@@ -39,8 +44,14 @@ class TestFormatError:
         error = shown(InvalidInput([Problem("A", "One.", "a"), Problem("B", "Two.")]))
         assert error["message"] == "One. Two."
         assert error["extensions"]["problems"] == [
-            {"code": "A", "message": "One.", "field": "a"},
-            {"code": "B", "message": "Two.", "field": None},
+            {"code": "A", "message": "One.", "field": "a", "hint": None},
+            {"code": "B", "message": "Two.", "field": None, "hint": None},
+        ]
+
+    def test_what_to_do_next_stands_beside_the_code(self) -> None:
+        assert shown(Expired("Too late."))["extensions"] == {"code": "QUOTE_EXPIRED", "hint": HINTS["QUOTE_EXPIRED"]}
+        assert problems(Expired("Too late.", field="quoteId")) == [
+            {"code": "QUOTE_EXPIRED", "message": "Too late.", "field": "quoteId", "hint": HINTS["QUOTE_EXPIRED"]}
         ]
 
     def test_a_refusal_below_another_graphql_error_is_found(self) -> None:

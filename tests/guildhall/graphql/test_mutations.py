@@ -11,6 +11,7 @@ from guildhall.db.engine import OWNER_ROLE
 from guildhall.db.transaction import Database
 from guildhall.graphql.ids import encode_id
 from guildhall.graphql.tables import IdempotencyKey
+from guildhall.hints import HINTS
 from tests.guildhall.graphql import example
 from tests.guildhall.graphql.conftest import HOUSES, Run
 from tests.guildhall.graphql.example import House
@@ -98,7 +99,7 @@ class TestRunMutation:
     async def test_an_anonymous_caller_changes_nothing(self, run: Run, house_database: Database) -> None:
         before = await names(house_database)
         answer = await run(None, RENAME, input={"houseId": LAST, "name": "mine"})
-        assert answer["errors"][0]["extensions"] == {"code": "UNAUTHENTICATED"}
+        assert answer["errors"][0]["extensions"] == {"code": "UNAUTHENTICATED", "hint": HINTS["UNAUTHENTICATED"]}
         assert await names(house_database) == before
 
     async def test_what_the_commit_refuses_is_an_error(

@@ -6,6 +6,7 @@ from uuid import UUID
 from guildhall.auth.actor import Actor
 from guildhall.db.transaction import Database
 from guildhall.graphql.ids import encode_id
+from guildhall.hints import HINTS
 from tests.guildhall.graphql.conftest import HOUSES, Run, counted, room_id, user
 
 
@@ -104,7 +105,7 @@ class TestPermissions:
         assert [house["price"] for house in answer["data"]["houses"]["nodes"]] == ["12.5", "12.5", None, "12.5"]
         (error,) = answer["errors"]
         assert error["path"] == ["houses", "nodes", 2, "price"]
-        assert error["extensions"] == {"code": "FORBIDDEN"}
+        assert error["extensions"] == {"code": "FORBIDDEN", "hint": HINTS["FORBIDDEN"]}
         assert error["message"] == "This needs the permission marketplace:wallet:read; an administrator can grant it."
 
     async def test_viewer_can_asks_for_the_row_s_team(self, run: Run, anna: Actor) -> None:
@@ -120,7 +121,7 @@ class TestPermissions:
     async def test_a_root_field_refuses_who_has_its_permission_nowhere(self, run: Run) -> None:
         answer = await run(user(UUID(int=99), "Stranger"), '{ house(name: "house-0") { name } }')
         assert answer["data"] == {"house": None}
-        assert answer["errors"][0]["extensions"] == {"code": "FORBIDDEN"}
+        assert answer["errors"][0]["extensions"] == {"code": "FORBIDDEN", "hint": HINTS["FORBIDDEN"]}
 
     async def test_an_anonymous_caller_gets_typename_and_nothing_else(self, run: Run) -> None:
         assert await run(None, "{ __typename }") == {"data": {"__typename": "Query"}}
@@ -133,7 +134,7 @@ class TestPermissions:
                 "errors": [
                     {
                         "message": "Sign in first: send a token as `Authorization: Bearer …`.",
-                        "extensions": {"code": "UNAUTHENTICATED"},
+                        "extensions": {"code": "UNAUTHENTICATED", "hint": HINTS["UNAUTHENTICATED"]},
                     }
                 ]
             }

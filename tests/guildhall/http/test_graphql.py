@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from guildhall.app import create_app
 from guildhall.auth.tables import Token
 from guildhall.db.transaction import Database, connect_database
+from guildhall.hints import HINTS
 from guildhall.http import health
 from guildhall.settings import Settings
 
@@ -256,7 +257,7 @@ class TestCallers:
             "errors": [
                 {
                     "message": "Sign in first: send a token as `Authorization: Bearer …`.",
-                    "extensions": {"code": "UNAUTHENTICATED"},
+                    "extensions": {"code": "UNAUTHENTICATED", "hint": HINTS["UNAUTHENTICATED"]},
                 }
             ]
         }

@@ -5,7 +5,7 @@ from guildhall_client.documents import Document
 PAGE_ROWS_MAX = 100
 """What one request asks for at most; longer lists are fetched page by page."""
 
-_ERRORS = "errors { code field message }"
+_ERRORS = "errors { code field message hint }"
 _PAGE = "pageInfo { hasNextPage endCursor }"
 _CALLER = """
   __typename

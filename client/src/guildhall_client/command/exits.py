@@ -76,7 +76,7 @@ def told(error: GuildhallClientError) -> tuple[str, Exit]:
         message = _sentence(error.message)
     else:
         message = _sentence(str(error))
-    return f"{message}{_next_step(codes)}", _exit_of(error, codes)
+    return " ".join([message, *_next_steps(error, codes)]), _exit_of(error, codes)
 
 
 def codes_of(error: GuildhallClientError) -> set[str]:
@@ -96,16 +96,16 @@ def _exit_of(error: GuildhallClientError, codes: set[str]) -> Exit:
     return Exit.FAILED
 
 
-def _next_step(codes: set[str]) -> str:
+def _next_steps(error: GuildhallClientError, codes: set[str]) -> list[str]:
+    """What the command knows better than the server, else the server's hints, each once."""
     if codes & SIGN_IN_CODES:
-        return " Sign in again with `guildhall login`."
-    if "ACCESS_REFUSED" in codes:
-        return " Ask for it with `guildhall access request`."
+        return ["Sign in again with `guildhall login`."]
     if "CARD_SECTION_MISSING" in codes:
-        return " The version is there; write them with --card and --data-needs, and publish it again without --folder."
-    if "QUOTE_EXPIRED" in codes:
-        return " Ask for another quote."
-    return ""
+        return ["The version is there; write them with --card and --data-needs, and publish it again without --folder."]
+    if isinstance(error, MutationRefused):
+        return list(dict.fromkeys(problem.hint for problem in error.problems if problem.hint is not None))
+    hint = error.hint if isinstance(error, Refused | DownloadFailed) else None
+    return [] if hint is None else [hint]
 
 
 def _problem(problem: Problem) -> str:

@@ -20,6 +20,7 @@ from guildhall.graphql.compiler.compile import compile_document
 from guildhall.graphql.compiler.plan import NotCompilable
 from guildhall.graphql.compiler.runs import FallBack
 from guildhall.graphql.ids import encode_id
+from guildhall.hints import HINTS
 from guildhall.settings import Settings
 from tests.guildhall.graphql.compiler.conftest import Both
 from tests.guildhall.graphql.conftest import HOUSES, OURS, RULES, THEIRS
@@ -104,7 +105,7 @@ class TestShapes:
         assert body["data"] == {"house": None}
         (error,) = body["errors"]
         assert error["message"] == "This needs the permission marketplace:wallet:read; an administrator can grant it."
-        assert error["extensions"] == {"code": "FORBIDDEN"}
+        assert error["extensions"] == {"code": "FORBIDDEN", "hint": HINTS["FORBIDDEN"]}
 
     async def test_what_is_lost_is_a_fault_of_ours(self, odd: Both) -> None:
         text = '{ house(name: "house-0") { lostKeeper { name } } }'
