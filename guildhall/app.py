@@ -28,6 +28,7 @@ from guildhall.graphql.subscriptions.places import Places
 from guildhall.graphql.subscriptions.stream import Streams
 from guildhall.graphql.trusted import load_trusted_documents
 from guildhall.http import audit_report, failures, graphql, health, login, tlog
+from guildhall.http.attempts import SharedAttempts
 from guildhall.http.door import Door
 from guildhall.http.graphiql_page import asset_route
 from guildhall.http.hot_path import HotPath
@@ -89,7 +90,9 @@ def create_app(
     key = load_key(settings.secret_key_file)
     policies = Policies(database)
     clock = SteadyClock(clock)
-    attempts = Attempts(settings.failed_sign_ins_per_minute)
+    attempts = SharedAttempts(
+        remembered=Attempts(settings.failed_sign_ins_per_minute), database=database, clock=clock, new_id=new_id
+    )
     signing_in = SignInDesk.from_settings(settings, database, clock, new_id, key=key, transport=issuer_transport)
     identity = Identity(
         database=database, policies=policies, clock=clock, attempts=attempts, signing_in=signing_in,
@@ -135,7 +138,7 @@ def create_app(
             *RUNNER_ROUTES,
         ],
         exception_handlers={HTTPException: failures.refuse, Exception: failures.mask},
-        lifespan=[_watching(policies, streams)],
+        lifespan=[_watching(policies, streams, identity)],
         state=_state(
             settings, database, clock, new_id, identity=identity, store=store, tickets=tickets, metrics=metrics
         ),
@@ -167,7 +170,9 @@ def _streams(settings: Settings, database: Database, executor: Executor) -> Stre
     return Streams(Feed(database.url), executor, places)
 
 
-def _watching(policies: Policies, streams: Streams) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
+def _watching(
+    policies: Policies, streams: Streams, identity: Identity
+) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
     """What listens as long as the application lives."""
 
     @asynccontextmanager
@@ -175,6 +180,8 @@ def _watching(policies: Policies, streams: Streams) -> Callable[[Litestar], Abst
         watching = [
             asyncio.create_task(policies.watch(), name="policy watch"),
             asyncio.create_task(streams.feed.run(), name="feed"),
+            asyncio.create_task(identity.attempts.tell(), name="failed sign-ins"),
+            asyncio.create_task(identity.signing_in.keep_keys(), name="the issuer's keys"),
         ]
         try:
             yield

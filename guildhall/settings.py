@@ -301,7 +301,7 @@ class Settings:
         text="The proxies whose X-Forwarded-For is believed; nobody else's is.",
     )  # fmt: skip
     failed_sign_ins_per_minute: int = _number(
-        60, 1, 100_000, "How often an address may fail to sign in within a minute, in one process; then it waits (429)."
+        60, 1, 100_000, "How often an address may fail to sign in within a minute, anywhere; then it waits (429)."
     )
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from guildhall.auth.actor import system_actor
 from guildhall.auth.subjects import ActorKind
 from guildhall.clock import SimulatedClock, new_id
 from guildhall.db.transaction import Database
+from guildhall.http.signing_in import SignInDesk
 from guildhall.organisation.groups import set_group_mapping
 from guildhall.organisation.tokens import issue_token
 from guildhall.settings import Settings
@@ -40,6 +41,12 @@ class House:
     def browser(self, address: str = "192.0.2.1") -> httpx.AsyncClient:
         transport = httpx.ASGITransport(app=self.app, client=(address, 4711))
         return httpx.AsyncClient(transport=transport, base_url=SITE, headers={"user-agent": "A browser"})
+
+    def signing_in(self) -> SignInDesk:
+        """As another process of the house has it."""
+        return SignInDesk.from_settings(
+            self.settings, self.database, self.clock, new_id, key=bytes(32), transport=self.issuer.transport
+        )
 
     def later(self, **duration: float) -> None:
         step = timedelta(**duration)

@@ -1,7 +1,8 @@
 """How often one address may fail to sign in: beyond that it is told to wait, before anything is looked up for it.
 
 Nobody guesses a token by trying; what trying costs is the look-up and the check of a signature. Callers whose token
-counted a moment ago are not held up by a stranger behind the same address.
+counted a moment ago are not held up by a stranger behind the same address. This is what one process remembers; all
+together count in the database (`guildhall.organisation.failed_sign_ins`), and tell each other by it.
 """
 
 from collections import OrderedDict
@@ -33,7 +34,7 @@ class Attempts:
 
     def admit(self, address: str | None, at: datetime, *, token_hash: bytes | None = None) -> None:
         """Return unless the address has failed too often; raises TooManyAttempts, which says how long to wait."""
-        if token_hash is not None and token_hash in self._known:
+        if self.knows(token_hash):
             return
         since, count = self._counts.get(neighbourhood(address), (at, 0))
         left = since + WINDOW - at
@@ -44,6 +45,16 @@ class Attempts:
                 retry_after_seconds=seconds,
             )
 
+    def knows(self, token_hash: bytes | None) -> bool:
+        """Whether a token counted of late."""
+        return token_hash is not None and token_hash in self._known
+
+    def learn(self, address: str | None, since: datetime, failures: int) -> None:
+        """What all processes together have counted of the address since then, where that is more than is known here."""
+        key = neighbourhood(address)
+        if self._counts.get(key, (since, 0))[1] < failures:
+            self._keep(key, since, failures)
+
     def count(self, address: str | None, at: datetime, *, token_hash: bytes | None = None) -> None:
         """One more failure, or one more sign-in begun; a token that failed is no longer known."""
         if token_hash is not None:
@@ -52,10 +63,7 @@ class Attempts:
         since, count = self._counts.get(key, (at, 0))
         if not timedelta(0) <= at - since < WINDOW:
             since, count = at, 0
-        self._counts[key] = (since, count + 1)
-        self._counts.move_to_end(key)
-        if len(self._counts) > ADDRESSES_MAX:
-            self._counts.popitem(last=False)
+        self._keep(key, since, count + 1)
 
     def succeeded(self, token_hash: bytes) -> None:
         """The token counted."""
@@ -63,3 +71,9 @@ class Attempts:
         self._known.move_to_end(token_hash)
         if len(self._known) > KNOWN_MAX:
             self._known.popitem(last=False)
+
+    def _keep(self, key: str, since: datetime, count: int) -> None:
+        self._counts[key] = (since, count)
+        self._counts.move_to_end(key)
+        if len(self._counts) > ADDRESSES_MAX:
+            self._counts.popitem(last=False)

@@ -1,8 +1,9 @@
 """The issuer of people's tokens: its metadata and its keys, asked for seldom and kept while it is away.
 
-Keys are asked for again when they are ten minutes old, and when a token names one that is not among them, but never
-more often than every ten seconds, whatever tokens come in. While the issuer is away the known keys go on counting, for
-a stated time; a token that would need another key is neither believed nor refused: its bearer may come again.
+Keys are asked for again every `REFRESH_EVERY`, whether tokens come in or not, and when a token names one that is not
+among them, but never more often than every `RETRY_EVERY`, whatever tokens come in. While the issuer is away the known
+keys go on counting, for a stated time; a token that would need another key is neither believed nor refused: its bearer
+may come again.
 """
 
 import asyncio
@@ -32,6 +33,7 @@ from guildhall.errors import Unavailable
 from guildhall.settings import Settings
 
 REFRESH_EVERY = timedelta(minutes=10)
+"""How long a key counts at most after the issuer has withdrawn it, while the issuer answers."""
 RETRY_EVERY = timedelta(seconds=10)
 ANSWER_SECONDS_MAX = 5.0
 ANSWER_BYTES_MAX = 1 << 20
@@ -116,6 +118,10 @@ class Issuer:
         """What an identity token for our own client says; raises NotOfIssuer and IssuerUnavailable."""
         signed, _ = await self._verified(text, at)
         return identity_claims(signed, self.rules, nonce=nonce, at=at)
+
+    async def look_for_keys(self, *, at: datetime) -> None:
+        """Read what the issuer publishes now; where it is away, what is known stays known."""
+        await self._ask(at)
 
     async def metadata(self, *, at: datetime) -> Metadata:
         """Where the issuer does what; raises IssuerUnavailable."""

@@ -261,6 +261,23 @@ class Session(Base):
     refresh_token: Mapped[bytes | None] = mapped_column(LargeBinary)
 
 
+class FailedSignIn(Base):
+    """How often one neighbourhood of addresses failed to sign in since the minute began that is counted.
+
+    `recorded` of these stand in the record by themselves, in this minute; `unrecorded` are to be told of together,
+    also of minutes before.
+    """
+
+    __tablename__ = "failed_sign_ins"
+    __table_args__ = (Index("ix_failed_sign_ins_since", "since"),)
+
+    address: Mapped[str] = mapped_column(primary_key=True)
+    since: Mapped[Timestamp]
+    failures: Mapped[int]
+    recorded: Mapped[int]
+    unrecorded: Mapped[int]
+
+
 class PolicyState(Base):
     """The number of the policy in force, in one row; triggers on what decisions rest on raise it with each change."""
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from litestar.types import HTTPScope, WebSocketScope
 
 from guildhall.auth.actor import Actor, RequestContext
-from guildhall.auth.attempts import Attempts
 from guildhall.auth.claims import NotOfIssuer
 from guildhall.auth.policies import Policies
 from guildhall.auth.tokens import (
@@ -20,6 +19,7 @@ from guildhall.auth.tokens import (
 from guildhall.clock import Clock
 from guildhall.db.transaction import Database
 from guildhall.errors import Unauthenticated
+from guildhall.http.attempts import SharedAttempts
 from guildhall.http.credentials import Credential, credential_of
 from guildhall.http.signing_in import SignInDesk
 
@@ -35,7 +35,7 @@ class Identity:
     database: Database
     policies: Policies
     clock: Clock
-    attempts: Attempts
+    attempts: SharedAttempts
     signing_in: SignInDesk
     public_url: str
 
@@ -56,11 +56,11 @@ class Identity:
         What does not count is refused, never ignored. Only what was never a token here counts as a failed attempt.
         """
         request, at, digest = request_context(scope), self.clock.now(), shown.digest
-        self.attempts.admit(request.address, at, token_hash=digest)
+        await self.attempts.admit(request.address, at, token_hash=digest)
         try:
             actor = await self._found(shown, digest, request)
-        except (TokenUnknown, NotOfIssuer, TokenMalformed):
-            self.attempts.count(request.address, at, token_hash=digest)
+        except (TokenUnknown, NotOfIssuer, TokenMalformed) as error:
+            await self.attempts.count(request, at, error, token_hash=digest)
             raise
         self.attempts.succeeded(digest)
         await note_use(self.database, actor, at=at)

@@ -15,9 +15,9 @@ from litestar import Request, Response, get, post
 from litestar.datastructures import Cookie, State
 from litestar.enums import MediaType
 
-from guildhall.auth.attempts import Attempts
 from guildhall.auth.subjects import ActorKind
 from guildhall.errors import Forbidden, GuildhallError, NotFound, RateLimited, Unauthenticated, Unavailable
+from guildhall.http.attempts import SharedAttempts
 from guildhall.http.credentials import COOKIE, SIGN_IN_COOKIE, Cookies, require_own_page
 from guildhall.http.graphiql_page import PAGE_HEADERS
 from guildhall.http.identity import Identity, request_context
@@ -52,7 +52,7 @@ class LoginDesk:
 
     identity: Identity
     signing_in: SignInDesk
-    attempts: Attempts
+    attempts: SharedAttempts
     settings: Settings
 
     @property
@@ -97,8 +97,8 @@ async def login_route(request: AnyRequest, state: State) -> Answer:
     if client is None:
         raise NoSignIn("No issuer is set up for browsers here: sign in with a token (GUILDHALL_OIDC_CLIENT_ID).")
     context, at = request_context(request.scope), desk.identity.clock.now()
-    desk.attempts.admit(context.address, at)
-    desk.attempts.count(context.address, at)
+    await desk.attempts.admit(context.address, at)
+    await desk.attempts.count(context, at, None)
     address, sealed = await client.begin(request.query_params.get("next", "/"), at=at)
     return _sent_on(address, desk.cookies.made(SIGN_IN_COOKIE, sealed, seconds=SIGN_IN_SECONDS))
 
@@ -111,13 +111,13 @@ async def callback_route(request: AnyRequest, state: State) -> Answer:
     if desk.signing_in.client is None:
         raise NoSignIn("No issuer is set up for browsers here: sign in with a token (GUILDHALL_OIDC_CLIENT_ID).")
     context, at = request_context(request.scope), desk.identity.clock.now()
-    desk.attempts.admit(context.address, at)
+    await desk.attempts.admit(context.address, at)
     headers = dict(request.scope["headers"])
     answer = {name: value for name, value in request.query_params.items() if isinstance(value, str)}
     try:
         text, path = await desk.signing_in.begin_session(desk.cookies.read(headers, SIGN_IN_COOKIE), answer, context)
-    except Unauthenticated:
-        desk.attempts.count(context.address, at)
+    except Unauthenticated as error:
+        await desk.attempts.count(context, at, error)
         raise
     return _sent_on(
         path,

@@ -3,25 +3,30 @@
 The issuer is asked before and after transactions, never inside one.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
 import httpx
+from sqlalchemy.exc import SQLAlchemyError
 
 from guildhall.auth.actor import RequestContext
 from guildhall.auth.claims import NotOfIssuer
 from guildhall.auth.code_flow import BrowserClient, GrantEnded
-from guildhall.auth.issuer import Issuer, IssuerUnavailable
+from guildhall.auth.issuer import REFRESH_EVERY, Issuer, IssuerUnavailable
 from guildhall.auth.tokens import TokenRefused, hash_token
 from guildhall.clock import Clock, IdSource
 from guildhall.db.transaction import Database
+from guildhall.errors import Unavailable
 from guildhall.keys import Keyring, load_keyring
 from guildhall.organisation.identities import admit_token, end_tokens_of_other_keys, issuer_actor
 from guildhall.organisation.sessions import Due, Lasting, keep_fresh, let_on_while_away, open_session, take_due
 from guildhall.organisation.tokens import revoke_token
 from guildhall.settings import Settings
+
+KEYS_SECONDS = REFRESH_EVERY.total_seconds()
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +101,19 @@ class SignInDesk:
             key = claims.key
         finally:
             await self._follow_keys(self.issuer, key)
+
+    async def keep_keys(self) -> None:
+        """Until cancelled: look for the issuer's keys every `KEYS_SECONDS`, and end what withdrawn ones have signed.
+
+        A token that was seen before is never a reason to look, so without this it would outlive its key.
+        """
+        while self.issuer is not None:
+            try:
+                await self.issuer.look_for_keys(at=self.clock.now())
+                await self._follow_keys(self.issuer, None)
+            except (Unavailable, SQLAlchemyError) as error:
+                logger.warning("Tokens of withdrawn keys could not be ended: %s", error)
+            await asyncio.sleep(KEYS_SECONDS)
 
     async def _follow_keys(self, issuer: Issuer, key: str | None) -> None:
         """End what was signed by keys that the issuer publishes no longer, once for each set of keys.

@@ -1,5 +1,6 @@
 """Signing in and out over HTTP: tokens of the issuer, failures that are counted, proxies, and a clock set back."""
 
+import asyncio
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from sqlalchemy import select, update
 
 from guildhall.auth.tables import Session, Token, UserIdentity
 from guildhall.db.transaction import Database
+from guildhall.errors import Unavailable
 from guildhall.http import signing_in
 from guildhall.organisation.identities import admit_token
 from guildhall.settings import Settings
@@ -143,6 +145,51 @@ class TestBearer:
         for text in (old, refused):
             assert await ask(browser, **bearer(text)) == (401, "TOKEN_REFUSED")
         assert (await ask(browser, **bearer(kept)))[0] == 200
+
+    async def test_a_withdrawn_key_is_noticed_though_no_new_token_comes(
+        self, house: House, browser: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(signing_in, "KEYS_SECONDS", 0.01)
+        house.issuer.keys = [FIRST, SECOND]
+        old, kept = house.issuer.token(), house.issuer.token("grace", key=SECOND)
+        for text in (old, kept):
+            assert (await ask(browser, **bearer(text)))[0] == 200
+        house.issuer.keys = [SECOND]
+        house.later(seconds=11)
+        assert (await ask(browser, **bearer(old)))[0] == 200, "a token that is known asks nobody"
+        looking = asyncio.create_task(house.signing_in().keep_keys())
+        async with asyncio.timeout(120):
+            while (await ask(browser, **bearer(old)))[0] == 200:
+                await asyncio.sleep(0.01)
+        assert await ask(browser, **bearer(old)) == (401, "TOKEN_REFUSED")
+        assert (await ask(browser, **bearer(kept)))[0] == 200
+        looking.cancel()
+        await asyncio.wait([looking])
+
+    async def test_looking_for_keys_goes_on_when_the_database_is_back(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(signing_in, "KEYS_SECONDS", 0.01)
+        ended = asyncio.Event()
+
+        async def away_once(*_: Any, **__: Any) -> int:
+            monkeypatch.setattr(signing_in, "end_tokens_of_other_keys", back)
+            raise Unavailable("The database is away.")
+
+        async def back(*_: Any, **__: Any) -> int:
+            ended.set()
+            return 0
+
+        monkeypatch.setattr(signing_in, "end_tokens_of_other_keys", away_once)
+        looking = asyncio.create_task(house.signing_in().keep_keys())
+        async with asyncio.timeout(120):
+            await ended.wait()
+        looking.cancel()
+        await asyncio.wait([looking])
+
+    async def test_without_an_issuer_nobody_looks(self, fresh_database: Database, tmp_path: Path) -> None:
+        nothing = {"oidc_issuer": None, "oidc_client_id": None, "oidc_cli_client_id": None}
+        await House(fresh_database, tmp_path, **nothing).signing_in().keep_keys()
 
     async def test_a_key_that_goes_while_its_token_is_admitted(
         self, house: House, browser: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch

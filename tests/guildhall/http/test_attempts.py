@@ -1,0 +1,150 @@
+"""Failures count in whichever process they were made, and a database that is away stops nobody from counting."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from guildhall.audit.tables import AuditEvent
+from guildhall.auth.actor import RequestContext
+from guildhall.auth.attempts import WINDOW, Attempts, TooManyAttempts
+from guildhall.auth.tables import FailedSignIn
+from guildhall.auth.tokens import TokenUnknown
+from guildhall.clock import SimulatedClock, new_id
+from guildhall.db.transaction import Database, ReadSession, WriteSession
+from guildhall.errors import Unavailable
+from guildhall.http import attempts as module
+from guildhall.http.attempts import SharedAttempts
+from tests.conftest import MONDAY_MORNING
+from tests.fake_issuer import SECOND
+from tests.house import VIEWER, House, ask, bearer
+
+WHY = TokenUnknown("This token is not known here.")
+HERE = RequestContext(address="192.0.2.1")
+
+
+class Away(Database):
+    """One that does not answer, until it is back."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database.engine, audit_key=database.session_info["audit_key"])
+        self.is_away = True
+        self.asked = asyncio.Event()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[ReadSession]:
+        self._refuse()
+        async with super().read() as session:
+            yield session
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[WriteSession]:
+        self._refuse()
+        async with super().transaction() as session:
+            yield session
+
+    def _refuse(self) -> None:
+        self.asked.set()
+        if self.is_away:
+            raise Unavailable("The database is away.")
+
+
+def process(database: Database, clock: SimulatedClock, *, per_minute: int = 3) -> SharedAttempts:
+    return SharedAttempts(remembered=Attempts(per_minute), database=database, clock=clock, new_id=new_id)
+
+
+async def refused_events(database: Database) -> Sequence[AuditEvent]:
+    async with database.read() as session:
+        statement = select(AuditEvent).where(AuditEvent.outcome == "REFUSED").order_by(AuditEvent.id)
+        return (await session.scalars(statement)).all()
+
+
+class TestTwoProcesses:
+    async def test_they_count_together_and_a_new_one_counts_on(self, fresh_database: Database, tmp_path: Path) -> None:
+        first, second = [House(fresh_database, tmp_path, failed_sign_ins_per_minute=4) for _ in range(2)]
+        good, unseen = await first.token_of("bob"), await first.token_of("eve")
+        async with first.browser() as one, second.browser() as two, second.browser("192.0.2.2") as other:
+            assert (await ask(two, **bearer(good)))[0] == 200
+            for browser, wrong in ((one, "nonsense"), (two, first.issuer.token(key=SECOND)), (one, "ghu_" + "a" * 38)):
+                assert (await ask(browser, **bearer(wrong)))[0] == 401
+            assert (await two.get("/auth/callback")).status_code == 401
+            for browser in (two, one):
+                refused = await browser.post("/graphql", json={"query": VIEWER}, headers=bearer("nonsense"))
+                assert (refused.status_code, refused.headers["retry-after"]) == (429, "61")
+                assert (await browser.get("/auth/login")).status_code == 429
+            third = House(fresh_database, tmp_path, failed_sign_ins_per_minute=4)
+            async with third.browser() as restarted:
+                assert await ask(restarted, **bearer(unseen)) == (429, "TOO_MANY_ATTEMPTS")
+            assert (await ask(two, **bearer(good)))[0] == 200, "it counted a moment ago"
+            assert (await ask(other, **bearer(unseen)))[0] == 200
+            for house in (first, second):
+                house.later(seconds=61)
+            assert (await ask(one, **bearer(unseen)))[0] == 200
+        events = await refused_events(fresh_database)
+        assert [(event.action, event.reason_code) for event in events] == [
+            ("guildhall:token:issue", "TOKEN_REFUSED")
+        ] * 3
+
+    async def test_beginning_to_sign_in_counts_too(self, fresh_database: Database, tmp_path: Path) -> None:
+        first, second = [House(fresh_database, tmp_path, failed_sign_ins_per_minute=2) for _ in range(2)]
+        async with first.browser() as one, second.browser() as two:
+            statuses = [(await browser.get("/auth/login")).status_code for browser in (one, two, one, two)]
+        assert statuses == [303, 303, 429, 429]
+        assert await refused_events(fresh_database) == []
+
+
+class TestAway:
+    async def test_each_goes_by_what_it_counted_itself(self, fresh_database: Database, clock: SimulatedClock) -> None:
+        made = process(Away(fresh_database), clock, per_minute=2)
+        for _ in range(2):
+            await made.admit(HERE.address, clock.now())
+            await made.count(HERE, clock.now(), WHY)
+        with pytest.raises(TooManyAttempts):
+            await made.admit(HERE.address, clock.now())
+        assert await refused_events(fresh_database) == []
+
+
+class TestTell:
+    async def test_auditors_are_told_of_what_was_left_also_by_another_process(
+        self, fresh_database: Database, clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "TELL_SECONDS", 0.01)
+        made = process(fresh_database, clock, per_minute=100)
+        for _ in range(5):
+            await made.count(HERE, clock.now(), WHY)
+        telling = asyncio.create_task(process(fresh_database, SimulatedClock(MONDAY_MORNING), per_minute=1).tell())
+        clock.advance(WINDOW)
+        another = asyncio.create_task(process(fresh_database, clock, per_minute=1).tell())
+        async with asyncio.timeout(120):
+            while len(await refused_events(fresh_database)) < 4:
+                await asyncio.sleep(0.01)
+        for task in (telling, another):
+            task.cancel()
+        await asyncio.wait([telling, another])
+        *_, last = await refused_events(fresh_database)
+        assert last.after == {"failures": 2, "addresses": 1}
+        async with fresh_database.read() as session:
+            assert (await session.scalars(select(FailedSignIn))).all() == []
+
+    async def test_it_goes_on_when_the_database_is_back(
+        self, fresh_database: Database, clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "TELL_SECONDS", 0.01)
+        away = Away(fresh_database)
+        telling = asyncio.create_task(process(away, clock).tell())
+        async with asyncio.timeout(120):
+            await away.asked.wait()
+        async with fresh_database.transaction() as session:
+            row = {"address": "a", "since": clock.now() - WINDOW, "failures": 7, "recorded": 0, "unrecorded": 7}
+            session.add(FailedSignIn(**row))
+        away.is_away = False
+        async with asyncio.timeout(120):
+            while not await refused_events(fresh_database):
+                await asyncio.sleep(0.01)
+        telling.cancel()
+        await asyncio.wait([telling])
+        (event,) = await refused_events(fresh_database)
+        assert event.after == {"failures": 7, "addresses": 1}
