@@ -8,8 +8,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import httpx
 from litestar import Litestar
 from litestar.datastructures import State
+from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from guildhall.audit.outcomes import Conclusions
 from guildhall.auth.attempts import Attempts
@@ -60,6 +61,8 @@ OWN_ROUTES = [
     asset_route, landing_route, health.healthz_route, health.readyz_route, health.metrics_route,
 ]  # fmt: skip
 
+_CALLS = frozenset({ScopeType.HTTP, ScopeType.WEBSOCKET})
+
 
 class Application:
     """The ASGI application, and what must be done before its server stops."""
@@ -67,14 +70,30 @@ class Application:
     def __init__(self, asgi: ASGIApp, streams: Streams) -> None:
         self._asgi = asgi
         self._streams = streams
+        self._begin: Callable[[], None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One exchange, or the lifespan."""
+        if self._begin is not None and scope["type"] not in _CALLS:  # the lifespan, which Litestar's types leave out
+            send = _telling(send, self._begin)
         await self._asgi(scope, receive, send)
+
+    def on_start(self, begin: Callable[[], None]) -> None:
+        """Have this called when the application has started, right before its server is told so."""
+        self._begin = begin
 
     async def end_streams(self) -> None:
         """Tell every client that follows something to connect again; servers drop what is open, or wait for its end."""
         await self._streams.end()
+
+
+def _telling(send: Send, begin: Callable[[], None]) -> Send:
+    async def tell(message: Message) -> None:
+        if str(message["type"]) == "lifespan.startup.complete":
+            begin()
+        await send(message)
+
+    return tell
 
 
 def create_app(
@@ -105,8 +124,7 @@ def create_app(
     services.add(ClusterProber, prober)  # type: ignore[type-abstract]  # found by the protocol that it follows
     metrics = Metrics()
     executor = _executor(settings, database)
-    streams = _streams(settings, database, executor)
-    metrics.streams.set_function(lambda: streams.followed)
+    streams = _streams(settings, database, executor, metrics)
     reader = RequestReader(settings, load_trusted_documents(only=settings.graphql_trusted_only))
     desk = graphql.GraphQLDesk(
         database=database,
@@ -163,9 +181,11 @@ def _executor(settings: Settings, database: Database) -> Executor:
     return executor
 
 
-def _streams(settings: Settings, database: Database, executor: Executor) -> Streams:
+def _streams(settings: Settings, database: Database, executor: Executor, metrics: Metrics) -> Streams:
     places = Places(
-        places_max=settings.graphql_subscriptions_max, per_caller_max=settings.graphql_subscriptions_per_caller_max
+        places_max=settings.graphql_subscriptions_max,
+        per_caller_max=settings.graphql_subscriptions_per_caller_max,
+        tell=metrics.streams.set,
     )
     return Streams(Feed(database.url), executor, places)
 

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import logging
 import os
+import socket
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import date
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from guildhall.cli.migrating import run_migrate
 from guildhall.errors import GuildhallError, Invalid
-from guildhall.settings import Settings, SettingsError, describe, unknown_variables
+from guildhall.settings import API_PROCESSES_MAX, Settings, SettingsError, describe, unknown_variables
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -55,7 +56,11 @@ def build_parser() -> argparse.ArgumentParser:
         return command
 
     add("all", _all, "Run everything in one process: database, API and worker.")
-    add("api", _api, "Serve the API.")
+    api = add("api", _api, "Serve the API.")
+    api.add_argument(
+        "--processes", type=_processes, metavar="NUMBER", help="how many answer (default: GUILDHALL_API_PROCESSES)"
+    )
+    api.add_argument("--channel", type=int, help=argparse.SUPPRESS)  # to the parent of one of several
     # One program plans and carries out for now; deployments that name the two already keep working when they part.
     add("worker", _worker, "Admit, launch, watch and settle jobs.", also=["scheduler"])
     migrate = add("migrate", run_migrate, "Bring the database to the newest revision, as its owner.")
@@ -132,9 +137,18 @@ async def _all(settings: Settings, options: argparse.Namespace) -> None:
 
 
 async def _api(settings: Settings, options: argparse.Namespace) -> None:
-    from guildhall.cli.serving import run_api  # noqa: PLC0415 -- see above
+    count: int = options.processes or settings.api_processes
+    if count > 1 and options.channel is None:
+        from guildhall.cli.processes import run_processes  # noqa: PLC0415 -- see above
 
-    await run_api(settings, options)
+        await run_processes(settings, count)
+        return
+    from guildhall.cli.serving import run_api, run_share  # noqa: PLC0415 -- see above
+
+    if options.channel is None:
+        await run_api(settings, options)
+    else:
+        await run_share(settings, socket.socket(fileno=options.channel), count)
 
 
 async def _sealer(settings: Settings, options: argparse.Namespace) -> None:
@@ -190,6 +204,12 @@ def _day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no day such as 2026-01-01") from None
+
+
+def _processes(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= API_PROCESSES_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to {API_PROCESSES_MAX}")
+    return int(text)
 
 
 def _start_logging(settings: Settings) -> None:

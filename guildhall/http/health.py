@@ -1,10 +1,12 @@
 """Is the process alive, can it work, and what does it count."""
 
 import contextlib
+import os
 
 from litestar import Response, get
 from litestar.datastructures import State
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, Metric
+from prometheus_client.core import GaugeMetricFamily
 
 from guildhall.audit.stream_cursor import STREAM, read_progress
 from guildhall.db.opening import require_newest_revision
@@ -15,6 +17,8 @@ from scheduler.clusters.registration import read_cluster_states
 
 DATABASE_KEY = "database"
 METRICS_KEY = "metrics"
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""Prometheus' own variable: the folder of several processes that count together."""
 
 
 @get("/healthz", include_in_schema=False, sync_to_thread=False)
@@ -47,13 +51,23 @@ async def metrics_route(state: State) -> Response[bytes]:
     metrics, database = state[METRICS_KEY], state[DATABASE_KEY]
     assert isinstance(metrics, Metrics)
     assert isinstance(database, Database)
-    metrics.clusters.clear()
-    metrics.audit_stream_waiting.clear()
+    known: list[Metric] = []
     with contextlib.suppress(Unavailable):
         async with database.read() as session:
             progress = await read_progress(session)
         if progress is not None:
-            metrics.audit_stream_waiting.labels(STREAM).set(progress.waiting)
+            waiting = GaugeMetricFamily(
+                "guildhall_audit_stream_waiting",
+                "Sealed audit events that the receiver of the stream has not taken.",
+                labels=["stream"],
+            )
+            waiting.add_metric([STREAM], progress.waiting)
+            known.append(waiting)
+        clusters = GaugeMetricFamily(
+            "guildhall_cluster_state", "1 for the state that a cluster is in.", labels=["cluster", "state"]
+        )
         for name, cluster_state in (await read_cluster_states(database)).items():
-            metrics.clusters.labels(name, cluster_state).set(1)
-    return Response(generate_latest(metrics.registry), headers={"content-type": CONTENT_TYPE_LATEST})
+            clusters.add_metric([name, cluster_state], 1)
+        known.append(clusters)
+    text = metrics.text(known, shared=os.environ.get(METRICS_FOLDER))
+    return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})

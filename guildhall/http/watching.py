@@ -3,10 +3,13 @@
 import logging
 import re
 import time
+from collections.abc import Iterable, Sequence
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from guildhall.clock import IdSource
 from guildhall.http.identity import REQUEST_ID
@@ -21,36 +24,55 @@ _BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0
 
 
 class Metrics:
-    """What Prometheus reads at /metrics; a registry of its own, so that two applications do not clash."""
+    """What this process counts. Where it is one of several, Prometheus' library keeps the counts in files of theirs.
+
+    A registry of its own, so that two applications do not clash.
+    """
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+        self._counted = CollectorRegistry()
         self.requests = Counter(
-            "guildhall_http_requests", "Answered requests.", ["method", "route", "status"], registry=self.registry
+            "guildhall_http_requests", "Answered requests.", ["method", "route", "status"], registry=self._counted
         )
         self.seconds = Histogram(
             "guildhall_http_request_seconds", "Time to the last byte of an answer.", ["method", "route"],
-            buckets=_BUCKETS, registry=self.registry,
+            buckets=_BUCKETS, registry=self._counted,
         )  # fmt: skip
         self.graphql_answers = Counter(
-            "guildhall_graphql_answers", "GraphQL answers by what made them.", ["made_by"], registry=self.registry
+            "guildhall_graphql_answers", "GraphQL answers by what made them.", ["made_by"], registry=self._counted
         )
         self.by_statement = self.graphql_answers.labels("a statement")
         self.by_graphql_core = self.graphql_answers.labels("graphql-core")
         self.streams = Gauge(
-            "guildhall_graphql_streams", "Subscriptions that are followed now.", registry=self.registry
-        )
-        self.clusters = Gauge(
-            "guildhall_cluster_state", "1 for the state that a cluster is in.", ["cluster", "state"],
-            registry=self.registry,
-        )  # fmt: skip
-        self.audit_stream_waiting = Gauge(
-            "guildhall_audit_stream_waiting", "Sealed audit events that the receiver of the stream has not taken.",
-            ["stream"], registry=self.registry,
+            "guildhall_graphql_streams", "Subscriptions that are followed now.", registry=self._counted,
+            multiprocess_mode="livesum",
         )  # fmt: skip
         self.graphql_errors = Counter(
-            "guildhall_graphql_errors", "Errors in GraphQL answers by their code.", ["code"], registry=self.registry
+            "guildhall_graphql_errors", "Errors in GraphQL answers by their code.", ["code"], registry=self._counted
         )
+
+    def text(self, known: Sequence[Metric], *, shared: str | None) -> bytes:
+        """What Prometheus reads at /metrics: the counts of all processes that share a folder, and what else is known.
+
+        What is known is of the database, so any process may tell it.
+        """
+        registry = self._counted
+        if shared is not None:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry, shared)  # type: ignore[no-untyped-call]
+        others = CollectorRegistry()
+        others.register(_Known(known))
+        return generate_latest(registry) + generate_latest(others)
+
+
+class _Known(Collector):
+    """Figures that are there already."""
+
+    def __init__(self, known: Sequence[Metric]) -> None:
+        self._known = known
+
+    def collect(self) -> Iterable[Metric]:
+        return self._known
 
 
 class Watch:

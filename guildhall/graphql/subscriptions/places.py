@@ -1,7 +1,7 @@
 """How many may follow at once: of one caller, and of all callers of the process."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from guildhall.auth.subjects import Subject
@@ -21,11 +21,12 @@ class NoPlaceLeft(Unavailable):
 
 
 class Places:
-    """The places of one process, taken for as long as something is followed."""
+    """The places of one process, taken for as long as something is followed; `tell` hears how many are taken."""
 
-    def __init__(self, *, places_max: int, per_caller_max: int) -> None:
+    def __init__(self, *, places_max: int, per_caller_max: int, tell: Callable[[float], None]) -> None:
         self._places_max = places_max
         self._per_caller_max = per_caller_max
+        self._tell = tell
         self._taken: Counter[Subject] = Counter()
 
     @property
@@ -41,9 +42,11 @@ class Places:
         if self.taken >= self._places_max:
             raise NoPlaceLeft("This server carries as many subscriptions as it can; try again in a moment.")
         self._taken[subject] += 1
+        self._tell(self.taken)
         try:
             yield
         finally:
             self._taken[subject] -= 1
             if not self._taken[subject]:
                 del self._taken[subject]
+            self._tell(self.taken)

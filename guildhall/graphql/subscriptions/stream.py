@@ -51,11 +51,6 @@ class Streams:
         self._connections = 0
         self._all_gone = asyncio.Event()
 
-    @property
-    def followed(self) -> int:
-        """How many things are followed now."""
-        return self._places.taken
-
     @contextmanager
     def connection(self) -> Iterator[None]:
         """An open connection, which `end` waits for."""

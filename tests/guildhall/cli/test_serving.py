@@ -1,6 +1,5 @@
 """The server as a process: it comes up, says where, goes down when told, and comes back after a kill."""
 
-import os
 import shutil
 import signal
 import socket
@@ -9,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -18,8 +16,8 @@ import pytest
 
 from guildhall.db.embedded_system import running_server_pid
 from guildhall.db.transaction import Database
+from tests.guildhall.cli.programs import ROOT, announced, environment, started, stopped
 
-ROOT = Path(__file__).resolve().parents[3]
 WHO_AM_I = {"query": "{ viewer { actor { __typename ... on User { email } } } }"}
 
 
@@ -36,47 +34,6 @@ def port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
-
-
-def environment(folder: Path, port: int, **more: str) -> dict[str, str]:
-    measured = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
-    return {
-        "PATH": os.environ["PATH"],
-        "HOME": str(folder),
-        "GUILDHALL_DATA_DIR": str(folder),
-        "GUILDHALL_BIND": f"127.0.0.1:{port}",
-        **measured,
-        **more,
-    }
-
-
-@contextmanager
-def started(command: str, settings: dict[str, str]) -> Iterator["subprocess.Popen[str]"]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "guildhall", command],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=settings,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def announced(process: "subprocess.Popen[str]") -> str:
-    """The address that the server tells, or all that it said instead."""
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    if not line:
-        pytest.fail(process.communicate()[1])
-    return line.split()[3]
-
-
-def stopped(process: "subprocess.Popen[str]", sign: signal.Signals = signal.SIGTERM) -> int:
-    process.send_signal(sign)
-    _, errors = process.communicate(timeout=60)
-    assert "Traceback" not in errors, errors
-    return process.returncode
 
 
 def bootstrap(settings: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -136,7 +93,7 @@ class TestAll:
                 _, errors = process.communicate(timeout=60)
         assert process.returncode == 1
         assert errors.splitlines()[-1] == (
-            f"The API cannot listen at 127.0.0.1:{port} (GUILDHALL_BIND): Address already in use (os error 98)."
+            f"The API cannot listen at 127.0.0.1:{port} (GUILDHALL_BIND): Address already in use."
         )
         assert "Traceback" not in errors
 
