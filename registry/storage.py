@@ -4,14 +4,16 @@ A key appears whole or not at all, on every kind of store: what is cut off in th
 No key may be the beginning of another followed by "/" (`x` beside `x/y`): folder-backed stores cannot keep both.
 """
 
+import asyncio
 import hashlib
+import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import unquote, urlsplit
 
 import obstore
@@ -20,11 +22,16 @@ from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
 from guildhall.errors import Unavailable
 
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
 CHUNK_BYTES = 256 * 1024
 """How much of a file is in memory at once on its way out."""
 WRITE_CHUNK_BYTES = 5 * 1024 * 1024
 """The least that S3 takes as a part; with WRITES_AT_ONCE the memory that one file on its way in may use."""
 WRITES_AT_ONCE = 2
+APPEND_BYTES = 1024 * 1024
+"""What is collected before it is digested and written in a thread, while as much again is collected."""
 _STAGED = re.compile(r".*#\d+")
 
 
@@ -71,6 +78,38 @@ class ArtifactStore:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             return cls(LocalStore(folder), folder=folder)
         return cls(from_url(url))
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether `append` can be called: no other kind of store lets a key grow."""
+        return self._folder is not None
+
+    async def append(self, key: str, chunks: AsyncIterator[bytes], *, offset: int, digest: "_Hash") -> int:
+        """Write the chunks behind the key's first `offset` bytes, digest them, and say how many bytes came.
+
+        Nobody else may write to the key meanwhile. Where the chunks or the disk fail, it is as long as before, and a
+        key that was not there is not there.
+        """
+        assert self._folder is not None
+        with _store_errors(key):
+            tail = await asyncio.to_thread(_Tail, self._folder / key, offset, digest)
+        writing: asyncio.Future[None] | None = None
+        try:
+            async for block in _blocks(chunks):
+                with _store_errors(key):
+                    if writing is not None:
+                        await writing
+                    writing = asyncio.ensure_future(asyncio.to_thread(tail.write, block))
+            with _store_errors(key):
+                if writing is not None:
+                    await writing
+        except BaseException:
+            if writing is not None:  # whatever became of it, it ends before the file is cut
+                await asyncio.gather(writing, return_exceptions=True)
+            tail.cut()
+            raise
+        tail.close()
+        return tail.end - offset
 
     async def write(self, key: str, chunks: AsyncIterator[bytes]) -> Written:
         """Store the chunks under the key. Where the chunks raise, that is raised here and nothing is stored."""
@@ -169,6 +208,53 @@ class ArtifactStore:
                 path.unlink(missing_ok=True)
                 removed += 1
         return removed
+
+
+async def _blocks(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same bytes in pieces that are worth a thread's while."""
+    held: list[bytes] = []
+    held_bytes = 0
+    async for chunk in chunks:
+        held.append(chunk)
+        held_bytes += len(chunk)
+        if held_bytes >= APPEND_BYTES:
+            yield b"".join(held)
+            held, held_bytes = [], 0
+    if held:
+        yield b"".join(held)
+
+
+class _Tail:
+    """The end of a file in a folder, from an offset on. Its methods are called in threads, one after the other."""
+
+    def __init__(self, path: Path, offset: int, digest: "_Hash") -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._offset = offset
+        self._digest = digest
+        self._file = os.open(path, os.O_WRONLY | (0 if offset else os.O_CREAT), 0o644)
+        self.end = offset
+
+    def write(self, block: bytes) -> None:
+        """Add bytes; raises OSError."""
+        self._digest.update(block)
+        left = memoryview(block)
+        while left:
+            written = os.pwrite(self._file, left, self.end)
+            self.end += written
+            left = left[written:]
+
+    def cut(self) -> None:
+        """Take back all of it and close. What a disk does not take back lies behind what anybody names."""
+        with suppress(OSError):
+            os.truncate(self._file, self._offset)
+        self.close()
+        if not self._offset:
+            self._path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._file)
 
 
 @contextmanager

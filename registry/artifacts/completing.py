@@ -19,6 +19,7 @@ from guildhall.clock import IdSource
 from guildhall.db.locks import lock_rows
 from guildhall.db.transaction import Database, ReadSession, WriteSession
 from guildhall.outbox.outbox import enqueue
+from registry.artifacts.growing import grown
 from registry.artifacts.owners import OwnerRef, UploadOwners
 from registry.artifacts.tables import Artifact, ArtifactPart, ArtifactState
 from registry.storage import ArtifactStore, StoredBytesMissing
@@ -210,20 +211,26 @@ async def _verify(store: ArtifactStore, file: _Announced) -> MissingFile | None:
     if came != file.size_bytes:
         return MissingFile(file.path, "SIZE_MISMATCH", f"{file.size_bytes} bytes were announced, {came} came.")
     try:
-        if len(file.parts) == 1:
-            return await _verify_one_part(store, file, file.parts[0])
-        return await _verify_parts(store, file)
+        last = file.parts[0] if len(file.parts) == 1 else grown(file.parts)
+        return await (_verify_parts(store, file) if last is None else _verify_digested(store, file, last))
     except StoredBytesMissing:
         # A rival completed the file meanwhile and cleaned up; then the second step finds it stored. Or it was swept.
         return _not_uploaded(file.path, file.size_bytes)
 
 
-async def _verify_one_part(store: ArtifactStore, file: _Announced, part: ArtifactPart) -> MissingFile | None:
-    """A file in one part was digested as it came: nothing needs to be read again."""
-    if part.sha256 != file.sha256:
-        return _digest_mismatch(file, part.sha256)
-    if part.storage_key is not None and await store.size_bytes(blob_key(file.sha256)) != file.size_bytes:
-        await store.copy(part.storage_key, blob_key(file.sha256))
+async def _verify_digested(store: ArtifactStore, file: _Announced, last: ArtifactPart) -> MissingFile | None:
+    """A file that was digested as it came, up to its last part: nothing needs to be read again."""
+    came = last.sha256_so_far or last.sha256  # programs of before wrote down only the second of a first part
+    assert came is not None
+    if came != file.sha256:
+        return _digest_mismatch(file, came)
+    if last.storage_key is None or await store.size_bytes(blob_key(file.sha256)) == file.size_bytes:
+        return None
+    if (
+        await store.size_bytes(last.storage_key) != file.size_bytes
+    ):  # what came behind it, and broke off, is still there
+        return await _verify_parts(store, file)
+    await store.copy(last.storage_key, blob_key(file.sha256))
     return None
 
 
@@ -245,8 +252,9 @@ class _WrongDigest(Exception):
 async def _joined(store: ArtifactStore, file: _Announced) -> AsyncIterator[bytes]:
     digest = hashlib.sha256()
     for part in file.parts:
-        key = part.storage_key or blob_key(part.sha256)
-        async for chunk in store.read(key, start=0, end=part.size_bytes):
+        key = part.storage_key or blob_key(file.sha256)
+        start = part.storage_offset
+        async for chunk in store.read(key, start=start, end=start + part.size_bytes):
             digest.update(chunk)
             yield chunk
     if digest.hexdigest() != file.sha256:
@@ -259,7 +267,7 @@ async def _drop_parts(session: WriteSession, artifact_ids: set[UUID], *, at: dat
         return
     statement = delete(ArtifactPart).where(ArtifactPart.artifact_id.in_(artifact_ids))
     gone = await session.scalars(statement.returning(ArtifactPart.storage_key))
-    keys = [key for key in gone if key is not None]
+    keys = sorted({key for key in gone if key is not None})
     for first in range(0, len(keys), KEYS_PER_EFFECT_MAX):
         chunk = keys[first : first + KEYS_PER_EFFECT_MAX]
         await enqueue(session, DELETE_PARTS_TOPIC, {"keys": chunk}, at=at, new_id=new_id)

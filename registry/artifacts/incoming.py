@@ -208,10 +208,11 @@ async def _write_down(database: Database, arrived: Sequence[AnnouncedFile], cloc
                 "number": 1,
                 "size_bytes": by_id[key].size_bytes,
                 "sha256": by_id[key].sha256,
+                "sha256_so_far": by_id[key].sha256,
                 "storage_key": None,
                 "received_at": clock.now(),
             }
             for key in pending
         ]
         await session.execute(insert(ArtifactPart), parts)
-    return [key for key in replaced if key is not None]
+    return sorted({key for key in replaced if key is not None})

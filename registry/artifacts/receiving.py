@@ -1,4 +1,4 @@
-"""Parts of files on their way in: streamed to a key of their own, then written down, so that an upload can go on later.
+"""Parts of files on their way in: streamed into the store, then written down, so that an upload can go on later.
 
 What a cut connection leaves is nothing: the store keeps only whole parts, and only a whole part gets a row.
 """
@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 
 from guildhall.clock import Clock, IdSource
 from guildhall.db.locks import lock_rows
 from guildhall.db.transaction import Database, ReadSession
-from guildhall.errors import Conflict, GuildhallError, Invalid, LimitExceeded, NotFound
+from guildhall.errors import Conflict, Invalid, LimitExceeded, NotFound
+from registry.artifacts.growing import Growth, Growths
 from registry.artifacts.owners import OwnerRef
 from registry.artifacts.tables import Artifact, ArtifactPart, ArtifactState, OwnerKind
 from registry.storage import ArtifactStore
@@ -64,12 +65,15 @@ class IncomingFile:
 
 @dataclass(frozen=True, kw_only=True)
 class ReceivedPart:
-    """One part that arrived whole. `offset` is where it begins if all parts before it are there."""
+    """One part that arrived whole. `offset` is where it begins if all parts before it are there.
+
+    `sha256` is of the part; None where only the digest of the file up to its end was computed.
+    """
 
     number: int
     offset: int
     size_bytes: int
-    sha256: str
+    sha256: str | None
 
 
 async def find_upload(session: ReadSession, artifact_id: UUID) -> IncomingFile:
@@ -100,6 +104,7 @@ async def received_parts(session: ReadSession, artifact_id: UUID) -> list[Receiv
 async def receive_part(
     database: Database,
     store: ArtifactStore,
+    growths: Growths,
     *,
     file: IncomingFile,
     number: int,
@@ -118,29 +123,58 @@ async def receive_part(
     if file.state is ArtifactState.STORED:
         raise _already_stored(file)
     async with database.read() as session:
-        others = await session.scalar(
-            select(func.coalesce(func.sum(ArtifactPart.size_bytes), 0)).where(
-                ArtifactPart.artifact_id == file.artifact_id, ArtifactPart.number != number
-            )
-        )
-    left = max(file.size_bytes - int(others or 0), 0)
+        parts = (await session.scalars(select(ArtifactPart).where(ArtifactPart.artifact_id == file.artifact_id))).all()
+    left = max(file.size_bytes - sum(part.size_bytes for part in parts if part.number != number), 0)
+    body = _bounded(chunks, file=file, left=left, part_bytes_max=part_bytes_max)
     key = f"{UPLOADS_PREFIX}/{file.artifact_id.hex}/{number:05}-{new_id().hex}"
-    written = await store.write(key, _bounded(chunks, file=file, left=left, part_bytes_max=part_bytes_max))
-    part = ArtifactPart(
+    growth = growths.take(file.artifact_id, parts, number=number, new_key=key)
+    if growth is None:
+        part = await _stored_apart(store, file, body, number=number, key=key)
+    else:
+        growth, part = await _appended(growths, growth, file, body, number=number)
+    part.received_at = clock.now()
+    size_bytes, sha256 = part.size_bytes, part.sha256
+    try:
+        replaced = await _write_down(database, file, part)
+    except (AlreadyStored, UploadNotFound):  # after any other failure the row may be there; the sweeper tells
+        await store.delete([key if growth is None else growth.key])
+        raise
+    if growth is not None and growth.size_bytes < file.size_bytes:
+        growths.keep(file.artifact_id, growth)
+    await store.delete(replaced)
+    return ReceivedPart(number=number, offset=0, size_bytes=size_bytes, sha256=sha256)
+
+
+async def _stored_apart(
+    store: ArtifactStore, file: IncomingFile, body: AsyncIterator[bytes], *, number: int, key: str
+) -> ArtifactPart:
+    written = await store.write(key, body)
+    return ArtifactPart(
         artifact_id=file.artifact_id,
         number=number,
         size_bytes=written.size_bytes,
         sha256=written.sha256,
+        sha256_so_far=written.sha256 if number == 1 else None,
         storage_key=key,
-        received_at=clock.now(),
+        storage_offset=0,
     )
-    try:
-        replaced = await _write_down(database, file, part)
-    except GuildhallError:
-        await store.delete([key])  # after any other failure the row may be there; the sweeper tells
-        raise
-    await store.delete(replaced)
-    return ReceivedPart(number=number, offset=0, size_bytes=written.size_bytes, sha256=written.sha256)
+
+
+async def _appended(
+    growths: Growths, before: Growth, file: IncomingFile, body: AsyncIterator[bytes], *, number: int
+) -> tuple[Growth, ArtifactPart]:
+    growth = await growths.append(file.artifact_id, before, body, number=number)
+    so_far = growth.digest.hexdigest()
+    part = ArtifactPart(
+        artifact_id=file.artifact_id,
+        number=number,
+        size_bytes=growth.size_bytes - before.size_bytes,
+        sha256=so_far if number == 1 else None,
+        sha256_so_far=so_far,
+        storage_key=growth.key,
+        storage_offset=before.size_bytes,
+    )
+    return growth, part
 
 
 async def _bounded(
@@ -167,9 +201,12 @@ async def _write_down(database: Database, file: IncomingFile, part: ArtifactPart
             raise UploadNotFound("There is no such upload.")
         if rows[0].state != ArtifactState.PENDING:
             raise _already_stored(file)
-        replaced = (await session.scalars(delete(ArtifactPart).where(same).returning(ArtifactPart.storage_key))).all()
+        replaced = set(await session.scalars(delete(ArtifactPart).where(same).returning(ArtifactPart.storage_key)))
         session.add(part)
-    return [key for key in replaced if key is not None]
+        # A file that grew holds other parts too.
+        own = ArtifactPart.artifact_id == part.artifact_id
+        needed = set(await session.scalars(select(ArtifactPart.storage_key).where(own)))
+    return [key for key in replaced - needed if key is not None]
 
 
 def _already_stored(file: IncomingFile) -> AlreadyStored:

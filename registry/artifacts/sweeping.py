@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, func, or_, select, union
+from sqlalchemy import CompoundSelect, delete, func, or_, select, union
 
 from guildhall.clock import Clock, IdSource
 from guildhall.clock import new_id as new_uuid
@@ -71,7 +71,7 @@ async def sweep_uploads(database: Database, store: ArtifactStore, *, at: datetim
     `at` is also compared with the store's own times of writing, so it has to be the real present.
     """
     keys = await _forget_abandoned_parts(database, before=at - ABANDONED_AFTER)
-    await store.delete([key for key in keys if key is not None])
+    await store.delete(sorted({key for key in keys if key is not None}))
     orphans = 0
     async for page in store.keys_before(UPLOADS_PREFIX, at - ORPHANED_AFTER):
         unnamed = await _without_row(database, page)
@@ -108,9 +108,10 @@ async def _sweep_blobs(database: Database, store: ArtifactStore, *, folder: str,
 async def _without_file(database: Database, digests: list[str], *, before: datetime) -> list[str]:
     """Those with neither a stored file, nor a part, nor a file that was announced since and may be on its way."""
     alive = or_(Artifact.state == ArtifactState.STORED, Artifact.created_at >= before)
-    needed = union(
+    needed: CompoundSelect[str | None] = union(
         select(Artifact.sha256).where(Artifact.sha256.in_(digests), alive),
         select(ArtifactPart.sha256).where(ArtifactPart.sha256.in_(digests)),
+        select(ArtifactPart.sha256_so_far).where(ArtifactPart.sha256_so_far.in_(digests)),
     )
     async with database.read() as session:
         found = set((await session.scalars(needed)).all())

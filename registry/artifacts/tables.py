@@ -71,8 +71,12 @@ class Artifact(Base):
 class ArtifactPart(Base):
     """One received part of a file that is not yet stored. Sent again it is replaced; once the file is stored it goes.
 
-    `storage_key` names the bytes in the artifact store; `sha256` was computed while they arrived. None: the part is all
+    `storage_key` names the file in the artifact store where its bytes begin at `storage_offset`. None: the part is all
     of the file, was found right, and lies under the file's digest already.
+
+    Digests were computed while the bytes arrived: `sha256` of the part, `sha256_so_far` of the file from its first byte
+    to the end of the part. Of a part that came apart from those before it only the first is known, of one that was
+    appended to them only the second.
     """
 
     __tablename__ = "artifact_parts"
@@ -80,13 +84,19 @@ class ArtifactPart(Base):
         CheckConstraint("number >= 1", name="number_from_one"),
         CheckConstraint("size_bytes >= 0", name="size_not_negative"),
         CheckConstraint(f"sha256 ~ '{SHA256_PATTERN}'", name="sha256_is_hexadecimal"),
+        CheckConstraint(f"sha256_so_far ~ '{SHA256_PATTERN}'", name="sha256_so_far_is_hexadecimal"),
+        CheckConstraint("sha256 IS NOT NULL OR sha256_so_far IS NOT NULL", name="some_digest"),
+        CheckConstraint("storage_offset >= 0", name="offset_not_negative"),
+        Index("ix_artifact_parts_storage_key", "storage_key"),
     )
 
     artifact_id: Mapped[UUID] = mapped_column(ForeignKey("artifacts.id"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
     size_bytes: Mapped[int] = mapped_column(BigInteger)
-    sha256: Mapped[str]
-    storage_key: Mapped[str | None] = mapped_column(unique=True)
+    sha256: Mapped[str | None]
+    sha256_so_far: Mapped[str | None]
+    storage_key: Mapped[str | None]
+    storage_offset: Mapped[int] = mapped_column(BigInteger, server_default="0")
     received_at: Mapped[Timestamp]
 
 

@@ -1,7 +1,7 @@
 """What the routes need of the process, put together by the application and found in `app.state`."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from litestar.types import HTTPScope
 
@@ -11,6 +11,7 @@ from guildhall.clock import Clock, IdSource
 from guildhall.db.transaction import Database
 from registry.access.jobs import JobInputs
 from registry.artifacts.bundles import BundleLimits
+from registry.artifacts.growing import Growths
 from registry.artifacts.tickets import UploadTickets
 from registry.minimisation.filtering import Minimiser
 from registry.storage import ArtifactStore
@@ -33,6 +34,11 @@ class ArtifactDesk:
     part_bytes_max: int
     bundle_limits: BundleLimits
     identify: Callable[[HTTPScope], Awaitable[Actor]]
+    growths: Growths = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Files grow in this process's store alone."""
+        object.__setattr__(self, "growths", Growths(self.store))
 
 
 def desk_of(scope: HTTPScope) -> ArtifactDesk:

@@ -45,6 +45,7 @@ async def _take_part(desk: ArtifactDesk, scope: HTTPScope, receive: Receive, sen
     part = await receive_part(
         desk.database,
         desk.store,
+        desk.growths,
         file=file,
         number=_part_number(scope),
         chunks=request_body(receive, Headers.from_scope(scope).get("content-length")),

@@ -21,6 +21,7 @@ from registry.access.narrowing import Narrowing
 from registry.access.requests import Beneficiary, request_access
 from registry.artifacts.completing import Completion, complete_uploads, verify_uploads
 from registry.artifacts.files import FileSpec
+from registry.artifacts.growing import Growths
 from registry.artifacts.owners import OwnerRef
 from registry.artifacts.receiving import ReceivedPart, find_upload, receive_part
 from registry.artifacts.tables import Artifact, OwnerKind
@@ -171,6 +172,7 @@ class Estate:
     def __init__(self, database: Database, store: ArtifactStore, clock: SimulatedClock, house: House) -> None:
         self.database = database
         self.store = store
+        self.growths = Growths(store)
         self.clock = clock
         self.house = house
 
@@ -217,6 +219,7 @@ class Estate:
         return await receive_part(
             self.database,
             self.store,
+            self.growths,
             file=file,
             number=part,
             chunks=chunked(content) if chunks is None else chunks,

@@ -1,8 +1,10 @@
 """The artifact store: whole or not at all, on a folder and in memory alike."""
 
 import os
+import resource
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,55 @@ class TestWrite:
         with pytest.raises(ConnectionResetError):
             await store.write("a", breaking_off(b"second"))
         assert await read(store, "a", 0, 5) == b"first"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> ArtifactStore:
+    return ArtifactStore.open((tmp_path / "folder").as_uri())
+
+
+class TestAppend:
+    def test_is_for_folders(self, folder: ArtifactStore) -> None:
+        assert (folder.is_folder, ArtifactStore.open("memory:///").is_folder) == (True, False)
+
+    async def test_goes_behind_what_is_there_and_digests_only_that(self, folder: ArtifactStore) -> None:
+        digests = [sha256(), sha256()]
+        assert await folder.append("in/a", chunked(LARGE, 700_000), offset=0, digest=digests[0]) == len(LARGE)
+        assert await folder.append("in/a", chunked(b"end"), offset=len(LARGE), digest=digests[1]) == 3
+        assert [each.hexdigest() for each in digests] == [digest(LARGE), digest(b"end")]
+        assert await read(folder, "in/a", 0, len(LARGE) + 3) == LARGE + b"end"
+
+    async def test_of_nothing_makes_an_empty_file(self, folder: ArtifactStore) -> None:
+        assert await folder.append("a", chunked(b""), offset=0, digest=sha256()) == 0
+        assert await folder.size_bytes("a") == 0
+
+    @pytest.mark.parametrize("content", [b"abc", LARGE])
+    async def test_a_source_that_breaks_off_leaves_what_was_there(self, folder: ArtifactStore, content: bytes) -> None:
+        with pytest.raises(ConnectionResetError, match="gone"):
+            await folder.append("a", breaking_off(content), offset=0, digest=sha256())
+        assert await folder.size_bytes("a") is None
+        await folder.append("a", chunked(b"first"), offset=0, digest=sha256())
+        with pytest.raises(ConnectionResetError, match="gone"):
+            await folder.append("a", breaking_off(content), offset=5, digest=sha256())
+        assert await folder.size_bytes("a") == 5
+        assert await read(folder, "a", 0, 5) == b"first"
+
+    async def test_a_disk_that_is_full(self, folder: ArtifactStore) -> None:
+        """The system's own limit on the size of a file stands for it."""
+        await folder.append("a", chunked(b"first"), offset=0, digest=sha256())
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, before[1]))
+        try:
+            with pytest.raises(ArtifactStoreUnavailable):
+                await folder.append("a", chunked(LARGE, 1_000_000), offset=5, digest=sha256())
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert await folder.size_bytes("a") == 5
+
+    async def test_a_folder_that_cannot_be_made(self, folder: ArtifactStore, tmp_path: Path) -> None:
+        (tmp_path / "folder" / "in").write_bytes(b"a file where a folder should be")
+        with pytest.raises(ArtifactStoreUnavailable):
+            await folder.append("in/a", chunked(b"x"), offset=0, digest=sha256())
 
 
 class TestRead:

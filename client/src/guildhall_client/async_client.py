@@ -15,7 +15,7 @@ from guildhall_client.client import POLL_SECONDS, TIMEOUT_SECONDS, authorization
 from guildhall_client.files import Progress, no_progress
 from guildhall_client.following import SILENCE_SECONDS_MAX, Following
 from guildhall_client.packing import Ignore, nothing
-from guildhall_client.steps import Answer, Compute, Save, Send, Step
+from guildhall_client.steps import Answer, Compute, FilePart, Save, Send, Step
 
 T = TypeVar("T")
 
@@ -135,7 +135,13 @@ class AsyncClient:
     async def _send(self, step: Send) -> Answer:
         try:
             headers = {**step.headers, **authorization(self.url, step.url, self._token)}
-            response = await self._http.request(step.method, step.url, content=step.content, headers=headers)
+            content: bytes | AsyncIterator[bytes] | None
+            if isinstance(step.content, FilePart):
+                headers["Content-Length"] = str(step.content.size_bytes)
+                content = _blocks(step.content)
+            else:
+                content = step.content
+            response = await self._http.request(step.method, step.url, content=content, headers=headers)
         except httpx.TransportError as error:
             return Answer(0, unreachable=describe(error))
         return Answer(response.status_code, response.content)
@@ -152,3 +158,10 @@ class AsyncClient:
         except httpx.TransportError as error:
             return Answer(0, unreachable=describe(error))
         return Answer(response.status_code)
+
+
+async def _blocks(part: FilePart) -> AsyncIterator[bytes]:
+    """Read beside the event loop."""
+    blocks = part.blocks()
+    while (block := await asyncio.to_thread(next, blocks, None)) is not None:
+        yield block

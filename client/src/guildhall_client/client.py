@@ -14,7 +14,7 @@ from guildhall_client.bundles import Wanted
 from guildhall_client.files import Progress, no_progress
 from guildhall_client.following import SILENCE_SECONDS_MAX, Following
 from guildhall_client.packing import Ignore, nothing
-from guildhall_client.steps import Answer, Compute, Save, Send, Step
+from guildhall_client.steps import Answer, Compute, FilePart, Save, Send, Step
 
 TIMEOUT_SECONDS = 60.0
 POLL_SECONDS = 0.5
@@ -139,7 +139,13 @@ class Client:
     def _send(self, step: Send) -> Answer:
         try:
             headers = {**step.headers, **self._authorization(step.url)}
-            response = self._http.request(step.method, step.url, content=step.content, headers=headers)
+            content: bytes | Iterator[bytes] | None
+            if isinstance(step.content, FilePart):
+                headers["Content-Length"] = str(step.content.size_bytes)
+                content = step.content.blocks()
+            else:
+                content = step.content
+            response = self._http.request(step.method, step.url, content=content, headers=headers)
         except httpx.TransportError as error:
             return Answer(0, unreachable=describe(error))
         return Answer(response.status_code, response.content)

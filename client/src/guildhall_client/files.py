@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from guildhall_client.bundles import (
     Wanted,
@@ -17,10 +17,12 @@ from guildhall_client.bundles import (
 )
 from guildhall_client.errors import DownloadFailed, UploadFailed
 from guildhall_client.steps import (
+    READ_BYTES,
     RETRIED_STATUSES,
     TRIES_MAX,
     Answer,
     Compute,
+    FilePart,
     LocalFile,
     Save,
     Send,
@@ -30,8 +32,6 @@ from guildhall_client.steps import (
     error_of,
     send_patiently,
 )
-
-READ_BYTES = 1 << 20
 
 Progress = Callable[[int, int], None]
 """Called with bytes done and bytes in all, after each part or chunk."""
@@ -75,11 +75,10 @@ def upload_all(
         # What is one part is there whole or not at all, and then it is not asked for: nothing to look up.
         in_parts = file.size_bytes > upload["partSizeBytes"]
         received = (yield from _parts_received(upload, headers)) if in_parts else set()
-        with file.source.open("rb") as opened:
-            for part, data in enumerate(_parts(opened, upload["partSizeBytes"]), start=1):
-                if part not in received:
-                    yield from _send_part(upload, part, data, headers)
-                moved(len(data))
+        for number, part in enumerate(_parts(file, upload["partSizeBytes"]), start=1):
+            if number not in received:
+                yield from _send_part(upload, number, part, headers)
+            moved(part.size_bytes)
 
 
 def download_all(files: Sequence[Wanted], progress: Progress) -> Generator[Step, Any, None]:
@@ -213,22 +212,22 @@ def _parts_received(upload: dict[str, Any], headers: dict[str, str]) -> Generato
     return {int(part["part"]) for part in json.loads(answer.body)["parts"]}
 
 
-def _send_part(upload: dict[str, Any], part: int, data: bytes, headers: dict[str, str]) -> Generator[Step, Any, None]:
+def _send_part(
+    upload: dict[str, Any], number: int, part: FilePart, headers: dict[str, str]
+) -> Generator[Step, Any, None]:
     separator = "&" if "?" in upload["url"] else "?"
-    url = f"{upload['url']}{separator}part={part}"
-    answer = yield from send_patiently(Send(upload["method"], url, data, headers))
+    url = f"{upload['url']}{separator}part={number}"
+    answer = yield from send_patiently(Send(upload["method"], url, part, headers))
     if answer.unreachable is not None:
-        raise UploadFailed(f"{upload['path']}, part {part}: the server does not answer: {answer.unreachable}")
+        raise UploadFailed(f"{upload['path']}, part {number}: the server does not answer: {answer.unreachable}")
     if answer.status >= 300:
-        raise UploadFailed(f"{upload['path']}, part {part}: {error_of(answer)[1]}")
+        raise UploadFailed(f"{upload['path']}, part {number}: {error_of(answer)[1]}")
 
 
-def _parts(opened: IO[bytes], part_size_bytes: int) -> Generator[bytes]:
-    data = opened.read(part_size_bytes)
-    # An empty file is one empty part.
-    yield data
-    while data := opened.read(part_size_bytes):
-        yield data
+def _parts(file: LocalFile, part_size_bytes: int) -> Iterator[FilePart]:
+    """An empty file is one empty part."""
+    for offset in range(0, max(file.size_bytes, 1), part_size_bytes):
+        yield FilePart(file.source, offset, min(part_size_bytes, file.size_bytes - offset))
 
 
 def _download_failure(answer: Answer) -> DownloadFailed:

@@ -4,15 +4,42 @@ An operation is a generator that yields steps and is sent their results; `sync` 
 """
 
 import json
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from guildhall_client.errors import UploadFailed
 
 TRIES_MAX = 6
 BACKOFF_SECONDS_FIRST = 0.2
 BACKOFF_SECONDS_MAX = 5.0
 RETRIED_STATUSES = frozenset({408, 425, 429, 502, 503, 504})
+
+
+READ_BYTES = 1 << 20
+"""How much of a file is in memory on its way."""
+
+
+@dataclass(frozen=True)
+class FilePart:
+    """Bytes of a local file, read while they are sent."""
+
+    source: Path
+    offset: int
+    size_bytes: int
+
+    def blocks(self) -> Iterator[bytes]:
+        """From the beginning, each time. Raises `UploadFailed` where the file has become shorter, and `OSError`."""
+        left = self.size_bytes
+        with self.source.open("rb", buffering=0) as opened:
+            opened.seek(self.offset)
+            while left:
+                block = opened.read(min(left, READ_BYTES))
+                if not block:
+                    raise UploadFailed(f"{self.source.name} has changed while it was uploaded; upload it again")
+                left -= len(block)
+                yield block
 
 
 @dataclass(frozen=True)
@@ -21,7 +48,7 @@ class Send:
 
     method: str
     url: str
-    content: bytes | None = None
+    content: bytes | FilePart | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
 

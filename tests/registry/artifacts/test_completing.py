@@ -60,7 +60,7 @@ class TestCompleteUploads:
         }
         assert await content_of(estate.store, CONTENT) == CONTENT
         assert await content_of(estate.store, b"b") == b"b"
-        assert await drop_parts(estate) == 5
+        assert await drop_parts(estate) == 3  # one for each file, however many parts it had
         assert await estate.rows(ArtifactPart) == []
         assert await estate.keys() == sorted(blob_key(digest(content)) for content in (CONTENT, b"b", b""))
 
@@ -169,7 +169,7 @@ class TestRivals:
         self, estate: Estate, dataset_id: UUID
     ) -> None:
         version_id = await estate.announce(dataset_id, [spec("a", CONTENT)])
-        for part, start in ((1, 0), (2, 1000), (3, 2000)):
+        for part, start in ((2, 1000), (1, 0), (3, 2000)):
             await estate.send(version_id, "a", CONTENT[start : start + 1000], part=part)
         rival = RivalStore(estate)
         verification = await verify(estate, version_id, store=rival)

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from guildhall.clock import new_id
 from guildhall.graphql.ids import split_id
+from registry.artifacts.growing import Growths
 from registry.artifacts.receiving import find_upload, receive_part
 from tests.registry.asking import Asking
 from tests.registry.estate import chunked, digest
@@ -70,6 +71,7 @@ async def send(ask: Asking, upload: Any, content: bytes) -> None:
     await receive_part(
         ask.database,
         ask.store,
+        Growths(ask.store),
         file=file,
         number=1,
         chunks=chunked(content),

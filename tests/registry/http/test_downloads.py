@@ -309,6 +309,7 @@ async def put_behind_everybodys_back(site: Site, version_id: UUID, content: byte
     await receive_part(
         site.estate.database,
         site.estate.store,
+        site.estate.growths,
         file=file,
         number=1,
         chunks=chunked(content, 1024 * 1024),
