@@ -16,8 +16,8 @@ import httpx
 import psutil
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-START_SECONDS_MAX = 60.0
-STOP_SECONDS_MAX = 40.0
+START_SECONDS_MAX = 240.0
+STOP_SECONDS_MAX = 120.0
 POLL_SECONDS = 0.05
 
 T = TypeVar("T")

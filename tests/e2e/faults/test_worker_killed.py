@@ -24,6 +24,8 @@ from tests.e2e.faults.orders import OrderTaker, taking_orders
 from tests.e2e.faults.processes import STOP_SECONDS_MAX, Site, running, start, until
 
 PROGRAM = Path(__file__).with_name("dying_worker.py")
+GRACE_SECONDS = 10
+"""Longer than a loaded machine takes to a worker's next cycle: a runner ends a cancelled script by itself after it."""
 CANCELLED_POINTS = frozenset({"stop.leased", "stop.asked", "stop.recorded"})
 
 
@@ -82,7 +84,7 @@ def mill(
 ) -> Iterator[House]:
     """An API without any worker."""
     with ExitStack() as stack:
-        settings = dict(mill_database)
+        settings = {**mill_database, "GUILDHALL_RUNNER_GRACE_SECONDS": str(GRACE_SECONDS)}
         if ground is not None and ground.joined is not None:
             settings |= stack.enter_context(reachable(ground.joined))
         house = make_house(tmp_path_factory.mktemp("mill"), settings, stack)
