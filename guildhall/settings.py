@@ -126,6 +126,9 @@ class Settings:
     graphql_duplicates_max: int = _number(
         100, 0, 10_000, "The most repeated fields of one GraphQL document, fragments opened."
     )
+    graphql_reads_max: int = _number(
+        250, 50, 10_000, "The most tables that one GraphQL document reads, a reference one for each of its types."
+    )
     graphql_page_max: int = _number(100, 1, 1_000, "The largest `first` of a connection.")
     graphql_rows_max: int = _number(
         1_000_000, 100, 100_000_000, "The most rows that one GraphQL document may come to, all of its lists full."

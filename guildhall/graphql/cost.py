@@ -3,6 +3,9 @@
 A page counts as large as its `first`, a plain list as long as its maximum, an object of another table as one; what
 stands within them counts for each of their rows. The sizes that variables give are left open, so that a document is
 costed once and its price is told for every call of it.
+
+Beside the rows stand the tables that a document has read: each is planned and written once for the document, so they
+are what a document costs that nobody sent before.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,6 +37,12 @@ from guildhall.graphql.sources import (
 _ROOTS = {"query": "Query", "mutation": "Mutation", "subscription": "Subscription"}
 
 
+class TooManyReads(LimitExceeded):
+    """More tables read, once for each place in the document, than one statement may have."""
+
+    code = "DOCUMENT_TOO_COMPLEX"
+
+
 class QueryTooCostly(LimitExceeded):
     """Pages within pages that could come to more rows than one answer may have."""
 
@@ -46,11 +55,15 @@ Terms = dict[tuple[str, ...], int]
 
 @dataclass(frozen=True)
 class Cost:
-    """The rows of one operation as a sum of products of page sizes, those that variables say still open."""
+    """The rows of one operation as a sum of products of page sizes, those that variables say still open.
+
+    `reads` is how many tables it reads, whatever the variables say; a reference reads one for each type of its own.
+    """
 
     terms: Terms
     defaults: Mapping[str, int]
     page_max: int
+    reads: int = 0
 
     def rows(self, variables: Mapping[str, Any]) -> int:
         """The bound for one call."""
@@ -69,6 +82,14 @@ class Cost:
                 f"This document could come to {rows} rows, and {rows_max} is the most: ask for smaller pages."
             )
         return rows
+
+    def require_reads(self, reads_max: int) -> None:
+        """Raises TooManyReads above the maximum."""
+        if self.reads > reads_max:
+            raise TooManyReads(
+                f"This document reads {self.reads} tables, its fragments opened, and {reads_max} is the most; "
+                "a reference reads one for each type that it may lead to."
+            )
 
     def _size(self, name: str, variables: Mapping[str, Any]) -> int:
         given = variables[name[1:]] if name[1:] in variables else self.defaults.get(name)
@@ -91,8 +112,8 @@ class Costing:
     def of(self, outline: Outline, operation: Definition) -> Cost:
         """For an outline within its limits; what the schema does not have costs nothing, and is refused later."""
         terms: Terms = {}
-        self._add(terms, operation.below, _ROOTS[operation.kind], outline.fragments, ())
-        return Cost(terms, operation.defaults, self._page_max)
+        reads = self._add(terms, operation.below, _ROOTS[operation.kind], outline.fragments, ())
+        return Cost(terms, operation.defaults, self._page_max, reads)
 
     def _add(
         self,
@@ -103,49 +124,58 @@ class Costing:
         within: tuple[str, ...],
         times: int = 1,
         opened: frozenset[str] = frozenset(),
-    ) -> None:
+    ) -> int:
+        """Add the rows of some selections; how many tables they read."""
+        reads = 0
         for selection in selections:
             if selection.spread:
                 fragment = fragments.get(selection.spread)
                 if fragment is not None and selection.spread not in opened:
                     inner = opened | {selection.spread}
-                    self._add(terms, fragment.below, fragment.condition, fragments, within, times, inner)
+                    reads += self._add(terms, fragment.below, fragment.condition, fragments, within, times, inner)
                 continue
             if not selection.name:
                 condition = selection.condition or type_name
-                self._add(terms, selection.below, condition, fragments, within, times, opened)
+                reads += self._add(terms, selection.below, condition, fragments, within, times, opened)
                 continue
             target = self._target(type_name, selection.name)
             if target is None or not selection.below:
                 continue
-            rows, count = self._weight(type_name, selection)
+            rows, count, tables = self._weight(type_name, selection)
+            reads += tables
             names = within
             if isinstance(count, str):
                 names, count = tuple(sorted((*within, count))), 1
             if rows:
                 terms[names] = terms.get(names, 0) + times * count
-            self._add(terms, selection.below, target, fragments, names, times * count, opened)
+            reads += self._add(terms, selection.below, target, fragments, names, times * count, opened)
+        return reads
 
     def _target(self, type_name: str, field_name: str) -> str | None:
         fields = getattr(self._schema.get_type(type_name), "fields", {})
         return get_named_type(fields[field_name].type).name if field_name in fields else None
 
-    def _weight(self, type_name: str, selection: Selection) -> tuple[bool, int | str]:
-        """Whether the objects of the field are rows of their own, and how many there are at most."""
+    def _weight(self, type_name: str, selection: Selection) -> tuple[bool, int | str, int]:
+        """Whether the field's objects are rows of their own, how many there are at most, and in how many tables."""
         declared = self._catalogue.types.get(type_name)
         field = None if declared is None else declared.fields.get(selection.name)
         source: Source | None = None if field is None else field.source
         match source:
             case Connection():
                 page = selection.page
-                return True, page if isinstance(page, str) else page_size(page, self._page_max)
-            case Many() | ManyByIds() | References():
-                return True, source.maximum
-            case One() | Reference() | Find() | NodeById():
-                return True, 1
+                tables = 1 if source.reference is None else 1 + len(source.reference[2])
+                return True, page if isinstance(page, str) else page_size(page, self._page_max), tables
+            case Many() | ManyByIds():
+                return True, source.maximum, 1
+            case References():
+                return True, source.maximum, len(source.types)
+            case Reference():
+                return True, 1, len(source.types)
+            case One() | Find() | NodeById():
+                return True, 1, 1
             case JsonValue() | Calculated():
-                return False, LIST_MAXIMUM if source.many else 1
+                return False, LIST_MAXIMUM if source.many else 1, 0
             case Resolve() | Batched():
-                return True, LIST_MAXIMUM if source.many else 1
+                return True, LIST_MAXIMUM if source.many else 1, 0
             case _:
-                return False, 1
+                return False, 1, 0

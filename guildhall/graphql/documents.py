@@ -13,17 +13,37 @@ from functools import cached_property, partial
 from typing import Any
 
 from graphql import (
+    ASTValidationRule,
     DocumentNode,
+    FragmentsOnCompositeTypesRule,
     GraphQLError,
     GraphQLObjectType,
     GraphQLSchema,
     GraphQLSyntaxError,
+    KnownDirectivesRule,
+    KnownFragmentNamesRule,
+    NoFragmentCyclesRule,
     NoSchemaIntrospectionCustomRule,
+    NoUndefinedVariablesRule,
+    NoUnusedFragmentsRule,
+    NoUnusedVariablesRule,
     OperationDefinitionNode,
     OperationType,
+    PossibleFragmentSpreadsRule,
+    UniqueDirectivesPerLocationRule,
+    UniqueFragmentNamesRule,
+    UniqueVariableNamesRule,
+    VariablesAreInputTypesRule,
+    VariablesInAllowedPositionRule,
     parse,
     specified_rules,
     validate,
+)
+from graphql.validation import (
+    DeferStreamDirectiveLabel,
+    DeferStreamDirectiveOnRootField,
+    DeferStreamDirectiveOnValidOperationsRule,
+    StreamDirectiveOnListField,
 )
 
 from guildhall.clock import IdSource
@@ -44,6 +64,28 @@ DOCUMENT_TOKENS_MAX = 200_000
 """How many tokens they have together at most: a parsed one takes about half a kilobyte for each."""
 
 _VALIDATION_ERRORS_MAX = 20
+
+RULES_ABOUT: Mapping[str, frozenset[type[ASTValidationRule]]] = {
+    "$": frozenset(
+        {
+            VariablesAreInputTypesRule, UniqueVariableNamesRule, NoUndefinedVariablesRule, NoUnusedVariablesRule,
+            VariablesInAllowedPositionRule,
+        }
+    ),
+    "...": frozenset(
+        {
+            FragmentsOnCompositeTypesRule, UniqueFragmentNamesRule, KnownFragmentNamesRule, NoUnusedFragmentsRule,
+            PossibleFragmentSpreadsRule, NoFragmentCyclesRule,
+        }
+    ),
+    "@": frozenset(
+        {
+            KnownDirectivesRule, UniqueDirectivesPerLocationRule, DeferStreamDirectiveOnRootField,
+            DeferStreamDirectiveOnValidOperationsRule, DeferStreamDirectiveLabel, StreamDirectiveOnListField,
+        }
+    ),
+}  # fmt: skip
+"""By what a document writes wherever it has it: graphql-core's rules that are about nothing else."""
 
 logger = logging.getLogger(__name__)
 
@@ -123,6 +165,7 @@ class Documents:
         self._tokens = 0
         introspection = [] if settings.graphql_introspection else [NoSchemaIntrospectionCustomRule]
         self._rules = [*specified_rules, *introspection]
+        self._rules_by_marks: dict[frozenset[str], list[type[ASTValidationRule]]] = {}
 
     def prepare(
         self, text: str, operation_name: str | None, variables: Mapping[str, Any]
@@ -151,7 +194,7 @@ class Documents:
         root_fields = [_root_fields(outline, definition) for definition in outline.operations]
         if self._for_strangers and any(names - _STRANGERS_FIELDS for names in root_fields):
             raise refused("Sign in first: send a token as `Authorization: Bearer …`.", "UNAUTHENTICATED")
-        self._validate(document)
+        self._validate(document, self._rules_for(outline))
         sha256 = hashlib.sha256(text.encode()).hexdigest()
         operations = tuple(
             Operation(
@@ -191,16 +234,26 @@ class Documents:
 
     def _require_price(self, cost: Cost, variables: Mapping[str, Any]) -> None:
         try:
+            cost.require_reads(self._settings.graphql_reads_max)
             cost.require(variables, self._settings.graphql_rows_max)
         except LimitExceeded as error:
             raise refused_by(error) from error
 
-    def _validate(self, document: DocumentNode) -> None:
+    def _rules_for(self, outline: Outline) -> list[type[ASTValidationRule]]:
+        """Rules about what a document does not have are not asked: each would be shown all of it."""
+        marks = outline.marks | ({"..."} if outline.fragments else set())
+        found = self._rules_by_marks.get(marks)
+        if found is None:
+            idle = {rule for mark, rules in RULES_ABOUT.items() if mark not in marks for rule in rules}
+            found = self._rules_by_marks[marks] = [rule for rule in self._rules if rule not in idle]
+        return found
+
+    def _validate(self, document: DocumentNode, rules: list[type[ASTValidationRule]]) -> None:
         told = self._settings.graphql_suggestions
         errors = validate(
             self.schema,
             document,
-            self._rules,
+            rules,
             max_errors=_VALIDATION_ERRORS_MAX if told else 1,
             hide_suggestions=not told,
         )

@@ -26,6 +26,9 @@ _TOKEN = re.compile(
 _OPENING, _CLOSING = frozenset("([{"), frozenset(")]}")
 _OPERATIONS = frozenset({"query", "mutation", "subscription"})
 
+MARKS = frozenset({"$", "@", "..."})
+"""What a document writes wherever it has variables, directives and fragments."""
+
 
 class DocumentTooComplex(LimitExceeded):
     """Too many tokens, too deep, or too much of something after fragments are opened."""
@@ -61,11 +64,12 @@ class Definition:
 
 @dataclass(frozen=True)
 class Outline:
-    """The definitions of a document, and how many tokens it has."""
+    """The definitions of a document, how many tokens it has, and which of the `MARKS`."""
 
     operations: Sequence[Definition]
     fragments: Mapping[str, Definition]
     tokens: int
+    marks: frozenset[str] = frozenset()
 
 
 class Unreadable(Exception):
@@ -82,7 +86,7 @@ def outline_of(text: str, tokens_max: int) -> Outline:
             fragments[definition.name] = definition
         else:
             operations.append(definition)
-    return Outline(operations, fragments, len(reader.tokens))
+    return Outline(operations, fragments, len(reader.tokens), MARKS.intersection(reader.tokens))
 
 
 def _tokens(text: str, tokens_max: int) -> list[str]:

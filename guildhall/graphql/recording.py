@@ -6,6 +6,7 @@ loaded; where the event cannot be written, there is no answer.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -30,9 +31,9 @@ class Recorded:
     when: ColumnElement[bool]
     resources: Sequence[tuple[str, Expression]]
 
-    @property
+    @cached_property
     def operand(self) -> ColumnElement[Any]:
-        """The keys of the resources, or NULL where the read is not recorded."""
+        """The keys of the resources, or NULL where the read is not recorded; always the same expression."""
         keys: array[Any] = array([key for _, key in self.resources], type_=Uuid(as_uuid=True))
         return case((self.when, keys), else_=null())
 

@@ -75,7 +75,7 @@ class _Compiled:
 
     def _checked(self) -> Plan:
         """The plan of all that the document may ever select; raises NotCompilable."""
-        stripped = without_switches(self._document)
+        stripped = without_switches(self._document) if self._switches.any_directive else self._document
         name = None if self._operation.name is None else self._operation.name.value
         operation = operation_named(stripped, name)
         assert operation is not None, "the document was validated"

@@ -16,7 +16,7 @@ from graphql import (
 )
 from graphql.execution.get_variable_signature import GraphQLVariableSignature, get_variable_signature
 from graphql.execution.values import VariableValues, VariableValueSource, coerce_argument, get_argument_values
-from graphql.language import VariableDefinitionNode, VariableNode, Visitor, visit
+from graphql.language import ListValueNode, ObjectValueNode, ValueNode, VariableDefinitionNode, VariableNode
 from graphql.utilities.coerce_input_value import coerce_default_value, coerce_input_value
 
 
@@ -97,7 +97,7 @@ class Arguments:
         """A variable that stands for a whole argument is taken as it is; graphql-core finds those within one."""
         if given is not None and isinstance(given.value, VariableNode):
             self._variables.append((name, given.value.name.value, argument))
-        elif given is not None and _has_variables(given):
+        elif given is not None and _has_variables(given.value):
             self._nested = True
         else:
             coerce_argument(self._fixed, self._node, name, argument, given, None, None)
@@ -124,17 +124,14 @@ def _coerced(value: Any, signature: GraphQLVariableSignature) -> Any:  # noqa: A
     return found
 
 
-def _has_variables(node: ArgumentNode) -> bool:
-    finder = _Finder()
-    visit(node, finder)
-    return finder.found
-
-
-class _Finder(Visitor):
-    def __init__(self) -> None:
-        super().__init__()
-        self.found = False
-
-    def enter_variable(self, *_: Any) -> object:  # noqa: ANN401 -- what graphql-core gives
-        self.found = True
-        return self.BREAK
+def _has_variables(value: ValueNode) -> bool:
+    """Whether a variable stands anywhere in a value; brackets have a maximum, and so does the recursion."""
+    match value:
+        case VariableNode():
+            return True
+        case ListValueNode():
+            return any(map(_has_variables, value.values))
+        case ObjectValueNode():
+            return any(_has_variables(each.value) for each in value.fields)
+        case _:
+            return False

@@ -245,6 +245,7 @@ class Levels:
             id(remote),
             *map(id, level.where),
             *((id(each.expression), each.descending) for each in level.order_by),
+            "shapes",
             tuple(None if slot is None else self._fragments[slot].shape for slot in (level.visible, level.listing)),
             None if columns is None else tuple((name, *self._key(made)) for name, made in columns),
             shared is not None,

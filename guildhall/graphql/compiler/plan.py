@@ -1,8 +1,7 @@
 """The plan of one document while it is made: levels, slots, and what is asked of each request."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -56,15 +55,23 @@ def told_by(frame: Frame, local: Operand, remote: Any) -> Told | None:  # noqa: 
     return frame.level.target, (local, remote)
 
 
-@contextmanager
-def at(key: str) -> Iterator[None]:
+class at:  # noqa: N801 -- read as a word: `with at(key)`
     """What is not compilable within is so at this response key."""
-    try:
-        yield
-    except NotCompilable as error:
-        raise NotCompilable(error.reason, [key, *error.path]) from error
-    except (NoText, NoOperand) as error:
-        raise NotCompilable(str(error), [key]) from error
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __enter__(self) -> None:
+        """Nothing to do; a document has hundreds of these."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """The same refusal, with where it is."""
+        if isinstance(error, NotCompilable):
+            raise NotCompilable(error.reason, [self._key, *error.path]) from error
+        if isinstance(error, NoText | NoOperand):
+            raise NotCompilable(str(error), [self._key]) from error
 
 
 @dataclass(eq=False)

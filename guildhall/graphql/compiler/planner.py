@@ -1,6 +1,6 @@
 """From a document and the declared sources to the plan of its statement; what has no source in SQL is not compiled."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from graphql import FieldNode, GraphQLField, GraphQLObjectType, GraphQLSchema
@@ -266,12 +266,18 @@ class Planner:
     def _node_by_id(self, asked: "_Field", _source: NodeById, _frame: Frame) -> Member:
         call = asked.call
         if self._run is None:
-            for target in [declared for declared in self._catalogue.types.values() if declared.is_node]:
+            for target in self._told_apart([each for each in self._catalogue.types.values() if each.is_node], asked):
                 self._node(target, call, asked)
             return NULL
         target_name = named_type(self._run, call)
         found = None if target_name is None else self._catalogue.types.get(target_name)
         return self._node(found, call, asked) if found is not None and found.is_node else NULL
+
+    def _told_apart(self, types: Sequence[TypeDeclaration], asked: "_Field") -> Sequence[TypeDeclaration]:
+        """The types that a document has fragments for, and one that stands for all others, which select the same."""
+        conditions = self.selections.conditions(asked.details)
+        others = [each for each in types if each.name not in conditions]
+        return [*(each for each in types if each.name in conditions), *others[:1]]
 
     def _node(self, target: TypeDeclaration, call: FieldCall, asked: "_Field") -> Member:
         def key(run: Run) -> Any:  # noqa: ANN401 -- a UUID

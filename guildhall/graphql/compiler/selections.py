@@ -3,7 +3,15 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from graphql import DocumentNode, FragmentDefinitionNode, GraphQLObjectType, GraphQLSchema, OperationDefinitionNode
+from graphql import (
+    DocumentNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLObjectType,
+    GraphQLSchema,
+    InlineFragmentNode,
+    OperationDefinitionNode,
+)
 from graphql.execution.collect_fields import FieldDetailsList, FragmentDetails, collect_fields, collect_subfields
 from graphql.execution.values import VariableValues
 
@@ -26,6 +34,27 @@ class Selections:
         """(response key, field name, nodes) below a field, for an object of the type."""
         found = collect_subfields(self.schema, dict(self.fragments), self.variables, self.operation, type_, details)
         yield from _entries(found.grouped_field_set)
+
+    def conditions(self, details: FieldDetailsList) -> frozenset[str]:
+        """The types that fragments below a field are about; objects of no such type select the same."""
+        found: set[str] = set()
+        opened: set[str] = set()
+        waiting = [each.node.selection_set for each in details]
+        while waiting:
+            below = waiting.pop()
+            for selection in () if below is None else below.selections:
+                fragment: InlineFragmentNode | FragmentDefinitionNode
+                if isinstance(selection, InlineFragmentNode):
+                    fragment = selection
+                elif isinstance(selection, FragmentSpreadNode) and selection.name.value not in opened:
+                    opened.add(selection.name.value)
+                    fragment = self.fragments[selection.name.value].definition
+                else:
+                    continue
+                if fragment.type_condition is not None:
+                    found.add(fragment.type_condition.name.value)
+                waiting.append(fragment.selection_set)
+        return frozenset(found)
 
 
 def fragments_of(document: DocumentNode) -> dict[str, FragmentDetails]:

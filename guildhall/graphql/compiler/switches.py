@@ -4,7 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from graphql import DirectiveNode, DocumentNode, FieldNode, GraphQLField, VariableNode
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    GraphQLField,
+    Node,
+    OperationDefinitionNode,
+    VariableNode,
+)
 from graphql.language import REMOVE, Visitor, visit
 
 from guildhall.graphql.compiler.runs import FieldCall, Run
@@ -36,8 +44,10 @@ def named_type(run: Run, call: FieldCall) -> str | None:
 
 def switches_of(document: DocumentNode, node_field: GraphQLField) -> Switches:
     """Found once for a document; `node_field` is the root field whose `id` argument names a type."""
-    finder = _Switches()
-    visit(document, finder)
+    finder = _Finder()
+    for definition in document.definitions:
+        assert isinstance(definition, OperationDefinitionNode | FragmentDefinitionNode), "the document was validated"
+        finder.look(definition)
     nodes = tuple(FieldCall(node_field, node, "Query.node") for node in finder.nodes)
     return Switches(tuple(dict.fromkeys(finder.names)), nodes, finder.any_directive)
 
@@ -48,21 +58,25 @@ def without_switches(document: DocumentNode) -> DocumentNode:
     return stripped
 
 
-class _Switches(Visitor):
+class _Finder:
+    """Looks at selections only: graphql-core's visitor would look at every word of a document."""
+
     def __init__(self) -> None:
-        super().__init__()
         self.names: list[str] = []
         self.nodes: list[FieldNode] = []
         self.any_directive = False
 
-    def enter_directive(self, node: DirectiveNode, *_: Any) -> None:  # noqa: ANN401 -- what graphql-core gives
-        self.any_directive = True
-        values = [argument.value for argument in node.arguments or ()]
-        self.names += [value.name.value for value in values if isinstance(value, VariableNode)]
-
-    def enter_field(self, node: FieldNode, *_: Any) -> None:  # noqa: ANN401
-        if node.name.value == "node" and node.arguments:
+    def look(self, node: Node) -> None:
+        """At a definition or selection, and at what it selects; brackets have a maximum, and so does the recursion."""
+        for directive in getattr(node, "directives", None) or ():
+            self.any_directive = True
+            values = [argument.value for argument in directive.arguments or ()]
+            self.names += [value.name.value for value in values if isinstance(value, VariableNode)]
+        if isinstance(node, FieldNode) and node.name.value == "node" and node.arguments:
             self.nodes.append(node)
+        below = getattr(node, "selection_set", None)
+        for selection in () if below is None else below.selections:
+            self.look(selection)
 
 
 class _Stripper(Visitor):

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from guildhall.graphql.compose import compose
-from guildhall.graphql.cost import Cost, Costing, QueryTooCostly, page_size
+from guildhall.graphql.cost import Cost, Costing, QueryTooCostly, TooManyReads, page_size
 from guildhall.graphql.outline import outline_of
 from tests.guildhall.graphql import example
 
@@ -64,6 +64,29 @@ class TestRows:
         assert price.require({"n": 50}, 5_050) == 5_050
         with pytest.raises(QueryTooCostly, match="could come to 5151 rows, and 5050 is the most"):
             price.require({"n": 51}, 5_050)
+
+
+class TestReads:
+    @pytest.mark.parametrize(
+        ("document", "reads"),
+        [
+            ("{ __typename nothing { at { all } } }", 0),
+            ("{ houses(first: 10) { nodes { id } } }", 1),
+            ("{ houses(first: 1) { nodes { rooms(first: 9) { nodes { house { id } } } hours { rooms { id } } } } }", 4),
+            ("{ houses(first: 1) { nodes { favourites { name } guests { name } weather { days } } } }", 3),
+            ("{ houses(first: 1) { nodes { notes { id } } } }", 1 + len(example.SUBJECTS)),
+            ("{ houses(first: 1) { nodes { ...N again: notes { id } } } } fragment N on House { notes { id } }", 5),
+            ('{ node(id: "x") { id ... on House { rooms(first: 4) { nodes { id } } } } }', 2),
+        ],
+    )
+    def test_each_place_counts_and_a_reference_once_for_each_of_its_types(self, document: str, reads: int) -> None:
+        assert cost(document).reads == reads
+
+    def test_above_the_maximum_it_is_refused(self) -> None:
+        price = cost("{ houses(first: 1) { nodes { rooms(first: 1) { nodes { id } } } } }")
+        price.require_reads(2)
+        with pytest.raises(TooManyReads, match="reads 2 tables, its fragments opened, and 1 is the most"):
+            price.require_reads(1)
 
 
 class TestPageSize:

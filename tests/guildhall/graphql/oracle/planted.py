@@ -11,7 +11,7 @@ from graphql import DocumentNode
 from sqlalchemy import Integer
 
 from guildhall.graphql.compiler import compile as compiling
-from guildhall.graphql.compiler import keeping, leaves, selections, slots, switches, writer
+from guildhall.graphql.compiler import keeping, leaves, selections, slots, switches, texts, writer
 from guildhall.graphql.compiler.fragments import fragment, noted
 from guildhall.graphql.compiler.levels import Levels
 from guildhall.graphql.compiler.pieces import Piece, Sql
@@ -44,6 +44,7 @@ def lost_join(patch: pytest.MonkeyPatch) -> None:
     """Rows of all parents under each."""
     where = Levels._where
     patch.setattr(Levels, "_where", lambda self, level: where(self, replace(level, link=None)))
+    patch.setattr(texts, "_kept", OrderedDict())
 
 
 @bug
@@ -59,11 +60,21 @@ def dropped_order(patch: pytest.MonkeyPatch) -> None:
     """All lists ascending, whatever was asked."""
     order = Levels._order
 
-    def ascending(self: Levels, level: Any) -> tuple[list[Any], list[bool]]:
-        clauses, directions = order(self, level)
-        return clauses, [False for _ in directions]
+    patch.setattr(Levels, "_order", lambda self, level: [each.element.asc() for each in order(self, level)])
+    patch.setattr(texts, "_kept", OrderedDict())
 
-    patch.setattr(Levels, "_order", ascending)
+
+@bug
+def one_text_for_all_rules(patch: pytest.MonkeyPatch) -> None:
+    """The SELECT of whoever asked first, whatever the next one may see, filter or order by."""
+    template = texts.template
+
+    def careless(key: Any, *rest: Any) -> Any:
+        shapes = next((index for index, part in enumerate(key) if index > 0 and part == "shapes"), None)
+        return template(key if shapes is None else (*key[:shapes], *key[shapes + 2 :]), *rest)
+
+    patch.setattr("guildhall.graphql.compiler.levels.template", careless)
+    patch.setattr(texts, "_kept", OrderedDict())
 
 
 @bug
