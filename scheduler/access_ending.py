@@ -1,8 +1,9 @@
 """Running jobs whose access to an input has ended: told to stop, or flagged, as the data set's policy says."""
 
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import exists, select
+from sqlalchemy import ColumnElement, exists, or_, select
 
 from guildhall.audit.record import record
 from guildhall.auth.resources import ResourceRef
@@ -10,11 +11,12 @@ from guildhall.db.locks import lock_rows
 from guildhall.db.transaction import ReadSession, WriteSession
 from registry.access.reading import AccessRefused
 from registry.access.tables import AccessGrant
-from registry.datasets.tables import Dataset, DatasetVersion, WithdrawalPolicy
+from registry.datasets.tables import CLOSED, Dataset, DatasetVersion, WithdrawalPolicy
+from registry.models.tables import ModelVersion
 from scheduler.apply import SETTLE
 from scheduler.clusters.executor import Reason
 from scheduler.context import SchedulerContext
-from scheduler.job_access import ACCESS_ENDED, judge_input
+from scheduler.job_access import ACCESS_ENDED, judge_input, submitter_gone
 from scheduler.jobs.moving import tell
 from scheduler.jobs.spec import InputKind
 from scheduler.jobs.states import JobState
@@ -27,12 +29,13 @@ _UNDER_WAY = (JobState.STARTING, JobState.RUNNING)
 
 
 async def act_on_ended_access(context: SchedulerContext) -> None:
-    """Look at each job whose inputs were staged under a grant that has ended since; another may still open them."""
+    """Look at each job whose inputs were staged by a right that has ended since; another may still open them.
+
+    That is a grant that ended, a role that opens them no more (the data was closed, or a loosening withdrawn), and the
+    right of a person or program that was deactivated.
+    """
     at = context.clock.now()
-    ended = exists().where(
-        AccessGrant.id == InputOpening.access_grant_id,
-        AccessGrant.withdrawn_at.is_not(None) | (AccessGrant.valid_to <= at),
-    )
+    ended = or_(_grant_ended(at), _closed_since(), submitter_gone())
     flagged = exists().where(JobEvent.attempt_id == Attempt.id, JobEvent.code == ACCESS_ENDED)
     statement = (
         select(Job.id, Attempt.id)
@@ -51,6 +54,27 @@ async def act_on_ended_access(context: SchedulerContext) -> None:
             if job.state in _UNDER_WAY:
                 await _act(session, context, job, attempt_id)
         context.reach("overdue.recorded")
+
+
+def _grant_ended(at: datetime) -> ColumnElement[bool]:
+    return exists().where(
+        AccessGrant.id == InputOpening.access_grant_id,
+        AccessGrant.withdrawn_at.is_not(None) | (AccessGrant.valid_to <= at),
+    )
+
+
+def _closed_since() -> ColumnElement[bool]:
+    """Whether what was opened by role goes by grant alone now."""
+    mine = [JobInput.job_id == Job.id, JobInput.index == InputOpening.index]
+    closed_data = (
+        exists()
+        .where(*mine, DatasetVersion.id == JobInput.source_id, Dataset.id == DatasetVersion.dataset_id)
+        .where(Dataset.classification.in_(CLOSED))
+    )
+    closed_model = exists().where(
+        *mine, ModelVersion.id == JobInput.source_id, ModelVersion.effective_classification.in_(CLOSED)
+    )
+    return InputOpening.access_grant_id.is_(None) & (closed_data | closed_model)
 
 
 async def _act(session: WriteSession, context: SchedulerContext, job: Job, attempt_id: UUID) -> None:

@@ -24,11 +24,11 @@ from scheduler.capacity import read_pools
 from scheduler.clusters.executor import Reason
 from scheduler.clusters.tables import Cluster, Pool, SlotUse
 from scheduler.context import SchedulerContext
-from scheduler.job_access import ACCESS_ENDED, refusal_of_job, submitter
+from scheduler.job_access import ACCESS_ENDED, jobs_to_ask_about, refusal_of_job, submitter
 from scheduler.jobs.following import job_changed
 from scheduler.jobs.moving import add_job_events, moved, tell
 from scheduler.jobs.states import AttemptState, JobState
-from scheduler.jobs.tables import Attempt, Job, JobInput
+from scheduler.jobs.tables import Attempt, Job
 from scheduler.plan import Decision
 from scheduler.room import Place, Room
 
@@ -67,13 +67,13 @@ async def _admit(context: SchedulerContext, decisions: Sequence[Decision]) -> No
     async with context.database.transaction() as session:
         room = await _lock_room(session, context, decisions, at=at)
         jobs = {job.id: job for job in await lock_rows(session, Job, wanted)}
-        reading = set(await session.scalars(select(JobInput.job_id).where(among(JobInput.job_id, wanted)).distinct()))
+        doubtful = await jobs_to_ask_about(session, wanted)
         admissions = []
         for job_id, decision in wanted.items():
             job = jobs[job_id]
             if job.state != JobState.QUEUED or job.start_by <= at:
                 continue
-            refusal = await refusal_of_job(session, job, at=at) if job_id in reading else None
+            refusal = await refusal_of_job(session, job, at=at) if job_id in doubtful else None
             if refusal is not None:
                 await _refuse_access(session, job, refusal, context=context, at=at)
                 continue

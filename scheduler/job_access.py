@@ -1,14 +1,17 @@
 """Whether a job may still read its inputs: asked at the quote, once more at admission, and at each opening."""
 
+from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, exists, or_, select
 
 from guildhall.auth.resources import ResourceRef
 from guildhall.auth.subjects import ActorKind
+from guildhall.auth.tables import ServiceAccount, User
+from guildhall.db.among import among
 from guildhall.db.transaction import ReadSession
-from registry.access.decision import READ_PERMISSIONS, AccessDecision, decide_read
+from registry.access.decision import READ_PERMISSIONS, AccessDecision, Reason, decide_read
 from registry.access.reading import AccessRefused
 from registry.datasets.lookup import dataset_refs
 from registry.datasets.tables import DatasetVersion
@@ -18,6 +21,8 @@ from scheduler.jobs.spec import InputKind
 from scheduler.jobs.tables import Job, JobInput
 
 ACCESS_ENDED = "ACCESS_ENDED"
+SUBMITTER_GONE = "SUBMITTER_DEACTIVATED"
+RUN = "scheduler:job:submit"
 
 RESOURCE_TYPES = {InputKind.DATASET_VERSION: "DatasetVersion", InputKind.MODEL_VERSION: "ModelVersion"}
 """What an input is called where access and audit name it."""
@@ -45,7 +50,19 @@ async def decide_input(
 
 
 async def refusal_of_job(session: ReadSession, job: Job, *, at: datetime) -> AccessRefused | None:
-    """The refusal of the first input that the job may not read now, or None."""
+    """The refusal of the first input that the job may not read now, or None.
+
+    Nothing of a person or program that was deactivated starts, whether it reads data or not.
+    """
+    gone = await who_is_gone(session, job)
+    if gone is not None:
+        return AccessRefused(
+            f"{gone}, who submitted this job, was deactivated. Cancel it; somebody who is here may submit it anew.",
+            permission=RUN,
+            resources=[ResourceRef("Job", job.id)],
+            team_id=job.team_id,
+            details={"reason": SUBMITTER_GONE},
+        )
     inputs = await session.scalars(select(JobInput).where(JobInput.job_id == job.id).order_by(JobInput.index))
     for each in inputs.all():
         _, refusal = await judge_input(session, job, each, at=at)
@@ -57,7 +74,10 @@ async def refusal_of_job(session: ReadSession, job: Job, *, at: datetime) -> Acc
 async def judge_input(
     session: ReadSession, job: Job, each: JobInput, *, at: datetime
 ) -> tuple[AccessDecision, AccessRefused | None]:
-    """The decision about one input of a job, and where it is no, the refusal that the audit record keeps."""
+    """The decision about one input of a job, and where it is no, the refusal that the audit record keeps.
+
+    Whoever submitted the job answers for what it reads, so when they are deactivated it reads no more.
+    """
     kind = InputKind(each.kind)
     decision = await decide_input(
         session,
@@ -68,16 +88,37 @@ async def judge_input(
         purpose=each.purpose,
         at=at,
     )
-    if decision.reason is None:
+    reason = decision.reason
+    if reason is None and (gone := await who_is_gone(session, job)) is not None:
+        reason = Reason(SUBMITTER_GONE, f"{gone}, who submitted it, was deactivated.")
+    if reason is None:
         return decision, None
     return decision, AccessRefused(
-        f"The job may not read its input at {each.mount_path}. {decision.reason.message}",
+        f"The job may not read its input at {each.mount_path}. {reason.message}",
         permission=READ_PERMISSIONS[RESOURCE_TYPES[kind]],
         resources=await input_resources(session, kind, each.source_id),
         team_id=job.team_id,
         purpose=each.purpose,
-        details={"reason": decision.reason.code},
+        details={"reason": reason.code},
     )
+
+
+async def who_is_gone(session: ReadSession, job: Job) -> str | None:
+    """The name of the person or program that submitted the job, where they were deactivated since."""
+    table = User if job.created_by_kind == ActorKind.USER else ServiceAccount
+    return await session.scalar(select(table.name).where(table.id == job.created_by, table.deactivated_at.is_not(None)))
+
+
+def submitter_gone() -> ColumnElement[bool]:
+    """SQL over `jobs`: whether whoever submitted the job was deactivated since."""
+    tables = (User, ServiceAccount)
+    return or_(*(exists().where(table.id == Job.created_by, table.deactivated_at.is_not(None)) for table in tables))
+
+
+async def jobs_to_ask_about(session: ReadSession, job_ids: Collection[UUID]) -> set[UUID]:
+    """Those that may be refused at all: they read something, or whoever submitted them is gone; one statement."""
+    reads = exists().where(JobInput.job_id == Job.id)
+    return set(await session.scalars(select(Job.id).where(among(Job.id, job_ids), or_(reads, submitter_gone()))))
 
 
 async def input_resources(session: ReadSession, kind: InputKind, source_id: UUID) -> tuple[ResourceRef, ...]:

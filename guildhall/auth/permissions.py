@@ -91,6 +91,8 @@ _TABLE = (
     Permission("registry:access:read", _ADMIN_READ, "see who asked for access and who was granted it"),
     Permission("registry:access:decide", _ADMIN_WRITE, "approve or refuse access to data, though never their own"),
     Permission("registry:access:withdraw", _ADMIN_WRITE, "end an access grant before its time"),
+    Permission("registry:restriction:loosen", _ADMIN_WRITE, "ask that a model version inherits less from its sources"),
+    Permission("registry:restriction:decide", _ADMIN_WRITE, "loosen what a model version inherits, never their own"),
     Permission("registry:reviewer:name", _ADMIN_WRITE, "name who reviews access to models of a risk tier"),
     Permission("registry:alert:read", _ADMIN_READ, "see alerts about unusual reading of data"),
     Permission("registry:alert:acknowledge", _ADMIN_WRITE, "close an alert about reading that was not their own"),

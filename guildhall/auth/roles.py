@@ -64,6 +64,7 @@ _MAINTAINER = (
     *_CONTRIBUTOR,
     "registry:model:publish",
     "registry:model:protect-alias",
+    "registry:restriction:loosen",
     "marketplace:credits:send",
     "guildhall:webhook:read",
     "guildhall:webhook:change",
@@ -76,6 +77,7 @@ _STEWARD = (
     "registry:access:read",
     "registry:access:decide",
     "registry:access:withdraw",
+    "registry:restriction:decide",
     "registry:alert:read",
     "registry:alert:acknowledge",
 )

@@ -16,6 +16,9 @@ class EventKind(StrEnum):
     ACCESS_ENDS = "ACCESS_ENDS"
     ACCESS_ALERT = "ACCESS_ALERT"
     ALLOCATION_ENDS = "ALLOCATION_ENDS"
+    LOOSENING_ASKED = "LOOSENING_ASKED"
+    LOOSENING_DECIDED = "LOOSENING_DECIDED"
+    LOOSENING_WITHDRAWN = "LOOSENING_WITHDRAWN"
 
 
 NEEDED: Mapping[EventKind, str] = MappingProxyType(
@@ -28,6 +31,9 @@ NEEDED: Mapping[EventKind, str] = MappingProxyType(
         EventKind.ACCESS_ENDS: "registry:access:read",
         EventKind.ACCESS_ALERT: "registry:alert:read",
         EventKind.ALLOCATION_ENDS: "marketplace:wallet:read",
+        EventKind.LOOSENING_ASKED: "registry:access:read",
+        EventKind.LOOSENING_DECIDED: "registry:access:read",
+        EventKind.LOOSENING_WITHDRAWN: "registry:access:read",
     }
 )
 """What it takes to read of it: in the team, to have it sent somewhere; of a limited token, to see it in the inbox."""

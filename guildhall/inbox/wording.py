@@ -90,6 +90,23 @@ def _allocation_ends(facts: _Facts) -> tuple[str, str]:
     return title, f"They are for {facts['programme']}: spend them, send them to another team, or return them."
 
 
+def _loosening_asked(facts: _Facts) -> tuple[str, str]:
+    title = f"{facts['requester']} asks that {_names(facts)} be {facts['to']}"
+    return title, f"It inherits more from data that you answer for. {facts['justification']}"
+
+
+def _loosening_decided(facts: _Facts) -> tuple[str, str]:
+    if facts["state"] == "APPROVED":
+        text = f"{facts['by']} approved it, and everything made from it follows."
+        return f"{_names(facts)} is {facts['to']}", _with_reason(text, facts)
+    return f"{_names(facts)} is not {facts['to']}", _with_reason(f"{facts['by']} refused it.", facts)
+
+
+def _loosening_withdrawn(facts: _Facts) -> tuple[str, str]:
+    title = f"{_names(facts)} is no longer {facts['to']}"
+    return title, _with_reason(f"{facts['by']} ended it: what it was made from restricts it again.", facts)
+
+
 _SENTENCES: Mapping[EventKind, _Sentences] = {
     EventKind.JOB_ENDED: _job_ended,
     EventKind.HOLD_RELEASED: _hold_released,
@@ -99,6 +116,9 @@ _SENTENCES: Mapping[EventKind, _Sentences] = {
     EventKind.ACCESS_ENDS: _access_ends,
     EventKind.ACCESS_ALERT: _access_alert,
     EventKind.ALLOCATION_ENDS: _allocation_ends,
+    EventKind.LOOSENING_ASKED: _loosening_asked,
+    EventKind.LOOSENING_DECIDED: _loosening_decided,
+    EventKind.LOOSENING_WITHDRAWN: _loosening_withdrawn,
 }
 
 

@@ -53,7 +53,7 @@ async def apply_service_accounts(
 async def deactivate_service_account(
     session: AsyncSession, actor: Actor, *, account_id: UUID, at: datetime, new_id: IdSource
 ) -> None:
-    """End the program's tokens, open streams and roles at once, for good; its team's jobs go on as the team's.
+    """End the program's tokens, open streams and roles at once, for good; the scheduler ends what its jobs read.
 
     It takes `guildhall:token:revoke` as well, for the tokens. Raises NotFound, Deactivated, PermissionRefused.
     """

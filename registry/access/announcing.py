@@ -14,6 +14,7 @@ from guildhall.auth.resources import ResourceRef
 from guildhall.clock import IdSource
 from guildhall.db.transaction import ReadSession, WriteSession
 from registry.access.reading import OpenedFile
+from registry.access.sources import restricting_sources
 from registry.access.tables import AccessGrant
 from registry.volume.reserving import Reading
 
@@ -70,16 +71,30 @@ def rows_of(files: Sequence[OpenedFile]) -> int | None:
     return sum(counted) if len(counted) == len(files) else None
 
 
-def reading_of(files: Sequence[OpenedFile], *, size_bytes: int) -> Reading | None:
-    """What counts against the budgets of a data set; None for models and packages. Of a part, its share of the rows."""
+async def readings_of(session: ReadSession, files: Sequence[OpenedFile], *, size_bytes: int) -> list[Reading]:
+    """What counts against the budgets of data sets, in their order. Of a part of a data set, its share of the rows.
+
+    The bytes of a model count for each RESTRICTED data set that it was made from; it has no rows. Packages, and models
+    of more open data, count for nothing.
+    """
+    owner = files[0].resources[0]
+    if owner.type == "DatasetVersion":
+        rows = rows_of(files)
+        share = None if rows is None else -(-rows * size_bytes // max(bytes_of(files), 1))
+        return [_reading(files, files[0].resources[1].id, share, size_bytes)]
+    if owner.type != "ModelVersion":
+        return []
+    sources = (await restricting_sources(session, [owner.id])).get(owner.id, [])
+    dataset_ids = sorted({source.dataset_id for source in sources if source.restricted})
+    return [_reading(files, dataset_id, 0, size_bytes) for dataset_id in dataset_ids]
+
+
+def _reading(files: Sequence[OpenedFile], dataset_id: UUID, rows: int | None, size_bytes: int) -> Reading:
     first = files[0]
-    if first.resources[0].type != "DatasetVersion":
-        return None
-    rows = rows_of(files)
     return Reading(
-        version_id=first.resources[0].id,
-        dataset_id=first.resources[1].id,
-        rows=None if rows is None else -(-rows * size_bytes // max(bytes_of(files), 1)),
+        owner=first.resources[0],
+        dataset_id=dataset_id,
+        rows=rows,
         size_bytes=size_bytes,
         team_id=first.team_id,
         permission=first.action,

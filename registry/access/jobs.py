@@ -4,10 +4,14 @@ So the process is started with a `JobInputs`, which holds the scheduler's answer
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
+from uuid import UUID
 
 from guildhall.auth.actor import Actor
-from guildhall.db.transaction import ReadSession
+from guildhall.auth.resources import ResourceRef
+from guildhall.clock import IdSource
+from guildhall.db.transaction import ReadSession, WriteSession
 from registry.artifacts.owners import OwnerRef
 
 
@@ -28,8 +32,29 @@ class FindJobInput(Protocol):
         """Look it up in the session given."""
 
 
+class NoteOpening(Protocol):
+    """Write that the attempt in `actor.job` reads the input under this grant, or by role, in the intent's transaction.
+
+    What came of the run is guarded by every right that opened its inputs, not only by the first.
+    """
+
+    async def __call__(
+        self,
+        session: WriteSession,
+        actor: Actor,
+        resource: ResourceRef,
+        grant_id: UUID | None,
+        /,
+        *,
+        at: datetime,
+        new_id: IdSource,
+    ) -> None:
+        """Write it in the session given, once for each right."""
+
+
 @dataclass(frozen=True)
 class JobInputs:
-    """The service by which routes find the scheduler's answer."""
+    """The service by which routes find the scheduler's answer, and tell it what was read."""
 
     find: FindJobInput
+    note: NoteOpening

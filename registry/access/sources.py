@@ -1,7 +1,7 @@
 """Which data sets a model version was made from, over lineage of any depth, as far as they restrict who may read it.
 
 Only refusals, grants and requests about models whose effective classification is closed come here; whether a model is
-open stands in its own columns.
+open stands in its own columns. A source that stewards have opened for what came through some version restricts no more.
 """
 
 from collections.abc import Collection
@@ -11,31 +11,32 @@ from uuid import UUID
 from sqlalchemy import ARRAY, Uuid, bindparam, text
 
 from guildhall.db.transaction import ReadSession
+from registry.lineage.contributions import CLOSED_FROM, contributions
 
-_SOURCES = text("""
-    WITH RECURSIVE reached (root, id) AS (
-        SELECT model_versions.id, model_versions.id FROM model_versions
-        WHERE model_versions.id = ANY (:ids) AND effective_classification IN ('CONFIDENTIAL', 'RESTRICTED')
-        UNION
-        SELECT reached.root, edge.to_id FROM lineage_edges AS edge JOIN reached ON edge.from_id = reached.id
-        WHERE edge.kind IN ('TRAINED_ON', 'FINE_TUNED_FROM', 'DERIVED_FROM')
+_CLOSED_MODELS = """(
+    SELECT model_versions.id FROM model_versions
+    WHERE model_versions.id = ANY (:ids) AND effective_classification IN ('CONFIDENTIAL', 'RESTRICTED')
+) AS root (version_id)"""
+_SOURCES = text(f"""
+    WITH RECURSIVE {contributions(_CLOSED_MODELS)},
+    closed AS (
+        SELECT version_id, dataset_id, dataset_version_id, max(closed) > {CLOSED_FROM} AS restricted
+        FROM contribution WHERE closed >= {CLOSED_FROM} GROUP BY version_id, dataset_id, dataset_version_id
     )
-    SELECT reached.root, datasets.id, dataset_versions.id, dataset_versions.columns, (
+    SELECT closed.version_id, closed.dataset_id, closed.dataset_version_id, closed.restricted,
+        dataset_versions.columns, (
         SELECT json_agg(json_build_array(
             opened.columns, opened.first_rows, opened.sample_millionths, opened.id IS NOT NULL
         ))
         FROM lineage_edges AS edge
-            JOIN reached AS maker ON maker.root = reached.root AND maker.id = edge.from_id
             LEFT JOIN LATERAL unnest(edge.access_grant_ids) AS under (id) ON true
             LEFT JOIN access_grants AS opened ON opened.id = under.id
-        WHERE edge.to_id = reached.id AND edge.kind IN ('TRAINED_ON', 'DERIVED_FROM')
+        WHERE edge.to_id = closed.dataset_version_id AND edge.kind IN ('TRAINED_ON', 'DERIVED_FROM')
+            AND edge.from_id IN (SELECT reached.id FROM reached WHERE reached.version_id = closed.version_id)
     ) AS readings
-    FROM reached
-        JOIN dataset_versions ON dataset_versions.id = reached.id
-        JOIN datasets ON datasets.id = dataset_versions.dataset_id
-    WHERE datasets.classification IN ('CONFIDENTIAL', 'RESTRICTED')
-    ORDER BY reached.root, datasets.id, dataset_versions.id
-""").bindparams(bindparam("ids", type_=ARRAY(Uuid(as_uuid=True))))
+    FROM closed JOIN dataset_versions ON dataset_versions.id = closed.dataset_version_id
+    ORDER BY closed.version_id, closed.dataset_id, closed.dataset_version_id
+""").bindparams(bindparam("ids", type_=ARRAY(Uuid(as_uuid=True))))  # noqa: S608 -- constants of this module
 
 
 class SourceRow(NamedTuple):
@@ -46,6 +47,7 @@ class SourceRow(NamedTuple):
 
     dataset_id: UUID
     version_id: UUID
+    restricted: bool
     columns: list[dict[str, Any]]
     readings: list[list[Any]]
 

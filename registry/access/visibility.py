@@ -33,12 +33,12 @@ def visible_access_requests(actor: Actor) -> ColumnElement[bool]:
     about = select(AccessRequestSource.dataset_id).where(AccessRequestSource.request_id == AccessRequest.id)
     rows = or_(
         team_rows(actor, team_column=AccessRequest.beneficiary_team_id, permission=READ),
-        _answers_for(actor, about.correlate(AccessRequest)),
+        answers_for(actor, about.correlate(AccessRequest)),
     )
-    if not _by_name(actor, READ, REQUEST):
+    if not by_name(actor, READ, REQUEST):
         return rows
     mine = or_(AccessRequest.requester_id == actor.id, AccessRequest.beneficiary_user_id == actor.id)
-    return or_(rows, mine, _reviewed_by(actor) if _by_name(actor, READ) else false())
+    return or_(rows, mine, _reviewed_by(actor) if by_name(actor, READ) else false())
 
 
 def visible_access_grants(actor: Actor) -> ColumnElement[bool]:
@@ -49,10 +49,10 @@ def visible_access_grants(actor: Actor) -> ColumnElement[bool]:
     named = select(AccessGrantResource.resource_id).where(AccessGrantResource.grant_id == AccessGrant.id)
     rows = or_(
         team_rows(actor, team_column=AccessGrant.beneficiary_team_id, permission=READ),
-        _answers_for(actor, sources.correlate(AccessGrant)),
-        _answers_for(actor, named.correlate(AccessGrant)),
+        answers_for(actor, sources.correlate(AccessGrant)),
+        answers_for(actor, named.correlate(AccessGrant)),
     )
-    if not _by_name(actor, READ, REQUEST):
+    if not by_name(actor, READ, REQUEST):
         return rows
     request = aliased(AccessRequest)
     asked = exists().where(request.id == AccessGrant.request_id, request.requester_id == actor.id)
@@ -76,7 +76,7 @@ def requests_to_decide(actor: Actor) -> ColumnElement[bool]:
     )
 
 
-def _by_name(actor: Actor, *permissions: str) -> bool:
+def by_name(actor: Actor, *permissions: str) -> bool:
     """Whether the caller is a person, and shows no token that is limited to roles that speak of none of these."""
     return actor.kind is ActorKind.USER and any(map(actor.shows_token_for, permissions))
 
@@ -93,11 +93,11 @@ def _reviewed_by(actor: Actor) -> ColumnElement[bool]:
     )
 
 
-def _answers_for(actor: Actor, dataset_ids: Select[UUID]) -> ColumnElement[bool]:
+def answers_for(actor: Actor, dataset_ids: Select[UUID]) -> ColumnElement[bool]:
     """Whether one of the data sets belongs to a team where the actor may see access, or is stewarded by them."""
     dataset = aliased(Dataset)  # an alias, or a statement that reads data sets itself would be correlated with this
     answering = team_rows(actor, team_column=dataset.team_id, permission=READ)
-    if _by_name(actor, READ):
+    if by_name(actor, READ):
         steward = aliased(DatasetSteward)  # as above: a statement may read stewards itself
         answering = or_(answering, exists().where(steward.dataset_id == dataset.id, steward.user_id == actor.id))
     return exists().where(dataset.id.in_(dataset_ids), answering)

@@ -11,7 +11,7 @@ from guildhall.db.transaction import WriteSession
 from registry.datasets.legal import LegalRecord, require_legal
 from registry.datasets.lookup import dataset_refs
 from registry.datasets.registration import legal_columns
-from registry.datasets.stewards import STEWARD, find_as_steward
+from registry.datasets.stewards import STEWARD, find_as_keeper, find_as_steward
 from registry.datasets.tables import Classification, Dataset, WithdrawalPolicy
 from registry.lineage.restrictions import recompute_effective
 
@@ -63,8 +63,8 @@ async def set_withdrawal_policy(
     at: datetime,
     new_id: IdSource,
 ) -> None:
-    """Say what becomes of running jobs when access to the data set ends; only a steward may."""
-    await find_as_steward(session, actor, dataset_id)
+    """Say what becomes of running jobs when access to the data set ends. Raises NotFound, StewardRequired."""
+    await find_as_keeper(session, actor, dataset_id)
     (dataset,) = await lock_rows(session, Dataset, [dataset_id])
     before = dataset.withdrawal_policy
     dataset.withdrawal_policy = policy

@@ -55,6 +55,17 @@ async def find_as_steward(session: ReadSession, actor: Actor, dataset_id: UUID) 
     return found
 
 
+async def find_as_keeper(session: ReadSession, actor: Actor, dataset_id: UUID) -> Dataset:
+    """The data set, for its stewards and for whoever's role in its team says so: what is set for it, not who reads it.
+
+    Raises NotFound about `datasetId`, StewardRequired.
+    """
+    found = await find_dataset(session, actor, dataset_id, field="datasetId")
+    if not actor.may(STEWARD, found.team_id):
+        await require_steward(session, actor, [dataset_id], permission=STEWARD, team_id=found.team_id)
+    return found
+
+
 async def require_steward(
     session: ReadSession, actor: Actor, dataset_ids: Sequence[UUID], *, permission: str, team_id: UUID | None
 ) -> None:

@@ -16,9 +16,11 @@ from guildhall.audit.record import record_refusal
 from guildhall.audit.tables import Outcome
 from guildhall.auth.actor import Actor
 from guildhall.auth.authorize import Refused
+from guildhall.auth.subjects import ActorKind
 from guildhall.errors import Conflict, GuildhallError, Unavailable
-from registry.access.announcing import bytes_of, is_live, reading_of, record_intent, rows_of
+from registry.access.announcing import bytes_of, is_live, readings_of, record_intent, rows_of
 from registry.access.reading import OpenedFile, minimised, open_again, open_files
+from registry.artifacts.packages import READ as READ_PACKAGE
 from registry.http.desk import ArtifactDesk
 from registry.storage import StoredBytesMissing
 from registry.volume.counting import Reservation, release
@@ -107,7 +109,7 @@ class _Announced:
     files: Sequence[OpenedFile]
     size_bytes: int
     intent: Mapping[str, Any]
-    reservation: Reservation | None
+    reservations: Sequence[Reservation]
 
 
 async def _announce(desk: ArtifactDesk, actor: Actor, files: Sequence[OpenedFile], size_bytes: int) -> _Announced:
@@ -116,10 +118,13 @@ async def _announce(desk: ArtifactDesk, actor: Actor, files: Sequence[OpenedFile
         async with desk.database.transaction() as session:
             at = desk.clock.now()
             files = await open_again(session, actor, files, job_inputs=desk.job_inputs, at=at)
+            if actor.kind is ActorKind.JOB and files[0].action != READ_PACKAGE:
+                about, grant_id = files[0].resources[0], files[0].grant_id
+                await desk.job_inputs.note(session, actor, about, grant_id, at=at, new_id=desk.new_id)
             intent = await record_intent(session, actor, files, size_bytes=size_bytes, at=at, new_id=desk.new_id)
             # Last, because parallel reads of one person wait for each other from here to the commit.
-            reading = reading_of(files, size_bytes=size_bytes)
-            reservation = None if reading is None else await reserve(session, actor, reading, at=at, new_id=desk.new_id)
+            readings = await readings_of(session, files, size_bytes=size_bytes)
+            reserved = [await reserve(session, actor, each, at=at, new_id=desk.new_id) for each in readings]
     except Crossed as crossed:
         async with desk.database.transaction() as session:
             await record_crossing(session, actor, crossed, at=desk.clock.now(), new_id=desk.new_id)
@@ -127,7 +132,7 @@ async def _announce(desk: ArtifactDesk, actor: Actor, files: Sequence[OpenedFile
     except Refused as refusal:
         await record_refusal(desk.database, actor, refusal, at=desk.clock.now(), new_id=desk.new_id)
         raise
-    return _Announced(files, size_bytes, intent, reservation)
+    return _Announced(files, size_bytes, intent, [each for each in reserved if each is not None])
 
 
 async def _send_until_gone(
@@ -165,13 +170,14 @@ async def _client_gone(receive: Receive) -> None:
 
 
 async def _conclude(desk: ArtifactDesk, announced: _Announced, sending: Sending) -> None:
-    files, reservation = announced.files, announced.reservation
+    files = announced.files
     complete = sending.started and sending.bytes_sent == announced.size_bytes
     whole = complete and announced.size_bytes == bytes_of(files)
-    if reservation is not None and not complete:
-        share = -(-reservation.rows * sending.bytes_sent // max(announced.size_bytes, 1))
+    if announced.reservations and not complete:
         async with desk.database.transaction() as session:
-            await release(session, reservation, rows=share, size_bytes=sending.bytes_sent)
+            for each in announced.reservations:
+                share = -(-each.rows * sending.bytes_sent // max(announced.size_bytes, 1))
+                await release(session, each, rows=share, size_bytes=sending.bytes_sent)
     await desk.conclusions.add(
         compose_outcome(
             announced.intent,

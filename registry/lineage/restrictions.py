@@ -7,33 +7,42 @@ the legal record of a source:
 - permitted purposes and regions: what all data sets have in common (NULL: none is known, `{}`: nothing is left);
 - retention: the earliest end.
 
+A steward's recorded decision may loosen what comes through one version (`registry.lineage.contributions`).
+
 Two transactions cannot miss each other: whoever joins a version to its sources first takes a shared lock on every data
-set upstream, and whoever changes a legal record holds that data set's row before the versions downstream are read.
+set upstream, and whoever changes a legal record, or decides about a loosening, holds the data sets' rows before the
+versions downstream are read.
 """
 
 from collections.abc import Iterable
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Uuid, bindparam, text
+from sqlalchemy import ARRAY, TextClause, Uuid, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-_INHERITING = "('TRAINED_ON', 'FINE_TUNED_FROM', 'DERIVED_FROM')"
-_CLASSIFICATIONS = "ARRAY['PUBLIC', 'INTERNAL', 'CONFIDENTIAL', 'RESTRICTED']"
+from registry.lineage.contributions import CLASSIFICATIONS, INHERITING, contributions
+
 _IDS = ARRAY(Uuid(as_uuid=True))
 
-_LOCK_SOURCES = text(f"""
-    WITH RECURSIVE upstream (id) AS (
-        SELECT unnest(:version_ids)
-        UNION
-        SELECT edge.to_id FROM lineage_edges AS edge JOIN upstream ON edge.from_id = upstream.id
-        WHERE edge.kind IN {_INHERITING}
-    )
-    SELECT datasets.id FROM datasets
-    WHERE datasets.id IN (
-        SELECT dataset_id FROM dataset_versions WHERE dataset_versions.id IN (SELECT upstream.id FROM upstream)
-    )
-    ORDER BY datasets.id FOR SHARE
-""").bindparams(bindparam("version_ids", type_=_IDS))  # noqa: S608 -- a constant of this module
+
+def _upstream(locked: str) -> TextClause:
+    return text(f"""
+        WITH RECURSIVE upstream (id) AS (
+            SELECT unnest(:version_ids)
+            UNION
+            SELECT edge.to_id FROM lineage_edges AS edge JOIN upstream ON edge.from_id = upstream.id
+            WHERE edge.kind IN {INHERITING}
+        )
+        SELECT datasets.id FROM datasets
+        WHERE datasets.id IN (
+            SELECT dataset_id FROM dataset_versions WHERE dataset_versions.id IN (SELECT upstream.id FROM upstream)
+        )
+        ORDER BY datasets.id {locked}
+    """).bindparams(bindparam("version_ids", type_=_IDS))  # noqa: S608 -- constants of this module
+
+
+_LOCK_SOURCES = _upstream("FOR SHARE")
+_HOLD_SOURCES = _upstream("FOR NO KEY UPDATE")
 
 _LOCK_AFFECTED = text(f"""
     WITH RECURSIVE affected (id) AS (
@@ -42,58 +51,44 @@ _LOCK_AFFECTED = text(f"""
         SELECT dataset_versions.id FROM dataset_versions WHERE dataset_id = ANY (:dataset_ids)
         UNION
         SELECT edge.from_id FROM lineage_edges AS edge JOIN affected ON edge.to_id = affected.id
-        WHERE edge.kind IN {_INHERITING}
+        WHERE edge.kind IN {INHERITING}
     )
     SELECT model_versions.id FROM model_versions WHERE model_versions.id IN (SELECT affected.id FROM affected)
     ORDER BY model_versions.id FOR NO KEY UPDATE
 """).bindparams(bindparam("version_ids", type_=_IDS), bindparam("dataset_ids", type_=_IDS))  # noqa: S608 -- as above
 
 _RECOMPUTE = text(f"""
-    WITH RECURSIVE reached (version_id, id) AS (
-        SELECT version_id, version_id FROM unnest(:version_ids) AS version_id
-        UNION
-        SELECT reached.version_id, edge.to_id FROM lineage_edges AS edge JOIN reached ON edge.from_id = reached.id
-        WHERE edge.kind IN {_INHERITING}
-    ),
-    source AS (
-        SELECT DISTINCT reached.version_id, dataset_versions.dataset_id
-        FROM reached JOIN dataset_versions ON dataset_versions.id = reached.id
-    ),
+    WITH RECURSIVE {contributions("unnest(:version_ids) AS root (version_id)")},
     legal AS (
-        SELECT source.version_id,
-            count(*) AS datasets,
-            max(array_position({_CLASSIFICATIONS}, classification::text)) AS closed,
+        SELECT version_id, count(*) AS sources, max(closed) AS closed,
             min(retention_ends_on) AS retention_ends_on
-        FROM source JOIN datasets ON datasets.id = source.dataset_id
-        GROUP BY source.version_id
+        FROM contribution GROUP BY version_id
     ),
     purpose AS (
         SELECT shared.version_id, array_agg(shared.name ORDER BY shared.name) AS names
         FROM (
-            SELECT source.version_id, permitted.name
-            FROM source JOIN datasets ON datasets.id = source.dataset_id
-                CROSS JOIN unnest(datasets.permitted_purposes) AS permitted (name)
-            GROUP BY source.version_id, permitted.name
-            HAVING count(DISTINCT source.dataset_id)
-                = (SELECT legal.datasets FROM legal WHERE legal.version_id = source.version_id)
+            SELECT contribution.version_id, permitted.name
+            FROM contribution CROSS JOIN unnest(contribution.permitted_purposes) AS permitted (name)
+            GROUP BY contribution.version_id, permitted.name
+            HAVING count(DISTINCT contribution.number)
+                = (SELECT legal.sources FROM legal WHERE legal.version_id = contribution.version_id)
         ) AS shared GROUP BY shared.version_id
     ),
     region AS (
         SELECT shared.version_id, array_agg(shared.name ORDER BY shared.name) AS names
         FROM (
-            SELECT source.version_id, allowed.name
-            FROM source JOIN datasets ON datasets.id = source.dataset_id
-                CROSS JOIN unnest(datasets.regions) AS allowed (name)
-            GROUP BY source.version_id, allowed.name
-            HAVING count(DISTINCT source.dataset_id)
-                = (SELECT legal.datasets FROM legal WHERE legal.version_id = source.version_id)
+            SELECT contribution.version_id, allowed.name
+            FROM contribution CROSS JOIN unnest(contribution.regions) AS allowed (name)
+            GROUP BY contribution.version_id, allowed.name
+            HAVING count(DISTINCT contribution.number)
+                = (SELECT legal.sources FROM legal WHERE legal.version_id = contribution.version_id)
         ) AS shared GROUP BY shared.version_id
     ),
     effective AS (
         SELECT affected.id,
-            coalesce(({_CLASSIFICATIONS})[legal.closed], 'PUBLIC') AS classification,
-            CASE WHEN legal.datasets > 0 THEN coalesce(purpose.names::text[], '{{}}') END AS permitted_purposes,
-            CASE WHEN legal.datasets > 0 THEN coalesce(region.names::text[], '{{}}') END AS regions,
+            coalesce(({CLASSIFICATIONS})[legal.closed], 'PUBLIC') AS classification,
+            CASE WHEN legal.sources > 0 THEN coalesce(purpose.names, '{{}}') END AS permitted_purposes,
+            CASE WHEN legal.sources > 0 THEN coalesce(region.names, '{{}}') END AS regions,
             legal.retention_ends_on
         FROM unnest(:version_ids) AS affected (id)
             LEFT JOIN legal ON legal.version_id = affected.id
@@ -123,6 +118,14 @@ async def lock_sources(session: AsyncSession, version_ids: Iterable[UUID]) -> No
     wanted = sorted(set(version_ids))
     if wanted:
         await session.execute(_LOCK_SOURCES, {"version_ids": wanted})
+
+
+async def hold_sources(session: AsyncSession, version_id: UUID) -> None:
+    """As `lock_sources`, and keep everybody else from joining anything to them: before a loosening changes.
+
+    What is being joined to the version meanwhile would otherwise inherit by the rows of before.
+    """
+    await session.execute(_HOLD_SOURCES, {"version_ids": [version_id]})
 
 
 async def recompute_effective(

@@ -1,4 +1,4 @@
-"""Setting a data set's budgets for reading, and seeing the alerts: for its stewards."""
+"""Setting a data set's budgets for reading, and seeing the alerts: for its stewards, and who may by role."""
 
 from datetime import datetime
 from uuid import UUID
@@ -16,7 +16,7 @@ from guildhall.db.locks import lock_rows
 from guildhall.db.transaction import WriteSession
 from guildhall.errors import Invalid
 from registry.datasets.lookup import dataset_refs
-from registry.datasets.stewards import STEWARD, find_as_steward
+from registry.datasets.stewards import STEWARD, find_as_keeper
 from registry.datasets.tables import Dataset, DatasetSteward
 from registry.volume.counting import Budget
 from registry.volume.tables import AccessAlert, BudgetAction, BudgetScope, ReadBudget
@@ -39,7 +39,7 @@ async def set_read_budget(
 ) -> None:
     """Set the budget of one scope, in place of the one before or of the default. Raises NotFound, StewardRequired."""
     _require_sense(budget)
-    dataset = await find_as_steward(session, actor, dataset_id)
+    dataset = await find_as_keeper(session, actor, dataset_id)
     await lock_rows(session, Dataset, [dataset_id])
     before = await session.get(ReadBudget, (dataset_id, budget.scope.value))
     values = {
@@ -75,7 +75,7 @@ async def remove_read_budget(
     session: WriteSession, actor: Actor, *, dataset_id: UUID, scope: BudgetScope, at: datetime, new_id: IdSource
 ) -> None:
     """Go back to the default. Raises NotFound, StewardRequired."""
-    dataset = await find_as_steward(session, actor, dataset_id)
+    dataset = await find_as_keeper(session, actor, dataset_id)
     mine = (ReadBudget.dataset_id == dataset_id) & (ReadBudget.scope == scope)
     gone = (await session.execute(delete(ReadBudget).where(mine).returning(ReadBudget.scope))).one_or_none()
     if gone is not None:

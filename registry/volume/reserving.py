@@ -29,12 +29,13 @@ ROW_BYTES_ASSUMED = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What is about to leave. `rows` None: nobody counted them in this file.
+    """What is about to leave of `owner`: a version of the data set, or of a model that was made from it.
 
-    Then a share of the version's is taken, or, where nobody counted those either, as many as the bytes could be.
+    `rows` None: nobody counted them in this file. Then a share of the version's is taken, or, where nobody counted
+    those either, as many as the bytes could be.
     """
 
-    version_id: UUID
+    owner: ResourceRef
     dataset_id: UUID
     rows: int | None
     size_bytes: int
@@ -186,7 +187,7 @@ async def _cross(
         volume=volume,
         user_id=person,
         team_id=reading.team_id,
-        message=_sentence(actor, str(name), volume, of_person=person is not None),
+        message=_sentence(actor, _called(str(name), reading), volume, of_person=person is not None),
         raised_at=at,
     )
     if volume.budget.action is BudgetAction.BLOCK:
@@ -212,13 +213,18 @@ async def _rows(session: ReadSession, reading: Reading) -> int:
     statement = (
         select(DatasetVersion.rows, func.sum(Artifact.size_bytes))
         .join(Artifact, Artifact.owner_id == DatasetVersion.id)
-        .where(DatasetVersion.id == reading.version_id)
+        .where(DatasetVersion.id == reading.owner.id)
         .group_by(DatasetVersion.id)
     )
     rows, size_bytes = (await session.execute(statement)).one()
     if rows is None:
         return -(-reading.size_bytes // ROW_BYTES_ASSUMED)
     return -(-rows * reading.size_bytes // max(int(size_bytes), 1))
+
+
+def _called(name: str, reading: Reading) -> str:
+    """What was read of: of a model the bytes count for the data that it was made from."""
+    return name if reading.owner.type == "DatasetVersion" else f"{name} and models that were made from it"
 
 
 _WHOSE = {BudgetScope.PERSON: "{name}", BudgetScope.TEAM: "{name}'s team", BudgetScope.DATASET: "everybody"}

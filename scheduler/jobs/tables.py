@@ -204,12 +204,17 @@ class AttemptReport(Base):
 
 
 class InputOpening(Base):
-    """One input of which our API gave an attempt the files: what lineage calls observed. The first opening counts."""
+    """One input of which our API gave an attempt the files: what lineage calls observed.
+
+    Each right counts once, with its first opening: each access grant, and NULL for the role.
+    """
 
     __tablename__ = "input_openings"
+    __table_args__ = (UniqueConstraint("attempt_id", "index", "access_grant_id", postgresql_nulls_not_distinct=True),)
 
-    attempt_id: Mapped[UUID] = mapped_column(ForeignKey("attempts.id"), primary_key=True)
-    index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    id: Mapped[Id]
+    attempt_id: Mapped[UUID] = mapped_column(ForeignKey("attempts.id"))
+    index: Mapped[int]
     opened_at: Mapped[Timestamp]
     access_grant_id: Mapped[UUID | None]
 

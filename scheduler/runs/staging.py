@@ -27,7 +27,7 @@ from registry.minimisation.filters import DataFilter
 from scheduler.job_access import RESOURCE_TYPES, input_resources, judge_input
 from scheduler.jobs.spec import InputKind, JobSpec
 from scheduler.jobs.tables import InputOpening, Job, JobInput
-from scheduler.runs.live import REPORT, AttemptEnded, read_live
+from scheduler.runs.live import REPORT, AttemptEnded, LiveAttempt, read_live
 
 OWNER_KINDS = {
     InputKind.DATASET_VERSION: OwnerKind.DATASET_VERSION,
@@ -96,15 +96,7 @@ async def open_input(
     decision, refusal = await judge_input(session, live.job, found, at=at)
     if refusal is not None:
         raise refusal
-    opening = {
-        "attempt_id": live.attempt.id,
-        "index": index,
-        "opened_at": at,
-        "access_grant_id": decision.grant_id,
-    }
-    await session.execute(
-        insert(InputOpening).values(opening).on_conflict_do_nothing(index_elements=["attempt_id", "index"])
-    )
+    await _note_opening(session, live, index, decision.grant_id, at=at, new_id=new_id)
     resources = await input_resources(session, kind, found.source_id)
     await record(
         session,
@@ -162,8 +154,35 @@ async def find_job_input(session: ReadSession, actor: Actor, owner: OwnerRef, /)
     return await _as_input(session, live.job, owner)
 
 
-JOB_INPUTS = JobInputs(find_job_input)
+async def note_job_opening(
+    session: WriteSession, actor: Actor, resource: ResourceRef, grant_id: UUID | None, *, at: datetime, new_id: IdSource
+) -> None:
+    """For downloads: write by which right the attempt reads the input, which may have become another since staging."""
+    live = await read_live(session, actor)
+    kinds = [kind.value for kind, name in RESOURCE_TYPES.items() if name == resource.type]
+    statement = select(JobInput.index).where(
+        JobInput.job_id == live.job.id, JobInput.source_id == resource.id, JobInput.kind.in_(kinds)
+    )
+    for index in (await session.scalars(statement.order_by(JobInput.index))).all():
+        await _note_opening(session, live, index, grant_id, at=at, new_id=new_id)
+
+
+JOB_INPUTS = JobInputs(find_job_input, note_job_opening)
 """What the application gives to the routes of artifacts."""
+
+
+async def _note_opening(
+    session: WriteSession, live: LiveAttempt, index: int, grant_id: UUID | None, *, at: datetime, new_id: IdSource
+) -> None:
+    """Each right once, with its first opening."""
+    opening = {
+        "id": new_id(),
+        "attempt_id": live.attempt.id,
+        "index": index,
+        "opened_at": at,
+        "access_grant_id": grant_id,
+    }
+    await session.execute(insert(InputOpening).values(opening).on_conflict_do_nothing())
 
 
 async def _as_input(session: ReadSession, job: Job, owner: OwnerRef) -> ReadableInput | None:

@@ -5,6 +5,7 @@ Mia is in the organisation and in no team; Omar belongs to nobody.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -81,6 +82,14 @@ class House:
             name=name.title(),
             policy=self.policy,
         )
+
+    def as_role(self, name: str, role: str, *, team: str) -> Actor:
+        """One of the people with this role alone, in one team."""
+        subject = Subject(ActorKind.USER, self.people[name])
+        rules = self.policy.rules
+        bindings = {**rules.bindings, subject: (Binding(role, self.teams[team]),)}
+        policy = PolicySnapshot(PolicyRules(version=2, roles=rules.roles, bindings=bindings, teams=rules.teams))
+        return replace(self.actor(name), policy=policy)
 
     def job(self, team: str, submitted_by: str, *, job_id: UUID | None = None) -> Actor:
         """An attempt of a job of the team; with the same `job_id` another attempt of the same job."""

@@ -5,21 +5,31 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select, update
 
+from guildhall.auth.tables import ServiceAccount, User
+from guildhall.clock import new_id
 from registry.access.tables import AccessGrant
 from registry.datasets.tables import Dataset
-from scheduler.jobs.tables import InputOpening, JobEvent
+from scheduler.jobs.tables import InputOpening, Job, JobEvent
 from tests.scheduler.yard import Yard
 
 
 @pytest.fixture
 async def running(yard: Yard) -> UUID:
     """A job that has staged its input under the grant that is there."""
-    grant_id = await yard.grant()
+    return await staged(yard, await yard.grant())
+
+
+async def staged(yard: Yard, grant_id: UUID | None) -> UUID:
+    """A job that runs, and has opened its input under this grant, or by role."""
     job_id = await yard.submit(yard.spec(inputs=(yard.digits(),)))
     await yard.cycle(times=3)
     attempt = await yard.attempt(job_id)
     async with yard.database.transaction() as session:
-        session.add(InputOpening(attempt_id=attempt.id, index=0, opened_at=yard.clock.now(), access_grant_id=grant_id))
+        session.add(
+            InputOpening(
+                id=new_id(), attempt_id=attempt.id, index=0, opened_at=yard.clock.now(), access_grant_id=grant_id
+            )
+        )
     return job_id
 
 
@@ -27,6 +37,14 @@ async def withdraw(yard: Yard) -> None:
     values = {"withdrawn_at": yard.clock.now(), "withdrawn_by": yard.people["anna"], "withdrawal_reason": "A leak."}
     async with yard.database.transaction() as session:
         await session.execute(update(AccessGrant).values(values))
+
+
+async def deactivate(yard: Yard, job_id: UUID) -> None:
+    """Whoever submitted the job."""
+    submitter = (await yard.job(job_id)).created_by
+    async with yard.database.transaction() as session:
+        values = {"deactivated_at": yard.clock.now()}
+        await session.execute(update(User).where(User.id == submitter).values(values))
 
 
 async def told(yard: Yard, job_id: UUID) -> list[JobEvent]:
@@ -68,8 +86,54 @@ class TestRunning:
         assert await told(yard, running) == []
         assert (await yard.job(running)).state == "RUNNING"
 
+    @pytest.mark.parametrize("policy", ["STOP", "FLAG"])
+    async def test_does_what_the_policy_says_when_who_submitted_it_is_deactivated(
+        self, yard: Yard, running: UUID, policy: str
+    ) -> None:
+        async with yard.database.transaction() as session:
+            await session.execute(update(Dataset).values(withdrawal_policy=policy))
+        await deactivate(yard, running)
+        await yard.cycle(times=2)
+        (event,) = await told(yard, running)
+        assert "who submitted it, was deactivated" in event.message
+        assert (await yard.job(running)).stop_code == {"STOP": "ACCESS_ENDED", "FLAG": None}[policy]
+
+    async def test_that_reads_by_role_is_told_to_stop_when_the_data_is_closed(self, yard: Yard) -> None:
+        await yard.grant()
+        running = await staged(yard, None)
+        await yard.cycle()
+        assert await told(yard, running) == []
+        await withdraw(yard)
+        await yard.cycle()
+        (event,) = await told(yard, running)
+        assert event.state == "STOPPING"
+
 
 class TestQueued:
+    async def test_of_a_deactivated_person_waits_even_without_inputs(self, yard: Yard) -> None:
+        job_id = await yard.submit(yard.spec())
+        await deactivate(yard, job_id)
+        await yard.cycle(times=2)
+        job = await yard.job(job_id)
+        assert (job.state, job.state_code) == ("QUEUED", "ACCESS_ENDED")
+        assert "who submitted this job, was deactivated. Cancel it" in job.state_message
+
+    async def test_of_a_deactivated_program_waits_too(self, yard: Yard) -> None:
+        job_id = await yard.submit(yard.spec())
+        async with yard.database.transaction() as session:
+            program = ServiceAccount(
+                id=new_id(), name="nightly", team_id=(await yard.job(job_id)).team_id, created_at=yard.clock.now(),
+                deactivated_at=yard.clock.now(),
+            )  # fmt: skip
+            session.add(program)
+            await session.flush()
+            mine = update(Job).where(Job.id == job_id)
+            await session.execute(mine.values(created_by=program.id, created_by_kind="SERVICE_ACCOUNT"))
+        await yard.cycle(times=2)
+        job = await yard.job(job_id)
+        assert (job.state, job.state_code) == ("QUEUED", "ACCESS_ENDED")
+        assert job.state_message.startswith("nightly, who submitted this job")
+
     async def test_waits_and_says_why(self, yard: Yard) -> None:
         await yard.grant()
         job_id = await yard.submit(yard.spec(inputs=(yard.digits(),)))

@@ -39,7 +39,7 @@ from guildhall.inbox.wording import worded
 
 READ = "guildhall:viewer:read"
 
-SUBJECTS = ("Job", "AccessRequest", "AccessGrant", "AccessAlert", "Allocation")
+SUBJECTS = ("Job", "AccessRequest", "AccessGrant", "AccessAlert", "Allocation", "Loosening")
 """The types of what notifications are about."""
 
 

@@ -71,6 +71,22 @@ class TestBudgets:
         refused = await change(ask, "mia", SET_BUDGET, datasetId=dataset_id, **{**BUDGET, **given})
         assert refused == {"dataset": None, "errors": [{"code": "INVALID_READ_BUDGET", "field": field}]}
 
+    async def test_are_set_by_whose_role_in_the_team_says_so(self, ask: Asking) -> None:
+        dataset_id = await register(ask)
+        async with ask.house() as house:
+            vera = house.as_role("vera", "steward", team="maintenance")
+            other = house.as_role("paul", "steward", team="quality")
+        for document, given, read in (
+            (SET_BUDGET, BUDGET, lambda found: len(found["readBudgets"])),
+            (REMOVE_BUDGET, {"scope": "PERSON"}, lambda found: len(found["readBudgets"])),
+            (SET_POLICY, {"policy": "FLAG"}, lambda found: found["withdrawalPolicy"]),
+        ):
+            assert await ask.refused(other, document, input={"datasetId": dataset_id, **given}) == ["STEWARD_REQUIRED"]
+            body = await ask(vera, document, input={"datasetId": dataset_id, **given})
+            ((_, payload),) = body.items()
+            assert payload["errors"] == []
+            assert read(payload["dataset"]) == {SET_BUDGET: 1, REMOVE_BUDGET: 0, SET_POLICY: "FLAG"}[document]
+
     async def test_are_nobody_elses(self, ask: Asking) -> None:
         dataset_id = await register(ask)
         for document, given in (

@@ -5,6 +5,7 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -17,8 +18,9 @@ from litestar.types import HTTPScope
 
 from guildhall.audit.outcomes import Conclusions
 from guildhall.auth.actor import Actor
+from guildhall.auth.resources import ResourceRef
 from guildhall.clock import new_id
-from guildhall.db.transaction import ReadSession
+from guildhall.db.transaction import ReadSession, WriteSession
 from guildhall.errors import Unauthenticated
 from registry.access.jobs import JobInput, JobInputs
 from registry.artifacts.bundles import BundleLimits
@@ -44,6 +46,7 @@ class Site:
     state: State = field(default_factory=State)
     jobs: dict[str, Actor] = field(default_factory=dict)
     inputs: dict[tuple[UUID, UUID], JobInput] = field(default_factory=dict)
+    openings: list[tuple[UUID, UUID, UUID | None]] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -57,6 +60,11 @@ class Site:
 
     async def find_input(self, _session: ReadSession, actor: Actor, owner: OwnerRef, /) -> JobInput | None:
         return self.inputs.get((actor.id, owner.id))
+
+    async def note_opening(
+        self, _session: WriteSession, actor: Actor, resource: ResourceRef, grant_id: UUID | None, /, **_given: Any
+    ) -> None:
+        self.openings.append((actor.id, resource.id, grant_id))
 
     def client(self, name: str | None = None, **headers: str) -> httpx.AsyncClient:
         token = {} if name is None else {"Authorization": f"Bearer {name}"}
@@ -75,7 +83,7 @@ async def site(estate: Estate) -> AsyncIterator[Site]:
         minimiser=Minimiser(estate.database, estate.store, estate.clock),
         tickets=site.tickets,
         conclusions=Conclusions(estate.database),
-        job_inputs=JobInputs(site.find_input),
+        job_inputs=JobInputs(site.find_input, site.note_opening),
         clock=estate.clock,
         new_id=new_id,
         part_bytes_max=PART_BYTES,

@@ -13,6 +13,9 @@ from guildhall_client.command.printing import moment, note, print_json, print_li
 KINDS = (
     "JOB_ENDED", "HOLD_RELEASED", "ACCESS_ASKED", "ACCESS_DECIDED", "ACCESS_WITHDRAWN", "ACCESS_ENDS", "ACCESS_ALERT",
     "ALLOCATION_ENDS",
+    "LOOSENING_ASKED",
+    "LOOSENING_DECIDED",
+    "LOOSENING_WITHDRAWN",
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from guildhall.inbox.mail_preferences import MailWanted
 from guildhall.inbox.tables import Delivery, InboxEvent, InboxSettings, Notification, Webhook, WebhookSecret
 from marketplace.tables import Allocation
 from registry.access.tables import AccessGrant, AccessRequest
+from registry.loosening.tables import Loosening
 from registry.volume.tables import AccessAlert
 from scheduler.jobs.tables import Job
 from tests.guildhall.graphql.oracle.strewing import Strewing
@@ -27,6 +28,9 @@ SUBJECTS: dict[EventKind, tuple[str, type[Base]]] = {
     EventKind.ACCESS_ENDS: ("AccessGrant", AccessGrant),
     EventKind.ACCESS_ALERT: ("AccessAlert", AccessAlert),
     EventKind.ALLOCATION_ENDS: ("Allocation", Allocation),
+    EventKind.LOOSENING_ASKED: ("Loosening", Loosening),
+    EventKind.LOOSENING_DECIDED: ("Loosening", Loosening),
+    EventKind.LOOSENING_WITHDRAWN: ("Loosening", Loosening),
 }
 MOMENT = timedelta(hours=1)
 
