@@ -139,10 +139,14 @@ async def storm(
 
     async def one(chance: random.Random) -> None:
         while done.operations < operations:
-            held = [
-                await ours.hold(chance.choice(wallets), chance.randint(2, CREDITS_MAX))
-                for _ in range(chance.randint(1, TOGETHER_MAX))
-            ]
+            held = []
+            for _ in range(chance.randint(1, TOGETHER_MAX)):
+                try:
+                    held.append(await ours.hold(chance.choice(wallets), chance.randint(2, CREDITS_MAX)))
+                except DatabaseBusy:
+                    done.refused += 1
+            if not held:
+                continue
             ends = [(each, chance.choice((0, chance.randint(1, each.credits)))) for each in held]
             chance.shuffle(ends)
             try:
