@@ -6,9 +6,7 @@ import json
 import os
 import shutil
 import statistics
-import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +14,10 @@ from typing import Any
 import psutil
 
 from benchmarks.artifacts.transfer import TOKEN_VARIABLE
+from benchmarks.installation import installed
 from benchmarks.processes import ROOT, python
 from benchmarks.report import Figure, at_least, at_most, plain, report
-from guildhall.db.embedded import EmbeddedServer
-from guildhall.db.migrating import load_tables, migrate
-from tests.e2e.faults.conftest import make_house
 from tests.e2e.faults.house import House
-from tests.e2e.faults.processes import running
 
 LARGE_WANTED = 0.5
 SMALL_WANTED = 0.2
@@ -170,22 +165,8 @@ async def main(arguments: Sequence[str] | None = None) -> bool:
     parser.add_argument("--kib", type=int, default=16, help="each of them")
     parser.add_argument("--rounds", type=int, default=2)
     given = parser.parse_args(arguments)
-    load_tables()
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="guildhall-bench-artifacts-")))
-        async with EmbeddedServer(folder / "postgres") as server:
-            await migrate(server.owner_url)
-            addresses = {
-                "GUILDHALL_DATABASE_URL": server.service_url,
-                "GUILDHALL_MIGRATION_DATABASE_URL": server.owner_url,
-                "GUILDHALL_UPLOAD_PART_BYTES": str(8 * MIB),
-            }
-            (folder / "site").mkdir()
-            house = await asyncio.to_thread(make_house, folder / "site", addresses, stack)
-            api = stack.enter_context(running(house.site, "api"))
-            await asyncio.to_thread(house.furnish)
-            figures = await _measure(house, psutil.Process(api.pid), folder, given)
-            stack.pop_all().close()
+    async with installed("artifacts") as made:
+        figures = await _measure(made.house, psutil.Process(made.api_pid), made.folder, given)
     return report("artifacts", figures, notes=[f"{given.rounds} rounds; server, client and copy on one disk"])
 
 

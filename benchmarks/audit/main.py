@@ -8,7 +8,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -21,12 +21,11 @@ from benchmarks.audit.asked import asked
 from benchmarks.audit.sealed import caught_up, sealed_after
 from benchmarks.audit.verifier import verified_rate, write_export
 from benchmarks.audit.writes import CHAIN, Sides, rate
+from benchmarks.installation import installed
 from benchmarks.load import drive
 from benchmarks.processes import free_port
 from benchmarks.report import Figure, at_least, at_most, plain, report
 from guildhall.db.embedded import DATABASE, SUPERUSER, EmbeddedServer
-from guildhall.db.migrating import load_tables, migrate
-from tests.e2e.faults.conftest import make_house
 from tests.e2e.faults.house import House
 from tests.e2e.faults.processes import Site, end, running, start, wait_until_ready
 from tests.e2e.faults.treasures import dataset
@@ -236,30 +235,17 @@ async def main(arguments: Sequence[str] | None = None) -> bool:
     parser.add_argument("--seconds", type=float, default=3, help="each measurement")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--events", type=int, default=1_000_000, help="what the independent verifier checks")
-    parser.add_argument("--asked", type=int, default=1_000_000, help="of how many events the auditor's questions are")
+    parser.add_argument("--asked", type=int, default=500_000, help="of how many events the auditor's questions are")
     given = parser.parse_args(arguments)
-    load_tables()
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="guildhall-bench-audit-")))
-        async with EmbeddedServer(folder / "postgres") as server:
-            await migrate(server.owner_url)
-            addresses = {
-                "GUILDHALL_DATABASE_URL": server.service_url,
-                "GUILDHALL_MIGRATION_DATABASE_URL": server.owner_url,
-                "GUILDHALL_UPLOAD_PART_BYTES": str(8 * MIB),
-            }
-            (folder / "site").mkdir()
-            house = await asyncio.to_thread(make_house, folder / "site", addresses, stack)
-            stack.enter_context(running(house.site, "api"))
-            await asyncio.to_thread(house.furnish)
-            figures = await _served(house, folder, given)
-            figures += [await _written(server, given), *await _floor(server, folder, figures, given)]
-            figures += await _sealed(server, house.site, given)
-            stack.pop_all().close()
+    async with installed("audit") as made:
+        server, folder = made.server, made.folder
+        figures = await _served(made.house, folder, given)
+        figures += [await _written(server, given), *await _floor(server, folder, figures, given)]
+        figures += await _sealed(server, made.house.site, given)
     with tempfile.TemporaryDirectory(prefix="guildhall-bench-audit-") as name:
         await asyncio.to_thread(write_export, Path(name) / "record", given.events)
         speed = await verified_rate(Path(name) / "record")
-        figures += await asked(Path(name) / "postgres", given.asked)
+        figures += await asked(Path(name), given.asked)
     figures += [
         at_least(f"independent verifier, events/s of {given.events:,}", speed, VERIFIER_WANTED, 1.0),
         plain("processors", os.cpu_count() or 1),

@@ -22,10 +22,10 @@ from guildhall.audit.checkpoints import Verifier
 from guildhall.audit.mac import AuditKeys
 from guildhall.audit.offline import parsed_line
 from guildhall.audit.outcomes import conclude
-from guildhall.audit.questions import POLICY_ACTIONS, archives_between
+from guildhall.audit.questions import archives_between
 from guildhall.audit.record import record
 from guildhall.audit.search import CONCLUDED, PERMISSION
-from guildhall.audit.tables import AuditArchive, AuditPersonal, Outcome
+from guildhall.audit.tables import POLICY_ACTIONS, AuditArchive, AuditPersonal, Outcome
 from guildhall.auth.actor import Actor
 from guildhall.clock import Clock, IdSource
 from guildhall.db.among import among

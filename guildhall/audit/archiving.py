@@ -182,6 +182,13 @@ async def _record_and_drop(
     after = {"name": month.name, "events": archived.events, "sha256": archived.sha256}
     await record(session, ARCHIVER, action="guildhall:audit:archive", at=at, new_id=new_id, after=after)
     await session.flush()
+    await session.execute(
+        text(
+            f"DELETE FROM audit_resources USING {partition} AS event "  # noqa: S608 -- a month's name
+            "WHERE audit_resources.resource_id = ANY (event.resource_ids) "
+            "AND audit_resources.act_at = event.act_at AND audit_resources.event_id = event.id"
+        )
+    )
     await session.execute(text(f"DROP TABLE {partition}"))
 
 

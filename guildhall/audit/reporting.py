@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, select, text, tuple_
+from sqlalchemy import ColumnElement, Subquery, select, text, tuple_
 
 from guildhall.audit.outcomes import conclude
 from guildhall.audit.questions import between
@@ -51,6 +51,8 @@ class Report:
     since: datetime | None
     until: datetime | None
     clauses: Sequence[ColumnElement[bool]]
+    about: Subquery | None = None
+    """`acts_about` something, where it is about that."""
 
 
 async def begin_report(database: Database, actor: Actor, report: Report, *, at: datetime, new_id: IdSource) -> UUID:
@@ -88,9 +90,11 @@ async def report_lines(
 
 
 async def _pages(database: Database, actor: Actor, report: Report) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
-    order = (ACTS.c.occurred_at, ACTS.c.id)
+    about = report.about
+    order = (ACTS.c.occurred_at if about is None else about.c.act_at, ACTS.c.id)
     statement = (
         select(ACTS)
+        .select_from(ACTS if about is None else ACTS.join(about, about.c.id == ACTS.c.id))
         .where(visible_acts(actor), *report.clauses, *between(report.since, report.until))
         .order_by(*(column.desc() for column in order))
         .limit(PAGE_ROWS)

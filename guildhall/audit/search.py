@@ -6,10 +6,10 @@ An intent is shown with its conclusion's outcome, rows, bytes and reason; while 
 from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Subquery, func, select, true
+from sqlalchemy import ARRAY, ColumnElement, Subquery, Uuid, any_, func, literal, select, true
 from sqlalchemy.orm import aliased
 
-from guildhall.audit.tables import AuditEvent, AuditLeaf, AuditPersonal
+from guildhall.audit.tables import AuditEvent, AuditLeaf, AuditPersonal, AuditResource
 from guildhall.auth.actor import Actor
 from guildhall.auth.authorize import team_rows
 from guildhall.db.kept_statements import PLANNED_ANEW
@@ -54,15 +54,19 @@ ACTS = _acts()
 """The columns of `AuditEvent`, its conclusion and the caller's own values merged in, `concluded_at`, `leaf_number`.
 
 `occurred_at` is the moment by which the table is partitioned. PostgreSQL flattens this, so that conditions on it use
-the indexes of the table: on `resource_ids` (GIN), on `actor_id` with the moment, and on the moment with `id`, which is
-the order of pages.
+the indexes of the table. Each question has one with its rows in the order of pages: the moment, then `id`.
 """
 
 
 def about_any(resource_ids: Collection[UUID]) -> ColumnElement[bool]:
     """Acts on any of these. The id of a data set covers its versions, because acts on a version name both."""
-    overlaps: ColumnElement[bool] = ACTS.c.resource_ids.overlap(list(resource_ids))
-    return overlaps
+    return (
+        select(AuditResource.event_id)
+        .where(AuditResource.resource_id == any_(literal(list(resource_ids), ARRAY(Uuid(as_uuid=True)))))
+        .where(AuditResource.event_id == ACTS.c.id, AuditResource.act_at == ACTS.c.occurred_at)
+        .correlate(ACTS)
+        .exists()
+    )
 
 
 def visible_acts(actor: Actor) -> ColumnElement[bool]:

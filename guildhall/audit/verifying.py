@@ -11,19 +11,52 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, Text, func, literal, literal_column, select, tuple_
+from sqlalchemy import (
+    ARRAY,
+    TIMESTAMP,
+    RowMapping,
+    Text,
+    Uuid,
+    bindparam,
+    column,
+    func,
+    literal,
+    literal_column,
+    select,
+    tuple_,
+)
 
 from guildhall.audit.checkpoints import Head, NotACheckpoint, Verifier, open_head
 from guildhall.audit.mac import AuditKeys, entry_of
 from guildhall.audit.merkle import Edge, leaf_hash
 from guildhall.audit.personal import Commitment, agrees
 from guildhall.audit.sealing import COLUMNS, NAMES
-from guildhall.audit.tables import AuditArchive, AuditEvent, AuditLeaf, AuditPersonal, AuditSeal, AuditTreeHead
+from guildhall.audit.tables import (
+    AuditArchive,
+    AuditEvent,
+    AuditLeaf,
+    AuditPersonal,
+    AuditResource,
+    AuditSeal,
+    AuditTreeHead,
+)
 from guildhall.db.transaction import Database
 
 PAGE_ROWS = 2_000
 NAMED_MAX = 100
 """How many findings a report names; it counts them all."""
+
+_RESOURCE = AuditResource.__table__.columns
+_NAMED = (
+    func.unnest(
+        bindparam("keys", type_=ARRAY(Uuid(as_uuid=True))),
+        bindparam("moments", type_=ARRAY(TIMESTAMP(timezone=True))),
+        bindparam("events", type_=ARRAY(Uuid(as_uuid=True))),
+    )
+    .table_valued(*(column(each.name, each.type) for each in _RESOURCE), name="named")
+    .render_derived()
+)
+"""Resources, moments and ids of events that are being checked."""
 
 
 @dataclass
@@ -66,6 +99,7 @@ async def verify_record(
     edge = Edge()
     async for page in leaves(database, state.size):
         personal = await _personal_of(database, [row["event_id"] for row in page])
+        await _check_resources(database, found, page)
         for row in page:
             _check_leaf(found, keys, row, edge.size, personal.get(row["event_id"], {}), archived)
             edge.append(leaf_hash(row["entry"]))
@@ -220,6 +254,7 @@ async def _check_unsealed(database: Database, keys: AuditKeys, state: AuditSeal,
         async with database.read() as session:
             rows = (await session.execute(page)).mappings().all()
         personal = await _personal_of(database, [row["id"] for row in rows])
+        await _check_resources(database, found, rows)
         for row in rows:
             found.unsealed += 1
             _check_event(found, keys, {name: row[name] for name in NAMES}, personal.get(row["id"], {}))
@@ -228,3 +263,16 @@ async def _check_unsealed(database: Database, keys: AuditKeys, state: AuditSeal,
         if len(rows) < PAGE_ROWS:
             return
         last = rows[-1]["id"], rows[-1]["act_at"]
+
+
+async def _check_resources(database: Database, found: Verification, rows: Sequence[RowMapping]) -> None:
+    """What questions find events by must name them all: an act that is left out there would never be told of."""
+    whole = [row for row in rows if row["id"] is not None and row["concludes_id"] is None]
+    named = [(key, row["act_at"], row["id"]) for row in whole for key in row["resource_ids"]]
+    told = select(AuditResource.event_id).where(*(column == _NAMED.c[column.name] for column in _RESOURCE)).exists()
+    statement = select(_NAMED.c.event_id).where(~told).distinct().order_by(_NAMED.c.event_id)
+    keys, moments, event_ids = ([each[place] for each in named] for place in range(3))
+    async with database.read() as session:
+        untold = await session.scalars(statement, {"keys": keys, "moments": moments, "events": event_ids})
+        for event_id in untold:
+            found.find(f"Event {event_id} was taken out of what questions about its resources look at.")

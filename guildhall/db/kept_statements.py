@@ -27,7 +27,12 @@ STATEMENTS_MAX = 200
 """How many statements a connection keeps prepared; the one unused for longest goes first."""
 
 PLANNED_ANEW = "/* planned anew */"
-"""In a statement: it is planned for its values each time, because one plan for all is far from right for some."""
+"""In a statement: it is planned for its values each time, because one plan for all is far from right for some.
+
+By one process: these are pages of very large tables, which are there before another process has begun."""
+
+_PLAN_ANEW = "SET plan_cache_mode = force_custom_plan; SET max_parallel_workers_per_gather = 0"
+_PLAN_AS_EVER = "RESET plan_cache_mode; RESET max_parallel_workers_per_gather"
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Row: TypeAlias = asyncpg.Record
@@ -60,14 +65,14 @@ class _Reader:
             self._prepared.move_to_end(sql)
         if PLANNED_ANEW not in sql:
             return await statement.fetchrow(*arguments)
-        await self.connection.execute("SET plan_cache_mode = force_custom_plan")
+        await self.connection.execute(_PLAN_ANEW)
         try:
             row = await statement.fetchrow(*arguments)
         except Exception:
             with contextlib.suppress(asyncpg.PostgresError):  # within a transaction that failed, its end takes it back
-                await self.connection.execute("RESET plan_cache_mode")
+                await self.connection.execute(_PLAN_AS_EVER)
             raise
-        await self.connection.execute("RESET plan_cache_mode")
+        await self.connection.execute(_PLAN_AS_EVER)
         return row
 
 

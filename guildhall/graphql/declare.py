@@ -230,7 +230,7 @@ def connection(
     through: tuple[Table, ColumnElement[bool]] | None = None,
     filter: type[Any] | None = None,  # noqa: A002 -- the argument's name in GraphQL
     orders: Orders | None = None,
-    default_order: Sequence[Expression] = (),
+    default_order: Sequence[Any] = (),
     total_count: bool = True,
     count_maximum: int | None = None,
     name: str | None = None,

@@ -170,12 +170,12 @@ class Scope:
 
     `rows` is a subquery with a column `id` (the target's key) that is joined in, for ranks, distances and the like;
     `edge` are values of each edge, `facts` scalar expressions about the whole list. `order_by` replaces the default
-    order and must be free of NULLs; each may be `.desc()`.
+    order and must be free of NULLs; each may be `.desc()`, or a `statements.Order`.
     """
 
     where: "Sequence[ColumnElement[bool]]" = ()
     rows: FromClause | None = None
-    order_by: "Sequence[ColumnElement[Any]]" = ()
+    order_by: "Sequence[Any]" = ()
     edge: "Mapping[str, ColumnElement[Any]]" = field(default_factory=dict)
     facts: "Mapping[str, ColumnElement[Any]]" = field(default_factory=dict)
 
@@ -191,7 +191,7 @@ class Connection(Source):
     through: "tuple[Table, ColumnElement[bool]] | None"
     filter: type[Any] | None
     orders: "Orders | None"
-    default_order: Sequence[Expression]
+    default_order: "Sequence[Any]"
     total_count: bool
     count_maximum: int | None
     name: str | None

@@ -172,19 +172,27 @@ def after_clause(orders: Sequence[Order], values: Sequence[Any]) -> ColumnElemen
     bound = [literal(value, order.expression.type) for order, value in zip(orders, values, strict=True)]
     expressions = [order.expression for order in orders]
     if len({order.descending for order in orders}) == 1:  # one comparison of rows can use one index
+        if orders[0].partitioned:
+            return _after_in_partitions(orders, values)
         left, right = tuple_(*expressions), tuple_(*bound)
-        after = left < right if orders[0].descending else left > right
-        if not orders[0].partitioned:
-            return after
-        # It says less than the comparison of rows, but that leaves no partition out.
-        limit = literal(values[0], orders[0].expression.type)
-        return and_(expressions[0] <= limit if orders[0].descending else expressions[0] >= limit, after)
+        return left < right if orders[0].descending else left > right
     steps = []
     for index, order in enumerate(orders):
         equal = [expressions[place] == bound[place] for place in range(index)]
         beyond = expressions[index] < bound[index] if order.descending else expressions[index] > bound[index]
         steps.append(and_(*equal, beyond))
     return or_(*steps)
+
+
+def _after_in_partitions(orders: Sequence[Order], values: Sequence[Any]) -> ColumnElement[bool]:
+    """The same, by a limit of the first order alone: a comparison of rows leaves no partition out.
+
+    Not both, or the planner would take the rows that are left for fewer than they are.
+    """
+    first, rest = orders[0], orders[1:]
+    limit, same = (literal(values[0], first.expression.type) for _ in range(2))
+    within = first.expression <= limit if first.descending else first.expression >= limit
+    return and_(within, or_(first.expression != same, after_clause(rest, values[1:])))
 
 
 def _parents(remote: Expression, keys: Sequence[Any]) -> Any:  # noqa: ANN401 -- a table valued alias

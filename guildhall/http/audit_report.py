@@ -92,27 +92,30 @@ def _report(given: dict[str, str]) -> Report:
     if given.get("format", "jsonl") not in set(ReportFormat):
         raise InvalidReport("A report is csv or jsonl.", field="format")
     clauses: list[ColumnElement[bool]] = []
-    if "resource" in given:
-        clauses += questions.data_reads([_key(given, "resource")])
+    since, until = _moment(given, "since"), _moment(given, "until")
+    about = questions.acts_about(_ref(given, "resource")[1], since, until) if "resource" in given else None
+    if about is not None:
+        clauses += questions.data_reads(about)
     if "actor" in given:
-        clauses += questions.acts_of(_key(given, "actor"))
+        clauses += questions.acts_of(*_ref(given, "actor"))
     if "question" in given:
         if given["question"] not in _QUESTIONS:
             raise InvalidReport(f"A question is one of {', '.join(_QUESTIONS)}.", field="question")
         clauses += _QUESTIONS[given["question"]]()
     return Report(
         form=ReportFormat(given.get("format", "jsonl")),
-        since=_moment(given, "since"),
-        until=_moment(given, "until"),
+        since=since,
+        until=until,
         clauses=clauses,
+        about=about,
     )
 
 
-def _key(given: dict[str, str], name: str) -> UUID:
+def _ref(given: dict[str, str], name: str) -> tuple[str, UUID]:
     found = split_id(given[name])
     if found is None:
         raise InvalidReport(f"{given[name][:80]!r} is no id.", field=name)
-    return found[1]
+    return found
 
 
 def _moment(given: dict[str, str], name: str) -> datetime | None:

@@ -1,6 +1,7 @@
 """The audit record as auditors read it; it names types of every package, so it stands in the root."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -39,6 +40,7 @@ from guildhall.graphql.inputs import MutationInput, input_type
 from guildhall.graphql.mutations import mutation
 from guildhall.graphql.scalars import ID, JSON, BigInt
 from guildhall.graphql.sources import Scope
+from guildhall.graphql.statements import Order
 from guildhall.schema.viewer import ACTORS
 from registry.access.tables import AccessGrant
 
@@ -71,11 +73,18 @@ class UnknownResource(NotFound):
     """An id in a filter that is none."""
 
 
-def _key(value: str) -> UUID:
+NEWEST_FIRST = [Order(ACTS.c.occurred_at, descending=True, partitioned=True)]
+
+
+def _ref(value: str) -> tuple[str, UUID]:
     found = split_id(value)
     if found is None:
         raise UnknownResource(f"{value[:80]!r} is no id.", field="filter")
-    return found[1]
+    return found
+
+
+def _key(value: str) -> UUID:
+    return _ref(value)[1]
 
 
 def _about(value: str, _context: Context) -> ColumnElement[bool]:
@@ -159,7 +168,7 @@ class AuditQueries:
         filter=AuditFilter,
         scope=_of_all_times,
         facts=ArchivedMonths,
-        default_order=[ACTS.c.occurred_at.desc()],
+        default_order=NEWEST_FIRST,
         total_count=False,
         permission=PERMISSION,
         description="What was done and refused, newest first.",
@@ -169,11 +178,13 @@ class AuditQueries:
 def _reads_of(
     _context: Context, *, resource_id: ID, since: datetime | None = None, until: datetime | None = None
 ) -> Scope:
-    return _asked(questions.data_reads([_key(resource_id)]), since, until)
+    about = questions.acts_about(_key(resource_id), since, until)
+    asked = _asked(questions.data_reads(about), since, until)
+    return replace(asked, rows=about, order_by=[Order(about.c.act_at, descending=True, partitioned=True)])
 
 
 def _acts_of(_context: Context, *, actor_id: ID, since: datetime | None = None, until: datetime | None = None) -> Scope:
-    return _asked(questions.acts_of(_key(actor_id)), since, until)
+    return _asked(questions.acts_of(*_ref(actor_id)), since, until)
 
 
 def _without_grant(_context: Context, *, since: datetime | None = None, until: datetime | None = None) -> Scope:
@@ -213,7 +224,7 @@ def _question(scope: Callable[..., Scope], description: str) -> Any:  # noqa: AN
         "AuditEvent",
         scope=scope,
         facts=ArchivedMonths,
-        default_order=[ACTS.c.occurred_at.desc()],
+        default_order=NEWEST_FIRST,
         total_count=False,
         permission=PERMISSION,
         description=description + " Newest first.",
@@ -241,7 +252,7 @@ class AuditQuestions:
     unused_access_grants = connection(
         "AccessGrant",
         name="UnusedAccessGrant",
-        where=[~questions.was_used(AccessGrant.id)],
+        where=[~questions.was_used(AccessGrant.id, AccessGrant.valid_from, AccessGrant.valid_to)],
         scope=_of_all_times,
         facts=ArchivedMonths,
         default_order=[AccessGrant.valid_from.desc()],
@@ -255,7 +266,8 @@ def _use(*values: ColumnElement[Any]) -> ScalarSelect[Any]:
     """Of the acts that stand on a grant."""
     return (
         select(*values)
-        .where(USE.access_grant_id == AccessGrant.id, USE.permission_class == "DATA_READ", USE.concludes_id.is_(None))
+        .where(*questions.used_by(USE, AccessGrant.id, AccessGrant.valid_from, AccessGrant.valid_to))
+        .where(USE.concludes_id.is_(None))
         .correlate(AccessGrant)
         .scalar_subquery()
     )

@@ -39,7 +39,7 @@ async def fill(connection: "asyncpg.Connection[Any]", *, months: Sequence[int], 
                 "audit_leaves", records=leaves, columns=("number", "event_id", "act_at", "entry")
             )
             number += len(rows)
-    await connection.execute("ANALYZE audit_events, audit_leaves, audit_personal")
+    await connection.execute("VACUUM (ANALYZE) audit_events, audit_leaves, audit_personal, audit_resources")
     return number
 
 

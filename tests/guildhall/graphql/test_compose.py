@@ -69,6 +69,22 @@ class TestAfterClause:
             "(example_houses.name, example_houses.id) < ('a', '00000000-0000-0000-0000-000000000001')"
         )
 
+    @pytest.mark.parametrize(("descending", "within", "beyond"), [(True, "<=", "<"), (False, ">=", ">")])
+    def test_an_order_that_parts_the_table_is_a_limit_by_itself(
+        self, descending: bool, within: str, beyond: str
+    ) -> None:
+        orders = [
+            Order(House.name.expression, descending, partitioned=True),
+            Order(House.id.expression, descending),
+        ]
+        clause = after_clause(orders, ["a", UUID(int=1)]).compile(
+            dialect=DIALECT, compile_kwargs={"literal_binds": True}
+        )
+        assert str(clause) == (
+            f"example_houses.name {within} 'a' AND (example_houses.name != 'a' OR "
+            f"(example_houses.id) {beyond} ('00000000-0000-0000-0000-000000000001'))"
+        )
+
     def test_mixed_directions_are_told_apart(self) -> None:
         orders = [Order(Room.kind.expression, descending=True), Order(Room.name.expression, descending=False)]
         clause = after_clause(orders, ["LARGE", "x"]).compile(dialect=DIALECT, compile_kwargs={"literal_binds": True})

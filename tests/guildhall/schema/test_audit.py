@@ -7,9 +7,8 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select, text
 
-from guildhall.audit.questions import POLICY_ACTIONS
 from guildhall.audit.record import record
-from guildhall.audit.tables import AuditPersonal, Outcome
+from guildhall.audit.tables import POLICY_ACTIONS, AuditPersonal, Outcome
 from guildhall.auth.actor import Actor, RequestContext, system_actor
 from guildhall.auth.permissions import PERMISSIONS
 from guildhall.auth.resources import ResourceRef
