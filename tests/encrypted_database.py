@@ -5,7 +5,6 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from guildhall.db.embedded import EmbeddedServer
@@ -63,12 +62,13 @@ class EncryptedDatabase:
 
 
 @contextlib.asynccontextmanager
-async def encrypted_database(server: EmbeddedServer, folder: Path, *addresses: str) -> AsyncIterator[EncryptedDatabase]:
-    """The server, reached by these names and addresses; `ca.crt` in the folder is the authority that signed for it."""
-    authority = Authority(folder)
+async def encrypted_database(
+    server: EmbeddedServer, authority: Authority, *addresses: str
+) -> AsyncIterator[EncryptedDatabase]:
+    """The server, reached by these names and addresses, for which the authority signs."""
     authority.server("database", ["127.0.0.1", *addresses])
     trusted = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    trusted.load_cert_chain(folder / "database.crt", folder / "database.key")
+    trusted.load_cert_chain(authority.folder / "database.crt", authority.folder / "database.key")
     front = EncryptedDatabase(server, trusted)
     listening = await asyncio.start_server(front.passing, "127.0.0.1", 0)
     front.port = listening.sockets[0].getsockname()[1]

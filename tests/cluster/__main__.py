@@ -14,6 +14,7 @@ from tests.cluster.images import archives, training_archive
 from tests.cluster.joining import check_machine, join, name_of_checkout, take_down
 from tests.cluster.server_image import dependencies_archive
 from tests.cluster.unavailable import ClusterUnavailable
+from tests.cluster.versitygw_program import built_versitygw
 
 
 def main() -> int:
@@ -45,6 +46,7 @@ def build(_: argparse.Namespace) -> int:
     dependencies_archive(complain)
     built_coredns(complain)
     built_helm(complain)
+    built_versitygw(complain)
     return 0
 
 

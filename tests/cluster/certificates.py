@@ -28,7 +28,7 @@ class Authority:
     """An authority of a cluster's own; every pair of files it writes is NAME.crt and NAME.key."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name("guildhall-test-cluster", None)
         certificate = (
@@ -68,7 +68,7 @@ class Authority:
         public = key.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
-        (self._folder / "sa.pub").write_bytes(public)
+        (self.folder / "sa.pub").write_bytes(public)
 
     def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
         now = datetime.now(UTC)  # noqa: TID251 - certificates live on the machine's clock
@@ -83,11 +83,11 @@ class Authority:
         )
 
     def _write(self, name: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
-        (self._folder / f"{name}.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        (self.folder / f"{name}.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         self._write_key(name, key)
 
     def _write_key(self, name: str, key: ec.EllipticCurvePrivateKey) -> None:
-        path = self._folder / f"{name}.key"
+        path = self.folder / f"{name}.key"
         path.touch(mode=0o600)
         path.write_bytes(
             key.private_bytes(

@@ -74,6 +74,10 @@ class Installation:
         """Install with these values, those of the test cluster besides; what Helm said at the end."""
         return await self._carry_out("install", values)
 
+    async def upgrade(self, values: Mapping[str, Any]) -> str:
+        """The next revision of the release, in the same way."""
+        return await self._carry_out("upgrade", values)
+
     async def _carry_out(self, command: str, values: Mapping[str, Any]) -> str:
         repository, _, tag = self.image.rpartition(":")
         address, port = self.services["api"]
@@ -98,6 +102,7 @@ class Installation:
         finally:
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
+            await self._lead()
 
     def run_helm(self, *arguments: str) -> str:
         """Helm against this cluster, with folders of its own."""
@@ -113,9 +118,10 @@ class Installation:
         return done.stdout
 
     async def pods(self) -> dict[str, dict[str, Any]]:
-        """The pods of the release by their part."""
+        """The newest pod of each part of the release."""
         async with self.cluster.client() as http:
             found = (await http.get(f"/api/v1/namespaces/{self.namespace}/pods")).raise_for_status().json()["items"]
+        found.sort(key=lambda pod: pod["metadata"]["creationTimestamp"])
         return {each["metadata"]["labels"]["app.kubernetes.io/component"]: each for each in found}
 
     async def execute(self, part: str, *command: str) -> str:
@@ -158,13 +164,16 @@ class Installation:
     async def _serve(self) -> None:
         """Lead the Services' addresses to their pods as they come."""
         while True:
-            for part, pod in (await self.pods()).items():
-                address = pod["status"].get("podIP")
-                if part in self.services and address is not None and self.served.get(part) != address:
-                    service, port = self.services[part]
-                    await self.joined.ordered("forward", address=service, port=port, to_address=address, to_port=port)
-                    self.served[part] = address
+            await self._lead()
             await asyncio.sleep(POLL_SECONDS)
+
+    async def _lead(self) -> None:
+        for part, pod in (await self.pods()).items():
+            address = pod["status"].get("podIP")
+            if part in self.services and address is not None and self.served.get(part) != address:
+                service, port = self.services[part]
+                await self.joined.ordered("forward", address=service, port=port, to_address=address, to_port=port)
+                self.served[part] = address
 
 
 async def loaded_image(cluster: RealCluster, folder: Path) -> str:

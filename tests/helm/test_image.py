@@ -20,6 +20,12 @@ class TestRecipe:
         assert re.findall(r"^FROM (\S+)", RECIPE, re.MULTILINE) == ["${BASE}", "${BASE}"]
         assert RECIPE.index("ARG BASE=") < RECIPE.index("FROM ")
 
+    def test_it_is_made_as_root_whoever_the_base_is_and_ends_as_nobody(self) -> None:
+        assert re.findall(r"^USER (\S+)", RECIPE, re.MULTILINE) == ["0:0", "0:0", f"{USER}:{USER}"]
+
+    def test_what_is_copied_is_compiled(self) -> None:
+        assert f"RUN python3 -m compileall -q -j 0 {' '.join(SOURCES)}\n" in RECIPE
+
     def test_what_is_ignored_lets_all_that_is_copied_through(self) -> None:
         ignored = (CHART.parent / "image" / "Containerfile.dockerignore").read_text(encoding="utf-8").splitlines()
         copied = [

@@ -1,6 +1,11 @@
-"""Helm installs the chart on a real Kubernetes, and the publishing half of the story is told through the service."""
+"""Helm installs the chart on a real Kubernetes, and the publishing half of the story is told through the service.
 
-from collections.abc import Iterator
+Beside the trial a second release works on a database and a store of others, which it knows by secrets.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from io import StringIO
@@ -13,11 +18,26 @@ from demo.narrator import Narrator
 from demo.story import organisation, publishing
 from demo.world import World
 from guildhall.clock import SystemClock
+from guildhall.db.embedded import EmbeddedServer
 from tests.cluster.demonstration import platform_of
 from tests.cluster.handle import RealCluster
+from tests.helm.external import (
+    BUCKET,
+    HEADS,
+    SERVICES,
+    Surroundings,
+    install_by_secrets,
+    surroundings,
+    values_by_secrets,
+)
 from tests.helm.installation import Installation, installed_trial, loaded_image, ready
 
 BOOTSTRAP = ("python3", "-m", "guildhall", "bootstrap", "--email", "pat@guildhall.example", "--name", "Pat Porter")
+SEALED_SECONDS_MAX = 120
+MODEL = {
+    "team": "maintenance", "name": "gauge-reader", "task": "image-classification", "visibility": "ORGANISATION",
+    "riskTier": "LIMITED", "description": "Reads the handwritten digits on pressure gauges.",
+}  # fmt: skip
 CHAPTERS = (
     organisation.set_up,
     publishing.register_data,
@@ -102,3 +122,96 @@ class TestStory:
 
     def test_what_was_abandoned_kept_its_lesson(self, told: World) -> None:
         assert told.facts["abandoned_status"] == "ABANDONED"
+
+
+@pytest.fixture(scope="module")
+async def around(
+    own_cluster: RealCluster, server: EmbeddedServer, versitygw: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Surroundings]:
+    async with surroundings(own_cluster, server, versitygw, tmp_path_factory.mktemp("around")) as standing:
+        yield standing
+
+
+@pytest.fixture(scope="module")
+async def house(
+    own_cluster: RealCluster, helm: Path, image: str, around: Surroundings, tmp_path_factory: pytest.TempPathFactory
+) -> Installation:
+    made = Installation(own_cluster, helm, tmp_path_factory.mktemp("house"), image, "guildhall", "house", SERVICES)
+    await install_by_secrets(made, around)
+    return made
+
+
+def published_and_fetched(url: str, token: str, made: Path, folder: Path) -> dict[str, bytes]:
+    """A model of the folder's files, published by the story's people; the files as they come back, by their paths."""
+    with ExitStack() as stack:
+        narrator = Narrator(Console(file=StringIO(), width=120))
+        world = World(url, narrator, folder / "story", SystemClock().now, stack)
+        world.sign_in("pat", token)
+        organisation.set_up(world)
+        model = world.change("mira", "RegisterModel", **MODEL)["model"]
+        version = world.people["mira"].upload_model_version(model["id"], made, {})
+        card = [*publishing.CARD, *({"name": name, "body": "As on paper."} for name in ("Procedure", "Metrics"))]
+        inputs = {"modelVersionId": version["id"], "sections": card, "dataNeeds": publishing.DATA_NEEDS}
+        world.change("mira", "UpdateCard", **inputs)
+        world.change("mira", "PublishModelVersion", modelVersionId=version["id"])
+        files = publishing.model_version(world, "mira", version["id"])["artifacts"]["nodes"]
+        fetched = {}
+        for number, file in enumerate(files):
+            target = folder / f"back-{number}"
+            size, digest = int(file["sizeBytes"]), file["sha256"]
+            world.people["mira"].download(file["url"], target, size_bytes=size, sha256=digest)
+            fetched[file["path"]] = target.read_bytes()
+        return fetched
+
+
+class TestExternal:
+    """In the same cluster, after the trial: a second one would cost more than all of this."""
+
+    async def test_files_lie_in_the_bucket_and_come_back(
+        self, house: Installation, around: Surroundings, tmp_path: Path
+    ) -> None:
+        token = (await house.execute("api", *BOOTSTRAP)).strip().splitlines()[-1]
+        files = {"weights.bin": os.urandom(300_000), "notes/read me.txt": b"As it was trained."}
+        made = tmp_path / "made"
+        for name, content in files.items():
+            (made / name).parent.mkdir(parents=True, exist_ok=True)
+            (made / name).write_bytes(content)
+        assert await asyncio.to_thread(published_and_fetched, house.url, token, made, tmp_path) == files
+        keys = around.store.keys(BUCKET)
+        assert len(keys) >= len(files)
+        assert all(key.startswith("artifacts/") for key in keys)
+
+    async def test_every_connection_to_the_database_was_encrypted(
+        self, house: Installation, around: Surroundings
+    ) -> None:
+        assert await ready(house.url) == 200
+        assert around.database.encrypted > 0
+        assert around.database.refused == 0
+
+    async def test_the_sealer_signs_heads_into_the_other_bucket(
+        self, house: Installation, around: Surroundings
+    ) -> None:
+        async with asyncio.timeout(SEALED_SECONDS_MAX):
+            while not around.store.keys(HEADS):
+                await asyncio.sleep(1)
+        assert all(key.startswith("heads/") for key in around.store.keys(HEADS))
+
+    async def test_only_the_worker_has_the_password_for_mail(self, house: Installation) -> None:
+        command = ("sh", "-c", "cat /etc/guildhall/secrets/* 2>&1")
+        assert await house.execute("worker", *command) == "geheim"
+        assert "No such file" in await house.execute("api", *command)
+
+    async def test_an_upgrade_migrates_again_and_goes_on_with_what_is_there(
+        self, house: Installation, around: Surroundings
+    ) -> None:
+        before = await house.pods()
+        await house.upgrade({**values_by_secrets(), "settings": {"LOG_LEVEL": "DEBUG"}})
+        after = await house.pods()
+        assert after["migration"]["metadata"]["name"].startswith("guildhall-migration-2-")
+        assert after["migration"]["status"]["phase"] == "Succeeded"
+        for part in ("api", "worker", "sealer"):
+            assert after[part]["metadata"]["name"] != before[part]["metadata"]["name"]
+        assert (await house.execute("api", "printenv", "GUILDHALL_LOG_LEVEL")).strip() == "DEBUG"
+        assert await ready(house.url) == 200
+        assert "ghu_" not in await house.execute("api", *BOOTSTRAP)
+        assert around.database.refused == 0

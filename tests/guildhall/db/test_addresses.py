@@ -19,7 +19,7 @@ from tests.encrypted_database import EncryptedDatabase, encrypted_database
 
 @pytest.fixture
 async def front(server: EmbeddedServer, tmp_path: Path) -> AsyncIterator[EncryptedDatabase]:
-    async with encrypted_database(server, tmp_path) as listening:
+    async with encrypted_database(server, Authority(tmp_path)) as listening:
         yield listening
 
 
