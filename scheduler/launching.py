@@ -19,9 +19,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from guildhall.auth.actor import JobClaims
 from guildhall.auth.tables import Team
 from guildhall.db.among import among
+from guildhall.db.leases import RETURNED
 from guildhall.db.locks import lock_rows
 from guildhall.organisation.tokens import JobTokenRequest, issue_job_tokens
-from guildhall.outbox.outbox import Claim, claim, complete, complete_all, fail
+from guildhall.outbox.outbox import Claim, claim, complete, complete_all, fail, put_back
 from guildhall.outbox.tables import OutboxRow
 from scheduler.capacity import closed_reason
 from scheduler.clusters.executor import Executor, Launch, LaunchConflict, LaunchRefused, Placement, Reason, Toleration
@@ -108,7 +109,7 @@ async def retire_launches(session: AsyncSession, jobs: Sequence[Job], *, at: dat
     await session.execute(
         update(OutboxRow)
         .where(among(OutboxRow.id, ids), OutboxRow.done_at.is_(None), OutboxRow.given_up_at.is_(None))
-        .values(done_at=at, lease_owner=None, lease_token=None, lease_expires_at=None)
+        .values(done_at=at, **RETURNED)
     )
 
 
@@ -355,17 +356,7 @@ async def _put_back(
             if job.state == JobState.ADMITTED and job.state_code != told.code:
                 job.state_code, job.state_message = told.code, told.message
                 await tell(session, job, told, at=at, new_id=context.new_id)
-        await session.execute(
-            update(OutboxRow)
-            .where(OutboxRow.id == claimed.id, OutboxRow.lease_token == claimed.token)
-            .values(
-                lease_owner=None,
-                lease_token=None,
-                lease_expires_at=None,
-                attempts=OutboxRow.attempts - 1,
-                available_at=at + wait,
-            )
-        )
+        await put_back(session, claimed, available_at=at + wait)
 
 
 async def _find(context: SchedulerContext, claims: Sequence[Claim]) -> dict[UUID, _Admitted]:

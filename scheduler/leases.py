@@ -1,13 +1,14 @@
-"""Leases on rows: whoever holds the token works without a session, and applies only where the token still matches."""
+"""The scheduler's leases, on clusters and attempts: taken in a transaction of their own, returned in the result's."""
 
 from collections.abc import Sequence
 from typing import TypeVar
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from guildhall.db.among import among
+from guildhall.db.leases import give_back, held, lease, unleased
 from scheduler.clusters.tables import Cluster
 from scheduler.context import SchedulerContext
 from scheduler.jobs.tables import Attempt
@@ -27,23 +28,17 @@ async def take_leases(
     """One token for many rows, and those of them that nobody else holds."""
     token = context.new_id()
     at = context.clock.now()
-    free = table.lease_expires_at.is_(None) | (table.lease_expires_at <= at)
     # Locked in the order of their ids: two workers that want the same rows never wait in a circle.
-    wanted = select(table.id).where(among(table.id, row_ids), free).order_by(table.id).with_for_update(key_share=True)
+    free = select(table.id).where(among(table.id, row_ids), unleased(table, at))
+    wanted = table.id.in_(free.order_by(table.id).with_for_update(key_share=True).scalar_subquery())
+    taking = lease(table, wanted, owner=context.owner, token=token, until=context.lease_until(), at=at)
     async with context.database.transaction() as session:
-        taken = await session.scalars(
-            update(table)
-            .where(table.id.in_(wanted.scalar_subquery()), free)
-            .values(lease_owner=context.owner, lease_token=token, lease_expires_at=context.lease_until())
-            .returning(table.id)
-            .execution_options(synchronize_session=False)
-        )
-        return token, sorted(taken)
+        return token, sorted(await session.scalars(taking.returning(table.id)))
 
 
 async def holds_lease(session: AsyncSession, table: type[Leased], row_id: UUID, token: UUID) -> bool:
     """Whether the token still counts; if so nobody can take the row over until this transaction ends."""
-    statement = select(table.id).where(table.id == row_id, table.lease_token == token).with_for_update(read=True)
+    statement = select(table.id).where(held(table, [row_id], token)).with_for_update(read=True)
     return await session.scalar(statement) is not None
 
 
@@ -56,11 +51,5 @@ async def return_leases(
     session: AsyncSession, table: type[Leased], row_ids: Sequence[UUID], token: UUID, **values: object
 ) -> Sequence[UUID]:
     """As `return_lease`, for many rows under one token: those that it still matched."""
-    returned = await session.scalars(
-        update(table)
-        .where(among(table.id, row_ids), table.lease_token == token)
-        .values(lease_owner=None, lease_token=None, lease_expires_at=None, **values)
-        .returning(table.id)
-        .execution_options(synchronize_session=False)
-    )
-    return returned.all()
+    returned = give_back(table, row_ids, token, **values).returning(table.id)
+    return (await session.scalars(returned)).all()

@@ -1,6 +1,6 @@
 """Cleaning up what was begun and never ended, or is kept for a time only.
 
-Intents of reads without an outcome, uploads that nobody finished, deliveries that ended long ago.
+Intents of reads without an outcome, uploads that nobody finished, deliveries and effects that ended long ago.
 """
 
 import logging
@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from guildhall.audit.outcomes import abort_stale_intents
 from guildhall.inbox.deliveries import sweep_deliveries
+from guildhall.outbox.outbox import forget_done
 from registry.artifacts.sweeping import delete_stored_parts, sweep_uploads
 from registry.minimisation.filtering import sweep_filtered
 from registry.storage import ArtifactStore
@@ -33,6 +34,7 @@ async def sweep(context: SchedulerContext, store: ArtifactStore) -> None:
     sweeps: Mapping[str, Callable[[SchedulerContext, ArtifactStore], Awaitable[str]]] = {
         "stale intents": _sweep_intents,
         "ended deliveries": _sweep_deliveries,
+        "done effects": _sweep_outbox,
         "unfinished uploads": _sweep_uploads,
         "narrowed files": _sweep_narrowed,
     }
@@ -58,6 +60,11 @@ async def _sweep_deliveries(context: SchedulerContext, _: ArtifactStore) -> str:
     async with context.database.transaction() as session:
         deliveries = await sweep_deliveries(session, kept=kept, at=context.clock.now())
     return f"{deliveries} ended deliveries" if deliveries else ""
+
+
+async def _sweep_outbox(context: SchedulerContext, _: ArtifactStore) -> str:
+    done = await forget_done(context.database, at=context.clock.now())
+    return f"{done} done effects" if done else ""
 
 
 async def _sweep_uploads(context: SchedulerContext, store: ArtifactStore) -> str:

@@ -19,6 +19,8 @@ from guildhall.auth.actor import Actor
 from guildhall.auth.authorize import require
 from guildhall.auth.resources import ResourceRef
 from guildhall.clock import IdSource
+from guildhall.db.among import among
+from guildhall.db.leases import RETURNED, give_back, lease, unleased
 from guildhall.db.transaction import WriteSession
 from guildhall.errors import Conflict, NotFound
 from guildhall.inbox.tables import Delivery, InboxEvent, InboxSettings, Notification, Webhook
@@ -287,13 +289,8 @@ async def conclude(
     if webhook_id is not None and (outcome.gone or outcome.rest_seconds is not None):
         locked = select(Webhook).where(Webhook.id == webhook_id).with_for_update(key_share=True)
         webhook = await session.scalar(locked.execution_options(populate_existing=True))
-    held = (
-        update(Delivery)
-        .where(Delivery.id == leased.id, Delivery.lease_token == leased.token)
-        .values(**values, lease_owner=None, lease_token=None, lease_expires_at=None)
-        .returning(Delivery.id)
-    )
-    if await session.scalar(held) is None:
+    returned = give_back(Delivery, [leased.id], leased.token, **values).returning(Delivery.id)
+    if await session.scalar(returned) is None:
         return False
     if webhook is not None and outcome.gone and webhook.paused_at is None:
         message = "was paused because its receiver answered that it is gone (410)"
@@ -314,8 +311,7 @@ async def sweep_deliveries(session: WriteSession, *, kept: timedelta, at: dateti
         .where(Delivery.id.in_(waited), _unleased(at))
         .values(
             state=DeliveryState.DEAD.value, ended_at=at, reason_code="WAITED_TOO_LONG",
-            reason_message="waited too long, or nobody lived to say what came of its attempts", lease_owner=None,
-            lease_token=None, lease_expires_at=None,
+            reason_message="waited too long, or nobody lived to say what came of its attempts", **RETURNED,
         )
         .returning(Delivery.id)
     )  # fmt: skip
@@ -341,8 +337,7 @@ def _ready(at: datetime) -> ColumnElement[bool]:
 
 def _unleased(at: datetime) -> ColumnElement[bool]:
     """Waiting, and in nobody's hands."""
-    free = or_(Delivery.lease_expires_at.is_(None), Delivery.lease_expires_at <= at)
-    return and_(Delivery.state == DeliveryState.WAITING.value, free)
+    return and_(Delivery.state == DeliveryState.WAITING.value, unleased(Delivery, at))
 
 
 async def _lease(
@@ -352,10 +347,7 @@ async def _lease(
     if not ids:
         return []
     token = new_id()
-    statement = (
-        update(Delivery)
-        .where(Delivery.id.in_(ids), _ready(at))
-        .values(lease_owner=owner, lease_token=token, lease_expires_at=until, attempts=Delivery.attempts + 1)
-        .returning(Delivery.id, Delivery.attempts, Delivery.kind)
-    )
+    which = and_(among(Delivery.id, ids), _ready(at))
+    taken = lease(Delivery, which, owner=owner, token=token, until=until, at=at).values(attempts=Delivery.attempts + 1)
+    statement = taken.returning(Delivery.id, Delivery.attempts, Delivery.kind)
     return [Leased(key, token, attempts, kind) for key, attempts, kind in await session.execute(statement)]

@@ -7,6 +7,7 @@ from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, String, Unique
 from sqlalchemy.orm import Mapped, mapped_column
 
 from guildhall.db.base import Base, Id, Json, Timestamp
+from guildhall.db.leases import Leasable
 from guildhall.inbox.kinds import EventKind
 
 _KINDS = ", ".join(repr(kind.value) for kind in EventKind)
@@ -98,7 +99,7 @@ class WebhookSecret(Base):
     expires_at: Mapped[datetime | None]
 
 
-class Delivery(Base):
+class Delivery(Leasable, Base):
     """One message that leaves the house: an event, or a ping without one, to a webhook; or a notification as a mail.
 
     A WAITING one is leased while somebody sends it, and counts each attempt when it begins. `status` is what the
@@ -132,9 +133,6 @@ class Delivery(Base):
     state: Mapped[str]
     attempts: Mapped[int]
     due_at: Mapped[Timestamp]
-    lease_owner: Mapped[str | None]
-    lease_token: Mapped[UUID | None]
-    lease_expires_at: Mapped[datetime | None]
     status: Mapped[int | None]
     reason_code: Mapped[str | None]
     reason_message: Mapped[str | None]

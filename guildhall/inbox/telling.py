@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from guildhall.auth.resources import ResourceRef
 from guildhall.auth.tables import User
 from guildhall.clock import IdSource
+from guildhall.inbox.following import inbox_changed
 from guildhall.inbox.kinds import EventKind
 from guildhall.inbox.tables import InboxEvent, Notification
 from guildhall.outbox.outbox import enqueue_all
@@ -109,3 +110,5 @@ async def _notify(session: AsyncSession, pairs: Sequence[tuple[UUID, UUID]], *, 
         .order_by(told.c.user_id)
     )
     await session.execute(insert(Notification).from_select(["id", "event_id", "user_id", "created_at"], people))
+    for person in {person for _, person in pairs}:
+        inbox_changed(session, person)

@@ -6,12 +6,14 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Update, insert, select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from guildhall.clock import Clock, IdSource
 from guildhall.clock import new_id as new_uuid
 from guildhall.db.among import among
+from guildhall.db.forgetting import delete_some
+from guildhall.db.leases import RETURNED, give_back, lease, unleased
 from guildhall.db.transaction import Database
 from guildhall.outbox.tables import OutboxRow
 
@@ -20,6 +22,9 @@ CLAIM_ROWS_MAX = 100
 BACKOFF_SECONDS_FIRST = 1
 BACKOFF_SECONDS_MAX = 300
 ERROR_CHARACTERS_MAX = 2_000
+DONE_KEPT = timedelta(days=30)
+"""How long a row stays that has nothing left to do, for whoever wants to know when it was done."""
+FORGETTING_LOCK = 0x6F7574626F78  # "outbox"; any number that nothing else of ours locks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,33 +83,26 @@ async def claim(
     """Lease the oldest waiting rows of these topics that nobody holds; rows that a rival is taking are skipped."""
     assert 1 <= limit <= CLAIM_ROWS_MAX, f"a claim takes 1 to {CLAIM_ROWS_MAX} rows"
     now = clock.now()
-    free = (
-        select(OutboxRow)
-        .where(OutboxRow.topic.in_(topics), OutboxRow.done_at.is_(None), OutboxRow.given_up_at.is_(None))
-        .where(OutboxRow.available_at <= now)
-        .where(OutboxRow.lease_expires_at.is_(None) | (OutboxRow.lease_expires_at <= now))
+    waiting = (OutboxRow.done_at.is_(None), OutboxRow.given_up_at.is_(None), OutboxRow.available_at <= now)
+    oldest = (
+        select(OutboxRow.id)
+        .where(OutboxRow.topic.in_(topics), *waiting, unleased(OutboxRow, now))
         .order_by(OutboxRow.available_at, OutboxRow.id)
         .limit(limit)
         .with_for_update(skip_locked=True, key_share=True)
     )
-    claims = []
+    token, until = new_id(), now + timedelta(seconds=lease_seconds)
     async with database.transaction() as session:
-        for row in await session.scalars(free):
-            row.lease_owner = owner
-            row.lease_token = new_id()
-            row.lease_expires_at = now + timedelta(seconds=lease_seconds)
-            row.attempts += 1
-            claims.append(
-                Claim(
-                    id=row.id,
-                    topic=row.topic,
-                    payload=row.payload,
-                    attempts=row.attempts,
-                    token=row.lease_token,
-                    expires_at=row.lease_expires_at,
-                )
-            )
-    return claims
+        ids = (await session.scalars(oldest)).all()
+        if not ids:
+            return []
+        taken = lease(OutboxRow, among(OutboxRow.id, ids), owner=owner, token=token, until=until, at=now)
+        rows = await session.scalars(taken.values(attempts=OutboxRow.attempts + 1).returning(OutboxRow))
+        in_order = sorted(rows, key=lambda row: (row.available_at, row.id))
+    return [
+        Claim(id=row.id, topic=row.topic, payload=row.payload, attempts=row.attempts, token=token, expires_at=until)
+        for row in in_order
+    ]
 
 
 async def complete(session: AsyncSession, claimed: Claim, *, at: datetime) -> bool:
@@ -117,22 +115,17 @@ async def complete_all(session: AsyncSession, claims: Sequence[Claim], *, at: da
 
     Of the others nothing may be written. Locks the rows in id order.
     """
-    # No two rows ever have the same token, so that both lists together say what their pairs would.
-    held = (
-        select(OutboxRow)
-        .where(
-            among(OutboxRow.id, [each.id for each in claims]),
-            among(OutboxRow.lease_token, [each.token for each in claims]),
-        )
+    tokens = among(OutboxRow.lease_token, [each.token for each in claims])
+    held_now = (
+        select(OutboxRow.id)
+        .where(among(OutboxRow.id, [each.id for each in claims]), tokens)
         .order_by(OutboxRow.id)
         .with_for_update(key_share=True)
-        .execution_options(populate_existing=True)
     )
-    rows = (await session.scalars(held)).all()
-    for row in rows:
-        row.done_at, row.last_error = at, None
-        row.lease_owner = row.lease_token = row.lease_expires_at = None
-    return {row.id for row in rows}
+    ids = (await session.scalars(held_now)).all()
+    done = update(OutboxRow).where(among(OutboxRow.id, ids)).values(done_at=at, last_error=None, **RETURNED)
+    await session.execute(done.execution_options(synchronize_session=False))
+    return set(ids)
 
 
 async def fail(session: AsyncSession, claimed: Claim, error: str, *, at: datetime) -> bool:
@@ -145,6 +138,17 @@ async def fail(session: AsyncSession, claimed: Claim, error: str, *, at: datetim
     return await _finish(session, claimed, values)
 
 
+async def put_back(session: AsyncSession, claimed: Claim, *, available_at: datetime) -> bool:
+    """Have the row wait, as if it had not been taken up. False: the lease was lost."""
+    return await _finish(session, claimed, {"attempts": OutboxRow.attempts - 1, "available_at": available_at})
+
+
+async def forget_done(database: Database, *, at: datetime) -> int:
+    """Delete rows that were done so long ago; how many. What was given up stays, until somebody has looked at it."""
+    old = select(OutboxRow.id).where(OutboxRow.done_at <= at - DONE_KEPT).order_by(OutboxRow.done_at)
+    return await delete_some(database, OutboxRow, old, lock=FORGETTING_LOCK)
+
+
 def backoff_seconds(attempts: int) -> int:
     """How long a row waits after its nth failure: doubling from one second, five minutes at most."""
     assert attempts >= 1, "only an attempted row has failed"
@@ -152,19 +156,6 @@ def backoff_seconds(attempts: int) -> int:
 
 
 async def _finish(session: AsyncSession, claimed: Claim, values: dict[str, Any]) -> bool:
-    released = {"lease_owner": None, "lease_token": None, "lease_expires_at": None}
-    return await _applied(session, _held(claimed).values(**values, **released))
-
-
-def _held(claimed: Claim) -> Update:
-    """Only the row whose token still matches; an expired lease that nobody has taken over still counts."""
-    return (
-        update(OutboxRow)
-        .where(OutboxRow.id == claimed.id, OutboxRow.lease_token == claimed.token)
-        .execution_options(synchronize_session=False)
-    )
-
-
-async def _applied(session: AsyncSession, statement: Update) -> bool:
-    result = await session.execute(statement.returning(OutboxRow.id))
-    return result.scalar_one_or_none() is not None
+    """An expired lease that nobody has taken over still counts."""
+    finished = give_back(OutboxRow, [claimed.id], claimed.token, **values)
+    return await session.scalar(finished.returning(OutboxRow.id)) is not None

@@ -1,15 +1,15 @@
 """The table of effects that wait for their transaction to commit."""
 
 from datetime import datetime
-from uuid import UUID
 
 from sqlalchemy import CheckConstraint, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from guildhall.db.base import Base, Id, Json, Timestamp
+from guildhall.db.leases import Leasable
 
 
-class OutboxRow(Base):
+class OutboxRow(Leasable, Base):
     """One effect to carry out: `topic` names the handler, `payload` is its input (ids as strings).
 
     A row is leased while somebody works on it, done when `done_at` is set, and given up when `attempts` has reached the
@@ -36,9 +36,6 @@ class OutboxRow(Base):
     created_at: Mapped[Timestamp]
     available_at: Mapped[Timestamp]
     attempts: Mapped[int] = mapped_column(default=0)
-    lease_owner: Mapped[str | None]
-    lease_token: Mapped[UUID | None]
-    lease_expires_at: Mapped[datetime | None]
     done_at: Mapped[datetime | None]
     given_up_at: Mapped[datetime | None]
     last_error: Mapped[str | None]

@@ -14,6 +14,7 @@ from guildhall.auth.actor import Actor
 from guildhall.auth.authorize import require
 from guildhall.auth.resources import ResourceRef
 from guildhall.clock import IdSource
+from guildhall.db.leases import RETURNED
 from guildhall.db.locks import lock_rows
 from guildhall.db.transaction import Database, ReadSession, WriteSession
 from guildhall.errors import Conflict, InvalidInput, NotFound, Problem
@@ -243,7 +244,7 @@ async def unregister_cluster(
     await session.execute(delete(MachineRow).where(MachineRow.cluster_id == cluster_id))
     await forget_credentials(session, cluster_id)
     # Whoever looks at it now finds its lease gone, so that a late answer does not bring it back.
-    values = {"uid": None, "machines_at": None, "lease_owner": None, "lease_token": None, "lease_expires_at": None}
+    values = {"uid": None, "machines_at": None, **RETURNED}
     state = _state(ClusterState.UNREGISTERED, "CLUSTER_UNREGISTERED", UNREGISTERED)
     await session.execute(update(Cluster).where(Cluster.id == cluster_id).values({**values, **state}))
     await derive_pools(session, cluster_id)

@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from guildhall.db.base import Base, Id, Json, Timestamp
+from guildhall.db.leases import Leasable
 from guildhall.slugs import SLUG_PATTERN
 
 SLOTS_MAX = 10_000
@@ -51,7 +52,7 @@ class Installation(Base):
     created_at: Mapped[Timestamp]
 
 
-class Cluster(Base):
+class Cluster(Leasable, Base):
     """Machines under one executor, in one region. Whoever holds the lease compares it with the database.
 
     `state_code` and `state_message` say why it is not READY. `seen_at` is when it answered last, `machines_at` when its
@@ -93,9 +94,6 @@ class Cluster(Base):
     observed_at: Mapped[datetime | None]
     seen_at: Mapped[datetime | None]
     machines_at: Mapped[datetime | None]
-    lease_owner: Mapped[str | None]
-    lease_token: Mapped[UUID | None]
-    lease_expires_at: Mapped[datetime | None]
 
 
 class ClusterCredentials(Base):

@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from guildhall.db.base import Base, Id, Json, MicroCredits, Timestamp
+from guildhall.db.leases import Leasable
 
 _JOB_STATES = (
     "'QUEUED', 'ADMITTED', 'STARTING', 'RUNNING', 'STOPPING', "
@@ -120,7 +121,7 @@ class JobEvent(Base):
     message: Mapped[str]
 
 
-class Attempt(Base):
+class Attempt(Leasable, Base):
     """One launch of a job on a pool. `exit_code` and its reason are the platform's; `result` is what the runner said.
 
     `machines` names that of each of its nodes: as planned, and then as the cluster says; none where a pool has no
@@ -166,9 +167,6 @@ class Attempt(Base):
     progress: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     result: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     log_bytes: Mapped[int] = mapped_column(default=0)
-    lease_owner: Mapped[str | None]
-    lease_token: Mapped[UUID | None]
-    lease_expires_at: Mapped[datetime | None]
 
 
 class RunInterval(Base):

@@ -11,6 +11,8 @@ from guildhall.audit.tables import AuditEvent, Outcome
 from guildhall.auth.resources import ResourceRef
 from guildhall.clock import SystemClock, new_id
 from guildhall.db.transaction import WriteSession
+from guildhall.outbox.outbox import DONE_KEPT
+from guildhall.outbox.tables import OutboxRow
 from registry.artifacts.sweeping import Swept
 from registry.storage import ArtifactStore
 from scheduler import sweeps
@@ -60,6 +62,11 @@ class TestSweep:
         monkeypatch.setattr(sweeps, "abort_stale_intents", too_long)
         monkeypatch.setattr(sweeps, "sweep_deliveries", deliveries)
         monkeypatch.setattr(sweeps, "sweep_uploads", uploads)
+        async with yard.database.transaction() as session:
+            done = OutboxRow(
+                id=new_id(), topic="t", payload={}, created_at=at, available_at=at, attempts=1, done_at=at - DONE_KEPT
+            )
+            session.add(done)
         monkeypatch.setattr(sweeps, "sweep_filtered", no_store)
         with caplog.at_level("INFO", logger=sweeps.__name__):
             await sweep(yard.context(), ArtifactStore.open(yard.settings.artifacts_url))
@@ -67,6 +74,7 @@ class TestSweep:
         assert [record.message for record in caplog.records if record.name == sweeps.__name__] == [
             "The stale intents were not swept; the next round tries again.",
             "Swept 2 ended deliveries.",
+            "Swept 1 done effects.",
             "Swept 3 parts, 1 staged uploads.",
             "The narrowed files were not swept; the next round tries again.",
         ]

@@ -45,3 +45,24 @@ def test_an_empty_inbox_and_what_is_not_there(person: Callable[[str], Command]) 
         wrong = nobody("inbox", "read", *arguments)
         assert wrong.code == 2
         assert "one of the two" in wrong.err
+
+
+def test_what_comes_is_shown_as_it_comes(mira: Command, person: Callable[[str], Command]) -> None:
+    stella, quentin = person("stella"), person("quentin")
+    legal = ["--licence", "CC0", "--legal-basis", "contract", "--purpose", "defect-detection", "--region", "eu-local"]
+    mira.ok("dataset", "register", "maintenance/inbox-followed", "--description", "Faces.", "--classification",
+            "confidential", "--steward", "stella@guildhall.example", *legal)  # fmt: skip
+    with stella.terminal("inbox", "--follow", "--kind", "access_asked") as terminal:
+        terminal.until("Waiting for what comes")
+        quentin.ok("access", "request", "--dataset", "maintenance/inbox-followed", "--team", "quality", "--for", "14d",
+                   "--purpose", "defect-detection", "--justification", "our presses carry them")  # fmt: skip
+        terminal.until("asks for access to maintenance/inbox-followed")
+        assert terminal.insist("\x03") == 130
+    assert "Traceback" not in terminal.said
+
+
+def test_what_is_there_and_what_comes_are_two_things(mira: Command) -> None:
+    for more in (["--unread"], ["--after", "x"]):
+        wrong = mira("inbox", "--follow", *more)
+        assert (wrong.code, wrong.out) == (2, "")
+        assert "--follow shows what comes" in wrong.err

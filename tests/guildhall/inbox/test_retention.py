@@ -8,8 +8,8 @@ from sqlalchemy import func, select, update
 
 from guildhall.auth.resources import ResourceRef
 from guildhall.clock import new_id
+from guildhall.db import forgetting
 from guildhall.db.transaction import Database
-from guildhall.inbox import retention
 from guildhall.inbox.kinds import EventKind
 from guildhall.inbox.retention import FORGETTING_LOCK, UNREAD_KEPT, forget_notifications
 from guildhall.inbox.tables import InboxEvent, Notification
@@ -67,8 +67,8 @@ async def test_what_is_never_read_leaves_later(fresh_database: Database) -> None
 async def test_goes_in_batches_and_stops_at_the_most_of_a_round(
     fresh_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "ROWS_MAX", 2)
-    monkeypatch.setattr(retention, "BATCHES_MAX", 2)
+    monkeypatch.setattr(forgetting, "ROWS_MAX", 2)
+    monkeypatch.setattr(forgetting, "BATCHES_MAX", 2)
     await told(fresh_database, events=5, name="early", read_after=DAY)
     at = MONDAY_MORNING + 3 * DAY
     assert await forget_notifications(fresh_database, read_kept=DAY, at=at) == 4 + 4

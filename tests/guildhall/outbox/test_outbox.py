@@ -1,6 +1,7 @@
 """The outbox's leases: a result counts only while its token does."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -119,6 +120,50 @@ class TestComplete:
         assert (row.done_at, row.lease_owner, row.lease_token, row.lease_expires_at) == (clock.now(), None, None, None)
         clock.advance(seconds=3600)
         assert await take(fresh_database, clock) == []
+
+
+class TestForgetDone:
+    async def test_what_was_done_a_month_ago_leaves(self, fresh_database: Database, clock: SimulatedClock) -> None:
+        for n in range(3):
+            await put(fresh_database, clock, n=n)
+        (first, second, waits) = await take(fresh_database, clock)
+        async with fresh_database.transaction() as session:
+            assert await outbox.complete(session, first, at=clock.now())
+            later = clock.now() + timedelta(seconds=1)
+            assert await outbox.complete(session, second, at=later)
+        assert await outbox.forget_done(fresh_database, at=clock.now() + outbox.DONE_KEPT - timedelta(seconds=1)) == 0
+        assert await outbox.forget_done(fresh_database, at=clock.now() + outbox.DONE_KEPT) == 1
+        assert [row.id for row in await stored(fresh_database)] == [second.id, waits.id]
+
+    async def test_what_was_given_up_stays(self, fresh_database: Database, clock: SimulatedClock) -> None:
+        await put(fresh_database, clock)
+        (claimed,) = await take(fresh_database, clock)
+        async with fresh_database.transaction() as session:
+            last = replace(claimed, attempts=outbox.ATTEMPTS_MAX)
+            assert await outbox.fail(session, last, "no", at=clock.now())
+        assert await outbox.forget_done(fresh_database, at=clock.now() + 2 * outbox.DONE_KEPT) == 0
+
+
+class TestPutBack:
+    async def test_waits_as_if_it_had_not_been_taken_up(self, fresh_database: Database, clock: SimulatedClock) -> None:
+        await put(fresh_database, clock)
+        (claimed,) = await take(fresh_database, clock)
+        async with fresh_database.transaction() as session:
+            assert await outbox.put_back(session, claimed, available_at=clock.now() + timedelta(seconds=5))
+        assert await take(fresh_database, clock) == []
+        clock.advance(seconds=5)
+        (again,) = await take(fresh_database, clock)
+        assert (again.id, again.attempts) == (claimed.id, 1)
+
+    async def test_of_a_lost_lease_is_nothing(self, fresh_database: Database, clock: SimulatedClock) -> None:
+        await put(fresh_database, clock)
+        (lost,) = await take(fresh_database, clock)
+        clock.advance(seconds=30)
+        (taken,) = await take(fresh_database, clock, owner="two")
+        async with fresh_database.transaction() as session:
+            assert not await outbox.put_back(session, lost, available_at=clock.now())
+        (row,) = await stored(fresh_database)
+        assert (row.lease_token, row.attempts) == (taken.token, 2)
 
 
 class TestFail:

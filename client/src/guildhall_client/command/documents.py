@@ -275,15 +275,23 @@ query ListAccessGrants($first: Int!, $after: String) {{
 }}
 """)
 
+_NOTIFICATION = "id kind title text team { name } subject { __typename id } createdAt readAt"
+
 INBOX = Document(f"""
 query ListNotifications($first: Int!, $after: String, $unreadOnly: Boolean = false, $kinds: [EventKind!]) {{
   viewer {{
     unreadNotifications
     notifications(first: $first, after: $after, unreadOnly: $unreadOnly, kinds: $kinds) {{
-      nodes {{ id kind title text team {{ name }} subject {{ __typename id }} createdAt readAt }}
+      nodes {{ {_NOTIFICATION} }}
       {_PAGE}
     }}
   }}
+}}
+""")
+
+NOTIFICATION_ADDED = Document(f"""
+subscription NotificationAdded($after: String) {{
+  notificationAdded(after: $after) {{ cursor notification {{ {_NOTIFICATION} }} }}
 }}
 """)
 

@@ -1,12 +1,18 @@
 """inbox, inbox read, inbox unread."""
 
+import json
 from typing import Any
 
 import click
 
 from guildhall_client.command.catalogue import COMMANDS, GROUPS, ListedGroup
 from guildhall_client.command.connection import connected
-from guildhall_client.command.documents import INBOX, MARK_NOTIFICATIONS_READ, MARK_NOTIFICATIONS_UNREAD
+from guildhall_client.command.documents import (
+    INBOX,
+    MARK_NOTIFICATIONS_READ,
+    MARK_NOTIFICATIONS_UNREAD,
+    NOTIFICATION_ADDED,
+)
 from guildhall_client.command.options import choice, json_option, page_options
 from guildhall_client.command.printing import moment, note, print_json, print_line, print_table
 
@@ -22,14 +28,26 @@ KINDS = (
 @click.group("inbox", cls=ListedGroup, listed=GROUPS["inbox"], help=COMMANDS["inbox"].text, invoke_without_command=True)
 @click.option("--unread", is_flag=True, help="Only what you have not marked as read.")
 @click.option("--kind", "kinds", type=choice(*KINDS), multiple=True, help="Only such; may be given often.")
+@click.option("--follow", "-f", is_flag=True, help="Show what comes from now on, until Ctrl-C.")
 @page_options
 @json_option
 @click.pass_context
 def inbox(
-    context: click.Context, unread: bool, kinds: tuple[str, ...], limit: int, after: str | None, as_json: bool
+    context: click.Context,
+    unread: bool,
+    kinds: tuple[str, ...],
+    follow: bool,
+    limit: int,
+    after: str | None,
+    as_json: bool,
 ) -> None:
     """List what the caller was told, newest first; a command below the group comes without the list."""
     if context.invoked_subcommand is not None:
+        return
+    if follow:
+        if unread or after is not None:
+            raise click.UsageError("--follow shows what comes; --unread and --after list what is there.")
+        _follow(kinds, as_json=as_json)
         return
     variables = {"first": limit, "after": after, "unreadOnly": unread, "kinds": list(kinds) or None}
     with connected() as client:
@@ -44,6 +62,21 @@ def inbox(
         note(f"{viewer['unreadNotifications']} unread: `guildhall inbox read --all` marks them as read.")
     if found["pageInfo"]["hasNextPage"]:
         note(f"There are more: --after {found['pageInfo']['endCursor']}")
+
+
+def _follow(kinds: tuple[str, ...], *, as_json: bool) -> None:
+    """Print each as it comes; as JSON lines, since there is no end to wait for."""
+    with connected() as client:
+        for change in client.subscribe(NOTIFICATION_ADDED):
+            told = change["notification"]
+            if told is None:  # the first only says where it begins
+                note("Waiting for what comes; Ctrl-C ends it.")
+            elif kinds and told["kind"] not in kinds:
+                continue
+            elif as_json:
+                click.echo(json.dumps(told, ensure_ascii=False))
+            else:
+                print_line(f"{moment(told['createdAt'])}  {told['title']}  {told['text']}".rstrip())
 
 
 @click.command

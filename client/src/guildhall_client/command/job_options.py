@@ -31,7 +31,7 @@ _OPTIONS = (
         help="The folder to pack; by default this one.",
     ),
     click.option("--image", help="Run in this image, and pack nothing."),
-    click.option("--gpus", type=click.IntRange(0), default=1, show_default=True, help="Accelerators of each node."),
+    click.option("--gpus", type=click.IntRange(1), default=1, show_default=True, help="Accelerators of each node."),
     click.option("--accelerator", help="Of this kind; by default any."),
     click.option("--cpu", type=click.FloatRange(0, min_open=True), help="Cores of each node."),
     click.option("--memory", type=SIZE, help="Memory of each node, as 16GiB."),

@@ -116,7 +116,8 @@ def _package(client: Client, team: str, folder: Path) -> str:
     rules = ignore_rules(folder)
     files = list(files_to_pack(folder, rules.is_ignored))
     total_bytes = sum(source.stat().st_size for _, source in files)
-    note(f"Packing {len(files)} files, {size(total_bytes)}, of {folder.resolve()}{rules.told}.")
+    number = "1 file" if len(files) == 1 else f"{len(files)} files"
+    note(f"Packing {number}, {size(total_bytes)}, of {folder.resolve()}{rules.told}.")
     with bar("Uploading the package") as tell:
         package = client.upload_package(team, folder, tell, rules.is_ignored)
     package_id: str = package["id"]
