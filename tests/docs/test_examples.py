@@ -17,6 +17,8 @@ EXCEPTIONS = {
     ): "podman, and a registry of images; the chart's own test makes the image",
     ("kubernetes-chart", "2a. A trial", "sh"): "a cluster; the chart's own test installs it",
     ("kubernetes-chart", "2b. In earnest", "sh"): "a cluster, a database and an object store of the reader",
+    ("kubernetes-chart", "2b. In earnest", "sql"): "tests/helm/external.py carries it out",
+    ("kubernetes-chart", "Upgrade", "sh"): "a cluster; the chart's own test upgrades",
     (
         "kubernetes-chart",
         "3. The first administrator",
