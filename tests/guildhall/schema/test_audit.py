@@ -75,6 +75,8 @@ class TestQuestions:
         document = "query ($id: ID!) { actsOf(first: 9, actorId: $id) { nodes { action } } }"
         found = (await ask("otto", document, id=encode_id("User", lea)))["data"]["actsOf"]["nodes"]
         assert {act["action"] for act in found} == {READ, "scheduler:job:report"}
+        found = (await ask("otto", document, id=encode_id("Job", job.id)))["data"]["actsOf"]["nodes"]
+        assert [act["action"] for act in found] == ["scheduler:job:report"]
 
     async def test_reads_without_a_grant(self, ask: Asker, database: Database) -> None:
         mia = await person(database, "Mia")
