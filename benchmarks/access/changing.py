@@ -24,8 +24,8 @@ from guildhall.db.migrating import migrate
 from guildhall.db.transaction import Database, connect_database
 
 CREATED = NOW - timedelta(days=30)
-READY_SECONDS_MAX = 180
-FORCE_SECONDS_MAX = 30
+READY_SECONDS_MAX = 900
+FORCE_SECONDS_MAX = 60
 PAUSE_SECONDS = 0.05
 
 _Row = tuple[object, ...]

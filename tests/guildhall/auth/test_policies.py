@@ -1,6 +1,7 @@
 """A change of the policy is in force everywhere at once, whole, and also when the notices are away."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -175,6 +176,20 @@ class TestAtVersion:
         monkeypatch.setattr(policies_module, "load_rules", None)
         team = await new_team(database)
         assert team in (await in_force(database, policies)).rules.teams
+
+    async def test_a_large_policy_is_kept_out_of_full_collections_and_a_change_of_it_costs_nothing_more(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        frozen: list[int] = []
+        monkeypatch.setattr(policies_module, "LARGE_SUBJECTS", 1)
+        monkeypatch.setattr(gc, "freeze", lambda: frozen.append(1))
+        async with database.transaction() as session:
+            await make_user(session, f"somebody-{new_id().hex}")
+        policies = Policies(database)
+        await in_force(database, policies)
+        team = await new_team(database)
+        assert team in (await in_force(database, policies)).rules.teams
+        assert frozen == [1]
 
     async def test_whoever_is_too_far_behind_reads_all(self, database: Database, server: EmbeddedServer) -> None:
         policies = Policies(database)
