@@ -31,6 +31,8 @@ from guildhall.settings import Settings
 pytest_plugins = ["tests.cluster.fixtures"]
 
 TEMPLATE = "guildhall_template"
+OTHER_PROGRAMS = os.environ.get("TEST_POSTGRES_BIN")
+"""A folder with `initdb` and `postgres` of another version, to see that it serves as well as the wheel's."""
 MONDAY_MORNING = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 IN_FAILED_TRANSACTION = "25P02"
 AUDIT_KEY = b"the audit key of all the tests.."
@@ -99,10 +101,14 @@ def server_folder() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 async def server(server_folder: Path) -> AsyncIterator[EmbeddedServer]:
     """One PostgreSQL for each test process, with a migrated template to clone."""
+    patch = pytest.MonkeyPatch()
+    if OTHER_PROGRAMS is not None:
+        patch.setattr("guildhall.db.embedded.binary", Path(OTHER_PROGRAMS).joinpath)
     async with EmbeddedServer(server_folder, durable=False, max_connections=200) as running:
         await run_as_superuser(running, f"CREATE DATABASE {TEMPLATE} OWNER {OWNER_ROLE}")
         await migrate(running.url(OWNER_ROLE, TEMPLATE))
         yield running
+    patch.undo()
 
 
 async def run_as_superuser(server: EmbeddedServer, statement: str) -> None:

@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from graphql import parse
 
 from guildhall.auth.actor import Actor
+from guildhall.graphql.compiler.compile import compile_document
 from guildhall.graphql.compiler.runs import FallBack
 from guildhall.graphql.ids import encode_id
 from tests.guildhall.graphql.conftest import HOUSES, room_id
@@ -79,6 +81,15 @@ class TestEveryKindOfField:
         assert data["node"]["kind"] == "SMALL"
         for nothing in ("none", encode_id("Garden", HOUSES[0]), encode_id("House", room_id(9, 9))):
             assert await both(anna, text, id=nothing) == {"node": None}
+
+    async def test_nodes_are_planned_for_what_fragments_tell_apart(self, both: Any, anna: Actor) -> None:
+        text = """{ node(id: "%s") { ... { id } ...N ...N ... on Room { name } } }
+            fragment N on Node { __typename ... on House { name rooms(first: 1) { nodes { id } } } }"""
+        data = await both(anna, text % encode_id("Room", room_id(0, 0)))
+        assert list(data["node"]) == ["id", "__typename", "name"]
+        document = parse(text % encode_id("Room", HOUSES[0]))
+        made = compile_document(both.composed.schema, both.composed.catalogue, document)
+        assert made.fields == 9, "`node`, five of a house, two of a room, and the id of any other type"
 
 
 class TestLists:

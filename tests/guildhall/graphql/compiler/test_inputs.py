@@ -46,6 +46,9 @@ class TestArguments:
             ("query ($name: String) { field(filter: {name: $name}) }", {"name": "b"}, False,
              {"first": 3, "filter": {"name": "b", "size": 7}, "size": 5}),
             ("query ($many: [Int!]) { field(many: $many) }", {"many": 4}, False, {"first": 3, "size": 5, "many": [4]}),
+            ("query ($one: Int!) { field(many: [1, $one]) }", {"one": 4}, False,
+             {"first": 3, "size": 5, "many": [1, 4]}),
+            ("{ field(many: [1, 2]) }", {}, True, {"first": 3, "size": 5, "many": [1, 2]}),
         ],
     )  # fmt: skip
     def test_are_those_of_graphql_core(self, text: str, given: dict[str, Any], constant: bool, values: Any) -> None:
