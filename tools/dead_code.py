@@ -32,6 +32,7 @@ DECORATORS = (
     "@mutation*",
     "@query*",
     "@find*",
+    "@subscription*",
     "@resolver*",
     "@batched*",
     "@strawberry.*",
