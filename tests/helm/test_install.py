@@ -141,6 +141,11 @@ async def house(
     return made
 
 
+@pytest.fixture(scope="module")
+async def house_administrator(house: Installation) -> str:
+    return (await house.execute("api", *BOOTSTRAP)).strip().splitlines()[-1]
+
+
 def published_and_fetched(url: str, token: str, made: Path, folder: Path) -> dict[str, bytes]:
     """A model of the folder's files, published by the story's people; the files as they come back, by their paths."""
     with ExitStack() as stack:
@@ -168,15 +173,14 @@ class TestExternal:
     """In the same cluster, after the trial: a second one would cost more than all of this."""
 
     async def test_files_lie_in_the_bucket_and_come_back(
-        self, house: Installation, around: Surroundings, tmp_path: Path
+        self, house: Installation, house_administrator: str, around: Surroundings, tmp_path: Path
     ) -> None:
-        token = (await house.execute("api", *BOOTSTRAP)).strip().splitlines()[-1]
         files = {"weights.bin": os.urandom(300_000), "notes/read me.txt": b"As it was trained."}
         made = tmp_path / "made"
         for name, content in files.items():
             (made / name).parent.mkdir(parents=True, exist_ok=True)
             (made / name).write_bytes(content)
-        assert await asyncio.to_thread(published_and_fetched, house.url, token, made, tmp_path) == files
+        assert await asyncio.to_thread(published_and_fetched, house.url, house_administrator, made, tmp_path) == files
         keys = around.store.keys(BUCKET)
         assert len(keys) >= len(files)
         assert all(key.startswith("artifacts/") for key in keys)
@@ -202,8 +206,9 @@ class TestExternal:
         assert "No such file" in await house.execute("api", *command)
 
     async def test_an_upgrade_migrates_again_and_goes_on_with_what_is_there(
-        self, house: Installation, around: Surroundings
+        self, house: Installation, house_administrator: str, around: Surroundings
     ) -> None:
+        assert house_administrator.startswith("ghu_")
         before = await house.pods()
         await house.upgrade({**values_by_secrets(), "settings": {"LOG_LEVEL": "DEBUG"}})
         after = await house.pods()
