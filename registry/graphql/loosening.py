@@ -116,7 +116,6 @@ class ModelVersionLoosenings:
         remote=Loosening.model_version_id,
         filter=LooseningFilter,
         default_order=[Loosening.created_at.desc()],
-        permission=REQUEST,
     )
 
 

@@ -250,6 +250,7 @@ RULES: Mapping[str, Rule] = {
 
 UNRULED = {
     "Transfer": "its lines are of two accounts each; the tests of wallets say whose they are",
+    "Loosening": "asked for by people alone; the tests of loosenings say who answers",
     "AccessAlert": "raised by reads alone; the tests of budgets say who answers",
     "PolicyLine": "the audit's own history of the policy; its tests say who may",
 }

@@ -17,13 +17,15 @@ from guildhall.auth.subjects import ActorKind
 from guildhall.clock import new_id
 from registry.access.jobs import JobInput
 from registry.access.withdrawal import withdraw_access
-from registry.artifacts.tables import Artifact
-from registry.datasets.tables import DatasetVersion
+from registry.artifacts.tables import Artifact, OwnerKind
+from registry.datasets.tables import Dataset, DatasetVersion
 from registry.http import sending
+from registry.lineage.restrictions import recompute_effective
 from registry.volume.counting import DAY_SECONDS, Budget
 from registry.volume.policy import set_read_budget
 from registry.volume.tables import AccessAlert, BudgetAction, BudgetScope, ReadCounter
 from tests.people import make_service_account
+from tests.registry.house import trained_on
 from tests.registry.http.conftest import Site
 from tests.registry.http.reading import address, get, grant_to_quality, reads, stored
 
@@ -135,6 +137,33 @@ class TestDefault:
             await session.execute(update(DatasetVersion).filter_by(dataset_id=dataset_id).values(rows=80))
         await get(site, url, by="paul")
         assert await counted(site) == [("PERSON", 80, len(TABLE))]
+
+
+class TestModels:
+    async def test_of_restricted_data_count_in_bytes_and_of_other_data_not(self, site: Site) -> None:
+        estate = site.estate
+        dataset_id, version_id = await stored(site)
+        await limit(site, dataset_id, bytes_max=5)
+        async with estate.database.transaction() as session:
+            estate.house.session = session
+            made_id = await estate.house.version(
+                await estate.house.model(), ready=False, sources=[trained_on(version_id)]
+            )
+        await estate.send(made_id, "model.bin", b"abc")
+        assert (await estate.complete(made_id, kind=OwnerKind.MODEL_VERSION)).missing == ()
+        url = await address(site, made_id, "model.bin")
+        assert (await get(site, url)).status_code == 200
+        assert await counted(site) == []
+        async with estate.database.transaction() as session:
+            await session.execute(update(Dataset).filter_by(id=dataset_id).values(classification="RESTRICTED"))
+            await recompute_effective(session, dataset_ids=[dataset_id])
+        assert (await get(site, url)).status_code == 200
+        assert await counted(site) == [("PERSON", 0, 3)]
+        refused = await get(site, url)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (403, "READ_BUDGET_CROSSED")
+        (alert,) = await site.estate.rows(AccessAlert)
+        assert "6 bytes (the policy lets 5 pass) of gauge-digits and models that were made from it" in alert.message
+        assert await counted(site) == [("PERSON", 0, 3)]
 
 
 class TestPrograms:

@@ -104,6 +104,22 @@ class TestInputs:
         (row,) = await site.yard.rows(InputOpening)
         assert row.access_grant_id is not None
 
+    async def test_read_by_another_right_later_each_stands_in_the_record(
+        self, site: Site, job_id: UUID, runner: Runner
+    ) -> None:
+        await narrow_to(site, "abc")
+        await runner.post("inputs/0/open")
+        async with site.yard.database.transaction() as session:
+            await session.execute(update(Dataset).values(classification="INTERNAL"))
+            found = await session.scalars(select(Artifact.id).where(Artifact.owner_id == site.yard.dataset_version_id))
+            url = f"/artifacts/{found.one()}"
+        for _ in range(2):
+            assert (await runner.download(url)).content == DIGITS
+        openings = await site.yard.rows(InputOpening)
+        assert {(row.index, row.access_grant_id is None) for row in openings} == {(0, False), (0, True)}
+        assert len(openings) == 2
+        assert (await site.yard.job(job_id)).state == "RUNNING"
+
     async def test_a_grant_that_was_withdrawn_is_refused_and_recorded(self, site: Site, runner: Runner) -> None:
         (file,) = (await runner.post("inputs/0/open"))["files"]
         now = site.yard.clock.now()
