@@ -28,7 +28,6 @@ from sqlalchemy.engine import make_url
 
 from guildhall.db.engine import SERVICE_ROLE, server_settings
 
-CONNECTIONS = 8
 STATEMENTS = dict(
     re.findall(
         r"-- name: (\w+)\n(.*?)(?=\n-- name:|\Z)", Path(__file__).with_name("limit.sql").read_text("utf-8"), re.DOTALL
@@ -43,8 +42,9 @@ Message = MutableMapping[str, Any]
 class Limit:
     """The ASGI app. `viewer` and `teams` are what the token of the others says."""
 
-    def __init__(self, url: str, key: bytes, teams: Sequence[UUID], public_url: str) -> None:
+    def __init__(self, url: str, key: bytes, teams: Sequence[UUID], public_url: str, connections: int) -> None:
         self._url = url
+        self._count = connections
         self._public_url = public_url
         self._teams = list(teams)
         padded = key.ljust(_BLOCK, b"\0")
@@ -57,7 +57,7 @@ class Limit:
         """Connections whose statements stay prepared for as long as they live."""
         url = make_url(self._url)
         connections = []
-        for _ in range(CONNECTIONS):
+        for _ in range(self._count):
             connection = await asyncpg.connect(
                 host=str(url.query["host"]),
                 user=url.username,
@@ -133,9 +133,9 @@ def statements() -> dict[str, str]:
     return found
 
 
-async def serve(url: str, key: bytes, teams: Sequence[UUID], public_url: str, port: int) -> None:
-    """Until the process is ended."""
-    app = Limit(url, hashlib.sha256(key).digest(), teams, public_url)
+async def serve(url: str, key: bytes, teams: Sequence[UUID], public_url: str, port: int, connections: int) -> None:
+    """Until the process is ended. Granian shares the port with others of its kind, so this may run several times."""
+    app = Limit(url, hashlib.sha256(key).digest(), teams, public_url, connections)
     async with app.opened():
         await Server(
             app, address="127.0.0.1", port=port, interface=Interfaces.ASGI, websockets=False, log_enabled=False
@@ -150,5 +150,6 @@ if __name__ == "__main__":
             [UUID(each) for each in os.environ["LIMIT_TEAMS"].split(",")],
             os.environ["LIMIT_PUBLIC_URL"],
             int(sys.argv[1]),
+            int(sys.argv[2]),
         )
     )

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import signal
 import statistics
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from benchmarks.graphql import lasting
 from benchmarks.graphql.answers import difference, without_cursors
 from benchmarks.graphql.questions import DOCUMENTS, PAGE_SIZES, contract_document
 from benchmarks.graphql.seeding import Seeded, seeded_server
-from benchmarks.graphql.sides import Side, opened_sides
+from benchmarks.graphql.sides import CONNECTIONS, Side, opened_sides
 from benchmarks.load import Loaded, drive
 from benchmarks.processes import cpu_seconds
 from benchmarks.report import Figure, at_least, plain, report
@@ -130,11 +131,16 @@ async def main() -> None:
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sizes", type=int, nargs="*", default=list(PAGE_SIZES))
+    parser.add_argument("--processes", type=int, choices=(1, 2, 4, 8), default=2, help="of each side (default: 2)")
     parser.add_argument("--grown", type=int, help="also a second organisation of so many models, such as 1000000")
     parser.add_argument("--long", action="store_true", help="also the memory after 100,000 requests")
     given = parser.parse_args()
     figures: list[Figure] = []
-    notes = [f"{given.models:,} models; {given.rounds} rounds of {given.seconds} s"]
+    notes = [
+        f"{given.models:,} models; {given.rounds} rounds of {given.seconds} s",
+        f"each side: {given.processes} processes, {CONNECTIONS} connections to the database in all",
+        f"{os.cpu_count()} processors for the sides, the database and the load together",
+    ]
     try:
         await measure(given, figures, notes)
     finally:  # what was measured in an hour is told, also where the last part of it was stopped
@@ -143,7 +149,7 @@ async def main() -> None:
 
 async def measure(given: argparse.Namespace, figures: list[Figure], notes: list[str]) -> None:
     """Add each figure as soon as it is known."""
-    async with seeded_server(given.models) as seeded, opened_sides(seeded) as (sides, missing):
+    async with seeded_server(given.models) as seeded, opened_sides(seeded, given.processes) as (sides, missing):
         notes += missing
         bench = Bench(seeded, sides, seconds=given.seconds, rounds=given.rounds)
         for size in given.sizes:

@@ -21,6 +21,8 @@ from guildhall.db.embedded import DATABASE
 from guildhall.graphql.scalars import serialize_moment
 
 PAGE_MAX = 1_000
+CONNECTIONS = 8
+"""To the database, of all processes of a side together; as many as the load comes over."""
 PUBLIC_URL = "https://guildhall.example"
 
 
@@ -31,6 +33,7 @@ class Side:
     name: str
     port: int
     process: psutil.Process
+    """The one that was started; what it costs is counted with its children."""
     headers: Mapping[str, str]
     page: str
     plain: Callable[[Any], Any]
@@ -44,9 +47,9 @@ class Side:
         async with httpx.AsyncClient(timeout=60) as client:
             headers = {"content-type": "application/json", **self.headers}
             content = self.body(document, **variables)
-            answer = (
-                await client.post(f"http://127.0.0.1:{self.port}/graphql", content=content, headers=headers)
-            ).json()
+            told = await client.post(f"http://127.0.0.1:{self.port}/graphql", content=content, headers=headers)
+        assert told.status_code == 200, f"{self.name}: {told.status_code} {told.text[:500]}"
+        answer = told.json()
         assert answer.keys() == {"data"}, f"{self.name}: {str(answer)[:500]}"
         return self.plain(answer["data"])
 
@@ -66,8 +69,13 @@ def same(data: Any) -> Any:
     return data
 
 
+def _times(processes: int, module: str, port: int) -> list[str]:
+    """The module in so many processes at one port; together they have as many connections as all sides."""
+    return python("-m", "benchmarks.graphql.several", str(processes), module, str(port), str(CONNECTIONS // processes))
+
+
 @asynccontextmanager
-async def our_side(seeded: Seeded) -> AsyncIterator[Side]:
+async def our_side(seeded: Seeded, processes: int = 1) -> AsyncIterator[Side]:
     """`python -m guildhall api`, with a token."""
     port = free_port()
     environment = {
@@ -78,17 +86,18 @@ async def our_side(seeded: Seeded) -> AsyncIterator[Side]:
         "GUILDHALL_BIND": f"127.0.0.1:{port}",
         "GUILDHALL_PUBLIC_URL": PUBLIC_URL,
         "GUILDHALL_GRAPHQL_PAGE_MAX": str(PAGE_MAX),
+        "GUILDHALL_DATABASE_KEPT_CONNECTIONS": str(CONNECTIONS),
         "GUILDHALL_LOG_LEVEL": "WARNING",  # no side writes a line for each request
     }
     (seeded.folder / "api").mkdir(exist_ok=True)
-    command = python("-m", "guildhall", "api")
+    command = python("-m", "guildhall", "api", "--processes", str(processes))
     async with running(command, port, environment=environment, log=OUT / "ours.log") as process:
         headers = {"authorization": f"Bearer {seeded.token}"}
         yield Side("ours", port, process, headers, PAGE, same)
 
 
 @asynccontextmanager
-async def limit_side(seeded: Seeded) -> AsyncIterator[Side]:
+async def limit_side(seeded: Seeded, processes: int = 1) -> AsyncIterator[Side]:
     """One hand-written statement for each question."""
     port = free_port()
     environment = {
@@ -97,23 +106,23 @@ async def limit_side(seeded: Seeded) -> AsyncIterator[Side]:
         "LIMIT_PUBLIC_URL": PUBLIC_URL,
         "LIMIT_TEAMS": ",".join(map(str, seeded.team_ids)),
     }
-    command = python("-m", "benchmarks.graphql.limit", str(port))
+    command = _times(processes, "benchmarks.graphql.limit", port)
     async with running(command, port, environment=environment, log=OUT / "limit.log") as process:
         yield Side("limit", port, process, {}, PAGE, same)
 
 
 @asynccontextmanager
-async def strawberry_side(seeded: Seeded) -> AsyncIterator[Side]:
+async def strawberry_side(seeded: Seeded, processes: int = 1) -> AsyncIterator[Side]:
     """Strawberry with dataloaders."""
     port = free_port()
     environment = {"PEER_DATABASE_URL": seeded.database_url, "PEER_TEAMS": ",".join(map(str, seeded.team_ids))}
-    command = python("-m", "benchmarks.graphql.strawberry_peer", str(port))
+    command = _times(processes, "benchmarks.graphql.strawberry_peer", port)
     async with running(command, port, environment=environment, log=OUT / "strawberry.log") as process:
         yield Side("strawberry", port, process, {}, PAGE, in_our_words)
 
 
 @asynccontextmanager
-async def postgraphile_side(seeded: Seeded) -> AsyncIterator[Side]:
+async def postgraphile_side(seeded: Seeded, processes: int = 1) -> AsyncIterator[Side]:
     """PostGraphile 5 in Node, on views; raises NotHere where it cannot be had."""
     node = await installed_postgraphile()
     connection = await seeded.server.connect(database=DATABASE)
@@ -129,6 +138,8 @@ async def postgraphile_side(seeded: Seeded) -> AsyncIterator[Side]:
         "PEER_PASSWORD": str(url.password),
         "PEER_DATABASE": str(url.database),
         "PEER_PORT": str(port),
+        "PEER_PROCESSES": str(processes),
+        "PEER_CONNECTIONS": str(CONNECTIONS // processes),
         "GRAPHILE_ENV": "production",
         "NODE_ENV": "production",
     }
@@ -138,13 +149,13 @@ async def postgraphile_side(seeded: Seeded) -> AsyncIterator[Side]:
 
 
 @asynccontextmanager
-async def opened_sides(seeded: Seeded) -> AsyncIterator[tuple[dict[str, Side], list[str]]]:
-    """All that can be had here, by name, and a sentence for each that cannot."""
+async def opened_sides(seeded: Seeded, processes: int = 1) -> AsyncIterator[tuple[dict[str, Side], list[str]]]:
+    """All that can be had here, by name, each in so many processes, and a sentence for each that cannot."""
     sides, missing = [], []
     async with AsyncExitStack() as stack:
         for open_side in (our_side, limit_side, strawberry_side, postgraphile_side):
             try:
-                sides.append(await stack.enter_async_context(open_side(seeded)))
+                sides.append(await stack.enter_async_context(open_side(seeded, processes)))
             except NotHere as reason:
                 missing.append(str(reason))
         yield {side.name: side for side in sides}, missing

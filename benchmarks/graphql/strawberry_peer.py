@@ -25,7 +25,6 @@ from strawberry.scalars import ID
 
 from guildhall.db.engine import server_settings
 
-CONNECTIONS = 8
 TEAMS = [UUID(each) for each in os.environ.get("PEER_TEAMS", "").split(",") if each]
 
 
@@ -171,16 +170,16 @@ class Query:
         )
 
 
-async def serve(url: str, port: int) -> None:
-    """Until the process is ended."""
+async def serve(url: str, port: int, connections: int) -> None:
+    """Until the process is ended. Granian shares the port with others of its kind, so this may run several times."""
     parsed = make_url(url)
     pool = await asyncpg.create_pool(
         host=str(parsed.query["host"]),
         user=parsed.username,
         password=parsed.password,
         database=parsed.database,
-        min_size=CONNECTIONS,
-        max_size=CONNECTIONS,
+        min_size=connections,
+        max_size=connections,
         server_settings=server_settings(parsed, statement_seconds=30),
     )
 
@@ -200,4 +199,4 @@ async def serve(url: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(os.environ["PEER_DATABASE_URL"], int(sys.argv[1])))
+    asyncio.run(serve(os.environ["PEER_DATABASE_URL"], int(sys.argv[1]), int(sys.argv[2])))

@@ -11,7 +11,7 @@ export default {
         user: process.env.PEER_USER,
         password: process.env.PEER_PASSWORD,
         database: process.env.PEER_DATABASE,
-        max: 8,
+        max: Number(process.env.PEER_CONNECTIONS),
       },
       schemas: ["peer"],
     }),
