@@ -140,6 +140,8 @@ class _Run:
         number = -exit_code if exit_code < 0 else None
         if self._command.stop_reason is not None:
             reason = self._command.stop_reason
+            if exit_code == 0 and self._files.takes_checkpoints():
+                self._keep_checkpoint(output)
             return _result("FAILED", exit_code, number, code="STOPPED", message=reason)
         if number is not None:
             message = f"the command was killed by signal {number} ({_signal_name(number)})"
@@ -148,16 +150,27 @@ class _Run:
             return _result(
                 "FAILED", exit_code, code="EXIT_CODE", message=f"the command ended with exit code {exit_code}"
             )
-        if output is not None and self._speaks:
-            described = {
-                "metrics": [],
-                "parameters": self._files.parameters() or {},
-                "card": self._files.card(),
-            }
-            self._reporter.progress(0.0, "registering the output")
-            self._reporter.flush()
-            outputs.register(self._api, output, described, self._reporter.progress)
+        self._register(output)
         return _result("SUCCEEDED", 0)
+
+    def _keep_checkpoint(self, output: Path | None) -> None:
+        """The command was told to stop, wrote a last checkpoint and ended in time; the grace is for sending it too."""
+        try:
+            self._register(output)
+        except RunnerFailure as failure:
+            self._reporter.log("runner", f"the last checkpoint is not kept: {failure.message}")
+
+    def _register(self, output: Path | None) -> None:
+        if output is None or not self._speaks:
+            return
+        described = {
+            "metrics": [],
+            "parameters": self._files.parameters() or {},
+            "card": self._files.card(),
+        }
+        self._reporter.progress(0.0, "registering the output")
+        self._reporter.flush()
+        outputs.register(self._api, output, described, self._reporter.progress)
 
     def _output_folder(self) -> Path | None:
         output = self._assignment["output"]

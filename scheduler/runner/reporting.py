@@ -171,6 +171,7 @@ class MetricFiles:
         self.parameters_path = folder / "parameters.json"
         self.progress_path = folder / "progress.json"
         self.card_path = folder / "card.md"
+        self.checkpoint_path = folder / "checkpoint"
         self._metrics_offset = 0
         self._progress_before: object = None
 
@@ -181,7 +182,12 @@ class MetricFiles:
             "GUILDHALL_PARAMETERS_FILE": str(self.parameters_path),
             "GUILDHALL_PROGRESS_FILE": str(self.progress_path),
             "GUILDHALL_CARD_FILE": str(self.card_path),
+            "GUILDHALL_CHECKPOINT_FILE": str(self.checkpoint_path),
         }
+
+    def takes_checkpoints(self) -> bool:
+        """Whether the script said, by making the file, that what it leaves when it is told to stop is worth keeping."""
+        return self.checkpoint_path.exists()
 
     def new_metrics(self) -> list[dict[str, Any]]:
         """Metrics of the complete lines written since the last call."""

@@ -198,6 +198,26 @@ def start_until_up(api: FakeApi, runner: Runner, script: str) -> subprocess.Pope
     return process
 
 
+CHECKPOINT = """
+import os, pathlib, signal, time
+open(os.environ['GUILDHALL_CHECKPOINT_FILE'], 'w').close()
+def last(*_):
+    out = pathlib.Path(os.environ['GUILDHALL_OUTPUT'])
+    (out / 'model.bin').write_bytes(b'step 7')
+    raise SystemExit(0)
+signal.signal(signal.SIGTERM, last)
+print('up', flush=True)
+time.sleep(600)
+"""
+
+
+def told_to_stop(api: FakeApi, runner: Runner, script: str) -> None:
+    api.output = {"path": "result"}
+    process = start_until_up(api, runner, script)
+    api.stop_reason = "access to the data was withdrawn"
+    process.wait(timeout=120)
+
+
 class TestSeveralNodes:
     def test_all_report_and_the_first_speaks_for_the_job(self, api: FakeApi, runner: Runner) -> None:
         api.output = {"path": "result"}
@@ -241,6 +261,37 @@ class TestStop:
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 143
+
+    def test_a_last_checkpoint_is_kept(self, api: FakeApi, runner: Runner) -> None:
+        told_to_stop(api, runner, CHECKPOINT)
+        assert api.result is not None
+        assert (api.result["outcome"], api.result["code"], api.result["exitCode"]) == ("FAILED", "STOPPED", 0)
+        assert api.result["message"] == "access to the data was withdrawn"
+        assert api.uploaded() == {"model.bin": b"step 7"}
+        assert api.announced["parameters"] == {}
+
+    @pytest.mark.parametrize(
+        ("changed", "want_exit"),
+        [
+            (("open(os.environ['GUILDHALL_CHECKPOINT_FILE'], 'w').close()", "pass"), 0),
+            (("raise SystemExit(0)", "raise SystemExit(3)"), 3),
+            (("raise SystemExit(0)", "time.sleep(600)"), -9),
+        ],
+        ids=["of a script that takes none", "that failed", "that took too long"],
+    )
+    def test_no_checkpoint(self, api: FakeApi, runner: Runner, changed: tuple[str, str], want_exit: int) -> None:
+        told_to_stop(api, runner, CHECKPOINT.replace(*changed))
+        assert api.result is not None
+        assert (api.result["code"], api.result["exitCode"]) == ("STOPPED", want_exit)
+        assert api.announced == {}
+
+    def test_a_checkpoint_that_cannot_be_registered(self, api: FakeApi, runner: Runner) -> None:
+        told_to_stop(api, runner, CHECKPOINT.replace("(out / 'model.bin').write_bytes(b'step 7')", "pass"))
+        assert api.result is not None
+        assert (api.result["code"], api.result["exitCode"], api.announced) == ("STOPPED", 0, {})
+        assert api.logs("runner")[-1] == (
+            "the last checkpoint is not kept: the command ended well but its output folder result is empty"
+        )
 
     def test_children_of_the_command_die_with_it(self, api: FakeApi, runner: Runner) -> None:
         script = "import subprocess; print(subprocess.Popen(['sleep', '600']).pid)"
