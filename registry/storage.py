@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 from urllib.parse import unquote, urlsplit
 
 import obstore
@@ -21,9 +21,6 @@ from obstore.exceptions import BaseError
 from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
 from guildhall.errors import Unavailable
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
 
 CHUNK_BYTES = 256 * 1024
 """How much of a file is in memory at once on its way out."""
@@ -84,7 +81,7 @@ class ArtifactStore:
         """Whether `append` can be called: no other kind of store lets a key grow."""
         return self._folder is not None
 
-    async def append(self, key: str, chunks: AsyncIterator[bytes], *, offset: int, digest: "_Hash") -> int:
+    async def append(self, key: str, chunks: AsyncIterator[bytes], *, offset: int, digest: "hashlib._Hash") -> int:
         """Write the chunks behind the key's first `offset` bytes, digest them, and say how many bytes came.
 
         Nobody else may write to the key meanwhile. Where the chunks or the disk fail, it is as long as before, and a
@@ -227,7 +224,7 @@ async def _blocks(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 class _Tail:
     """The end of a file in a folder, from an offset on. Its methods are called in threads, one after the other."""
 
-    def __init__(self, path: Path, offset: int, digest: "_Hash") -> None:
+    def __init__(self, path: Path, offset: int, digest: "hashlib._Hash") -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._offset = offset

@@ -9,14 +9,10 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from registry.artifacts.tables import ArtifactPart
 from registry.storage import ArtifactStore
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
 
 GROWTHS_MAX = 1_024
 """How many files one process goes on with. Of those beyond, the one that waited longest is joined at completion."""
@@ -32,7 +28,7 @@ class Growth:
     key: str
     number: int = 0
     size_bytes: int = 0
-    digest: "_Hash" = field(default_factory=hashlib.sha256)
+    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
 
 
 class Growths:
