@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from guildhall.auth.actor import ActorKind, system_actor
+from guildhall.auth.actor import system_actor
+from guildhall.auth.subjects import ActorKind
 from guildhall.clock import new_id
 from guildhall.db.transaction import Database
 from guildhall.organisation.tokens import issue_token
