@@ -5,12 +5,13 @@ graphql-core must word. `c` is a cursor to be signed, `a` asks whether the curso
 names a record that was read, `p` is a field that Python answers. A text without marks is the answer as it is.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
+
+import msgspec
 
 from guildhall.graphql.compiler.fragments import Fragment
 from guildhall.graphql.compiler.plan import Plan
@@ -22,7 +23,7 @@ from guildhall.graphql.recording import Reads
 _MARK = re.compile("\x01(.)([^\x02]*)\x02")
 _CALL = re.compile("\x01p([^\x02]*)\x02")
 _MISTAKE = "\x01!"
-_PLACE = json.JSONDecoder(parse_float=Decimal)
+_PLACE = msgspec.json.Decoder(float_hook=Decimal)
 
 
 def is_finished(text: str) -> bool:
