@@ -46,13 +46,17 @@ INDEXES = (
     "DROP INDEX ix_audit_events_resource_ids",
     "DROP INDEX ix_audit_events_on_behalf_of_id_act_at",
     "DROP INDEX ix_audit_events_changes",
-    "CREATE INDEX ix_audit_events_responsible ON audit_events (COALESCE(on_behalf_of_id, actor_id), act_at, id) "
-    "WHERE concludes_id IS NULL",
-    "CREATE INDEX ix_audit_events_policy ON audit_events (act_at, id) "
-    "WHERE permission_class = 'ADMIN_WRITE' AND action IN ('guildhall:role:bind', 'guildhall:role:change', "
-    "'guildhall:role:escalate', 'guildhall:role:take', 'guildhall:emergency:review', 'guildhall:group:map', "
-    "'guildhall:team:change', 'guildhall:service-account:change', 'guildhall:user:change', "
-    "'guildhall:configuration:apply', 'registry:purpose:change', 'registry:dataset:steward')",
+    (
+        "CREATE INDEX ix_audit_events_responsible ON audit_events (COALESCE(on_behalf_of_id, actor_id), act_at, id) "
+        "WHERE concludes_id IS NULL"
+    ),
+    (
+        "CREATE INDEX ix_audit_events_policy ON audit_events (act_at, id) "
+        "WHERE permission_class = 'ADMIN_WRITE' AND action IN ('guildhall:role:bind', 'guildhall:role:change', "
+        "'guildhall:role:escalate', 'guildhall:role:take', 'guildhall:emergency:review', 'guildhall:group:map', "
+        "'guildhall:team:change', 'guildhall:service-account:change', 'guildhall:user:change', "
+        "'guildhall:configuration:apply', 'registry:purpose:change', 'registry:dataset:steward')"
+    ),
 )
 
 
