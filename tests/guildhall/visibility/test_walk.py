@@ -4,87 +4,42 @@ The walk takes its ways from the schema, so that a new type or field is walked o
 not found by its id, not in a list, not in a count, not behind another row, and not in any text.
 """
 
-import json
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
-from uuid import UUID
 
-import msgspec
 import pytest
-from graphql import GraphQLField, GraphQLInterfaceType, GraphQLNonNull, GraphQLObjectType, Undefined, get_named_type
-from sqlalchemy import text
+from graphql import GraphQLField, GraphQLObjectType, get_named_type
+from sqlalchemy import event
 
-from guildhall.auth.subjects import ActorKind
-from guildhall.db.transaction import Database
-from guildhall.graphql.execution import Executor, Request
+from guildhall.db.kept_statements import _Reader
 from guildhall.graphql.ids import encode_id, split_id
 from guildhall.schema.root import composed_schema
-from tests.guildhall.graphql.oracle.world import Viewer, World, standing_still
-from tests.guildhall.visibility.rules import RULES, UNRULED, Caller, Facts, Row, read_rows
+from tests.guildhall.visibility.arguments import (
+    ELSEWHERE,
+    NAMING,
+    Statements,
+    change_what_is_not_there,
+    follow_lineage,
+    name_what_is_not_there,
+    named_alike,
+    naming_arguments,
+    search_by_every_name,
+)
+from tests.guildhall.visibility.leaves import LEAVES, leaves_of
+from tests.guildhall.visibility.rules import RULES, UNRULED
+from tests.guildhall.visibility.walking import (
+    Walk,
+    is_composite,
+    needs_nothing,
+    object_of,
+    selected,
+    viewers,
+)  # fmt: skip
 
-SEED = 6
 PAGE = 50
 ALIASES = 40
-LEAVES_MAX = 30
-SHORT_VIEWERS = frozenset({
-    "member", "barred", "of-two-teams", "program", "viewer-here", "contributor-everywhere", "auditor-everywhere",
-    "administrator-here", "steward-here",
-})  # fmt: skip
-
 FOLLOWING = frozenset({"member", "barred", "of-two-teams", "contributor-everywhere", "administrator-here"})
 """Who follows every field in a short run."""
-
-
-@dataclass
-class Walk:
-    """The world, what is really in it, and who sees what of it by the rules."""
-
-    world: World
-    rows: dict[str, dict[UUID, Row]]
-    secrets: dict[str, dict[UUID, str]]
-    executor: Executor
-    facts: dict[str, Facts] = field(default_factory=dict)
-    asked: set[str] = field(default_factory=set)
-
-    async def answer(self, viewer: Viewer, document: str, **variables: Any) -> Any:
-        """The body, after a look for what must not be in it."""
-        answered = await self.executor.run(Request(document, variables), self.world.context(viewer))
-        body = msgspec.json.encode(answered.body()).decode()
-        facts = self.facts[viewer.name]
-        for name, secret in self.secrets.items():
-            told = [each for key, each in secret.items() if key not in facts.of(name) and each in body]
-            told = [each for each in told if each not in document and each not in json.dumps(variables)]
-            assert told == [], f"{viewer.name} is told of a {name} that is not there for them, by {document}"
-        for kind, key in _ids(body):
-            assert kind in UNRULED or key in facts.of(kind), (
-                f"{viewer.name} is shown a {kind} that is not there for them, by {document}"
-            )
-        return json.loads(body)
-
-
-@pytest.fixture(scope="module")
-async def walk(database: Database, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Walk]:
-    folder: Path = tmp_path_factory.mktemp("data")
-    async with standing_still(database, folder, seed=SEED) as still:
-        async with database.read() as session:
-            rows = await read_rows(session)
-            datasets = {row.id: row.name for row in await session.execute(text("SELECT id, name FROM datasets"))}
-        secrets = {"Dataset": {key: name for key, name in datasets.items() if name.startswith("scattered-data-")}}
-        assert secrets["Dataset"], "names that stand for nothing else"
-        found = Walk(still, rows, secrets, Executor(composed_schema(), still.settings, still.statements))
-        for viewer in still.viewers:
-            if viewer.actor.kind is not ActorKind.JOB:
-                found.facts[viewer.name] = Facts(rows, Caller(viewer.actor))
-        yield found
-
-
-def viewers(walk: Walk, *, all_of_them: bool) -> Iterator[Viewer]:
-    """Those of short runs, or all; a job's narrower rule is in the tests of jobs."""
-    for viewer in walk.world.viewers:
-        if viewer.name in walk.facts and (all_of_them or viewer.name in SHORT_VIEWERS):
-            yield viewer
 
 
 class TestRules:
@@ -126,10 +81,10 @@ async def list_everything(walk: Walk, *, all_of_them: bool) -> set[str]:
     listed = set()
     for name, definition in query.fields.items():
         target = _listed(definition)
-        if target is None or target not in {"Node", *RULES, *UNRULED} or not _needs_nothing(definition):
+        if target is None or target not in {"Node", *RULES, *UNRULED} or not needs_nothing(definition):
             continue
         listed.add(target)
-        counted = "totalCount" if "totalCount" in _object(definition).fields else "__typename"
+        counted = "totalCount" if "totalCount" in object_of(definition).fields else "__typename"
         for viewer in viewers(walk, all_of_them=all_of_them):
             document = f"{{ {name}(first: {PAGE}) {{ {counted} nodes {{ id __typename }} }} }}"
             body = await walk.answer(viewer, document)
@@ -155,9 +110,9 @@ async def follow_every_field(walk: Walk, *, all_of_them: bool, rows_each: int) -
         type_ = schema.type_map[name]
         assert isinstance(type_, GraphQLObjectType)
         for field_name, definition in type_.fields.items():
-            if not _needs_nothing(definition) or not _is_composite(definition):
+            if not needs_nothing(definition) or not is_composite(definition):
                 continue
-            selection = _selected(definition, 2)
+            selection = selected(object_of(definition), 2)
             walk.asked.add(f"{name}.{field_name}")
             for viewer in viewers(walk, all_of_them=all_of_them):
                 if not all_of_them and viewer.name not in FOLLOWING:
@@ -190,6 +145,78 @@ async def find_by_name(walk: Walk, *, all_of_them: bool) -> int:
                     assert split[1] in walk.facts[viewer.name].of(kind)
                 asked += 1
     return asked
+
+
+@pytest.fixture
+def statements(walk: Walk, monkeypatch: pytest.MonkeyPatch) -> Iterator[Statements]:
+    """All that is sent to the database, by whichever way."""
+    sent: Statements = []
+    fetch = _Reader.fetch
+
+    async def noted(reader: _Reader, sql: str, arguments: Sequence[Any]) -> Any:
+        sent.append(sql)
+        return await fetch(reader, sql, arguments)
+
+    def note(*given: Any) -> None:
+        sent.append(given[2])
+
+    monkeypatch.setattr(_Reader, "fetch", noted)
+    engine = walk.world.database.engine.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    yield sent
+    event.remove(engine, "before_cursor_execute", note)
+
+
+class TestArguments:
+    def test_every_one_that_can_name_something_has_a_rule(self) -> None:
+        found = set(naming_arguments(composed_schema().schema))
+        assert found == NAMING.keys() | ELSEWHERE.keys(), "arguments that take an id or a text, and no rule here"
+        assert not NAMING.keys() & ELSEWHERE.keys()
+
+    async def test_what_is_not_there_is_answered_as_what_never_was(self, walk: Walk, statements: Statements) -> None:
+        """The same answer after the same statements, so that no clock tells them apart either."""
+        asked = await name_what_is_not_there(walk, viewers(walk, all_of_them=False), statements)
+        everybodys = {"Team", "User", "ServiceAccount", "Programme", "Pool"}
+        hidden = {name for name, ways in NAMING.items() if not {way.kind for way in ways} <= everybodys}
+        assert asked.keys() >= hidden
+
+    async def test_by_id_no_type_tells_what_is_there_for_others(self, walk: Walk, statements: Statements) -> None:
+        assert await named_alike(walk, viewers(walk, all_of_them=False), statements) > 100
+
+    async def test_no_change_tells_of_it(self, walk: Walk) -> None:
+        someone = [each for each in viewers(walk, all_of_them=False) if each.name in FOLLOWING]
+        kinds = ("Dataset", "Model", "ModelVersion", "Job", "AccessRequest", "Token")
+        asked = await change_what_is_not_there(walk, someone, kinds)
+        assert len(asked) > 40
+
+    async def test_search(self, walk: Walk) -> None:
+        assert await search_by_every_name(walk, viewers(walk, all_of_them=False)) > 5
+
+    async def test_lineage(self, walk: Walk) -> None:
+        assert await follow_lineage(walk, viewers(walk, all_of_them=False)) > 100
+
+
+class TestLeaves:
+    def test_every_one_has_a_rule(self) -> None:
+        """A new one is looked at by a person: of what else than its own object does it tell?"""
+        new = {
+            name: leaves
+            for name, found in leaves_of(composed_schema().schema).items()
+            if (leaves := found - set(LEAVES.get(name, "").split()))
+        }
+        assert new == {}, "leaves without a rule: say in leaves.py that they tell of their own object alone"
+
+    async def test_they_tell_of_nothing_else(self, walk: Walk) -> None:
+        """All of each object that is there, by everybody: `answer` looks for ids and names of what is not."""
+        for viewer in viewers(walk, all_of_them=False):
+            for name in RULES:
+                told = " ".join(sorted(leaves_of(composed_schema().schema)[name]))
+                there = sorted(walk.facts[viewer.name].of(name))
+                for key in there[:: max(1, len(there) // 2)][:2]:
+                    told = " ".join(sorted(leaves_of(composed_schema().schema)[name]))
+                    await walk.answer(
+                        viewer, f'{{ node(id: "{encode_id(name, key)}") {{ ... on {name} {{ {told} }} }} }}'
+                    )
 
 
 class TestWalk:
@@ -248,32 +275,7 @@ def _leading_fields() -> Iterator[str]:
     for name in RULES:
         type_ = schema.type_map[name]
         assert isinstance(type_, GraphQLObjectType)
-        yield from (f"{name}.{each}" for each, definition in type_.fields.items() if _is_composite(definition))
-
-
-def _ids(body: str) -> Iterator[tuple[str, UUID]]:
-    """Every global id in an answer, wherever it stands."""
-    waiting = [json.loads(body).get("data")]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            waiting += value.values()
-        elif isinstance(value, list):
-            waiting += value
-        elif isinstance(value, str):
-            found = split_id(value)
-            if found is not None:
-                yield found
-
-
-def _object(definition: GraphQLField) -> GraphQLObjectType | GraphQLInterfaceType:
-    named = get_named_type(definition.type)
-    assert isinstance(named, (GraphQLObjectType, GraphQLInterfaceType))
-    return named
-
-
-def _is_composite(definition: GraphQLField) -> bool:
-    return isinstance(get_named_type(definition.type), (GraphQLObjectType, GraphQLInterfaceType))
+        yield from (f"{name}.{each}" for each, definition in type_.fields.items() if is_composite(definition))
 
 
 def _listed(definition: GraphQLField) -> str | None:
@@ -282,28 +284,3 @@ def _listed(definition: GraphQLField) -> str | None:
     if not isinstance(named, GraphQLObjectType) or not named.name.endswith("Connection"):
         return None
     return get_named_type(named.fields["nodes"].type).name if "nodes" in named.fields else None
-
-
-def _needs_nothing(definition: GraphQLField) -> bool:
-    """No argument that must be given, but for the page's length."""
-    return all(
-        name == "first" or not isinstance(argument.type, GraphQLNonNull) or argument.default_value is not Undefined
-        for name, argument in definition.args.items()
-    )
-
-
-def _selected(definition: GraphQLField, steps: int) -> str:
-    """All leaves, and what lies below, so many steps far."""
-    type_ = _object(definition)
-    if isinstance(type_, GraphQLInterfaceType):
-        return "{ id __typename }"
-    parts = ["__typename"]
-    for name, below in type_.fields.items():
-        if below.args and not ("first" in below.args and _needs_nothing(below)):
-            continue
-        first = "(first: 5)" if "first" in below.args else ""
-        if not _is_composite(below):
-            parts.append(name)
-        elif steps > 0 and name not in {"edges", "pageInfo"}:
-            parts.append(f"{name}{first} {_selected(below, steps - 1)}")
-    return "{ " + " ".join(parts[:LEAVES_MAX]) + " }"
