@@ -75,7 +75,8 @@ class TestRunProcesses:
     def test_one_that_is_killed_is_missed_by_nobody_and_none_outlives_the_parent(
         self, database: Database, tmp_path: Path, port: int
     ) -> None:
-        settings = environment(tmp_path, port, GUILDHALL_DATABASE_URL=database.url)
+        # Who is killed takes nothing away: what it kept among temporary files goes with the test's own.
+        settings = environment(tmp_path, port, GUILDHALL_DATABASE_URL=database.url, TMPDIR=str(tmp_path))
         with started("api", settings, "--processes", "2") as parent:
             address = announced(parent)
             family = psutil.Process(parent.pid)
