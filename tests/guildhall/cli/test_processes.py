@@ -32,7 +32,7 @@ def port() -> int:
 def established(process: psutil.Process, port: int) -> bool:
     """Whether the process has a connection at our address."""
     found = process.net_connections()
-    return any(each.laddr and each.laddr.port == port and each.status == psutil.CONN_ESTABLISHED for each in found)
+    return any(each.laddr.port == port and each.status == psutil.CONN_ESTABLISHED for each in found)
 
 
 def asked_until_all_answer(address: str, port: int, children: list[psutil.Process]) -> int:
