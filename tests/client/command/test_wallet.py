@@ -34,4 +34,5 @@ class TestWallet:
         ended = here("wallet", "quality")
         assert (ended.code, ended.out) == (4, "")
         needed = "This needs the permission marketplace:wallet:read; an administrator can grant it (at team.wallet)."
-        assert ended.err == f"guildhall: {needed}\n"
+        roles = "`guildhall whoami` shows your roles; the team's maintainers and administrators give others."
+        assert ended.err == f"guildhall: {needed} {roles}\n"
