@@ -52,7 +52,7 @@ async def record_intent(
         access_grant_id=first.grant_id,
         rows=rows_of(files) if size_bytes == bytes_of(files) else None,
         bytes=size_bytes,
-        after=_narrowed(files),
+        after=_parts(files),
         at=at,
         new_id=new_id,
     )
@@ -109,10 +109,14 @@ def _resources(files: Sequence[OpenedFile]) -> tuple[ResourceRef, ...]:
     return (*files[0].resources, *(ResourceRef("Artifact", file.artifact_id) for file in files))
 
 
-def _narrowed(files: Sequence[OpenedFile]) -> dict[str, Any] | None:
-    """What was cut out of them, for the record; None where they leave whole."""
-    limits = files[0].limits
-    if limits is None:
+def _parts(files: Sequence[OpenedFile]) -> dict[str, Any] | None:
+    """What was cut out of them or shown of them, for the record; None where they leave whole."""
+    limits, shown_rows = files[0].limits, files[0].shown_rows
+    if limits is None and shown_rows is None:
         return None
     digests = [file.sha256 for file in files]
-    return {"limits": limits.as_json(), **({"sha256": digests[0]} if len(files) == 1 else {"digests": digests})}
+    return {
+        **({} if limits is None else {"limits": limits.as_json()}),
+        **({} if shown_rows is None else {"preview": {"rowsMax": shown_rows}}),
+        **({"sha256": digests[0]} if len(files) == 1 else {"digests": digests}),
+    }

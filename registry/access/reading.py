@@ -14,7 +14,7 @@ from guildhall.auth.resources import ResourceRef
 from guildhall.auth.subjects import ActorKind
 from guildhall.db.among import among
 from guildhall.db.transaction import ReadSession, WriteSession
-from guildhall.errors import Conflict, NotFound
+from guildhall.errors import Conflict, Invalid, NotFound
 from registry.access.decision import (
     READ_PERMISSIONS,
     AccessDecision,
@@ -31,7 +31,7 @@ from registry.artifacts.packages import READ as READ_PACKAGE
 from registry.artifacts.tables import Artifact, ArtifactState, OwnerKind, Package
 from registry.datasets.lookup import visible_datasets
 from registry.datasets.tables import Dataset, DatasetVersion
-from registry.minimisation.cutting import Uncuttable
+from registry.minimisation.cutting import Uncuttable, is_table
 from registry.minimisation.filtering import Filtered, Minimiser, WholeFile
 from registry.minimisation.filters import DataFilter
 from registry.models.lookup import visible_models
@@ -51,7 +51,7 @@ class OpenedFile:
     """A file that may be read, and why. `action`, `resources` and the rest are what the audit events about it name.
 
     Where `limits` are set, only what they leave may leave; once that is made, `key`, size, digest and rows are its own,
-    and `whole_sha256` names what it was cut out of.
+    and `whole_sha256` names what it was cut out of. The same of a preview, of `shown_rows` rows at most.
     """
 
     artifact_id: UUID
@@ -69,6 +69,13 @@ class OpenedFile:
     grant_id: UUID | None
     limits: DataFilter | None = None
     whole_sha256: str | None = None
+    shown_rows: int | None = None
+
+
+class NoPreview(Invalid):
+    """The file is open to the caller, but has no rows that can be shown; `details["reason"]` says why, for programs."""
+
+    code = "NO_PREVIEW"
 
 
 class AccessChanged(Conflict):
@@ -151,14 +158,25 @@ def _opened(row: Any, owner: _Owner, decision: AccessDecision, actor: Actor) -> 
     )
 
 
-async def minimised(minimiser: Minimiser, file: OpenedFile) -> OpenedFile:
-    """The file as it may leave: itself, or what its limits leave of it. Raises AccessRefused where it cannot be cut."""
-    if file.limits is None:
+async def minimised(minimiser: Minimiser, file: OpenedFile, *, shown_rows: int | None = None) -> OpenedFile:
+    """The file as it may leave: itself, or what its limits leave of it. Raises AccessRefused where it cannot be cut.
+
+    With `shown_rows` the first rows of that as JSON; raises NoPreview where it is open in full and cannot be shown.
+    """
+    if file.limits is None and shown_rows is None:
         return file
+    if shown_rows is not None and not is_table(file.path):
+        message = (
+            f"{file.path} is no table: a preview shows the rows of .csv, .parquet and .pq files. Download it instead."
+        )
+        raise NoPreview(message, details={"reason": "NOT_A_TABLE"})
     whole = WholeFile(artifact_id=file.artifact_id, path=file.path, size_bytes=file.size_bytes, sha256=file.sha256)
     try:
-        part = await minimiser.filtered(whole, file.limits)
+        part = await minimiser.filtered(whole, replace(file.limits or DataFilter(), shown_rows=shown_rows))
     except Uncuttable as error:
+        if file.limits is None:
+            message = f"{file.path} cannot be shown as a table. {error.message} Download it to look at its bytes."
+            raise NoPreview(message, details={"reason": error.code}) from error
         raise not_cut(
             error,
             file.path,
@@ -167,7 +185,7 @@ async def minimised(minimiser: Minimiser, file: OpenedFile) -> OpenedFile:
             team_id=file.team_id,
             purpose=file.purpose,
         ) from error
-    return _part_of(file, part)
+    return replace(_part_of(file, part), shown_rows=shown_rows)
 
 
 def not_cut(
@@ -229,6 +247,7 @@ def _as_cut(now: OpenedFile, file: OpenedFile) -> OpenedFile:
         sha256=file.sha256,
         rows=file.rows,
         whole_sha256=file.whole_sha256,
+        shown_rows=file.shown_rows,
     )
 
 

@@ -47,16 +47,23 @@ async def _answer(desk: ArtifactDesk, scope: HTTPScope, receive: Receive, send: 
     if scope["method"] == "HEAD":  # no data leaves, so there is nothing to record
         await send_empty(send, 200, _headers(file, Span(0, file.size_bytes, partial=False)))
         return
-    await send_recorded(desk, actor, [file], span.size_bytes, partial(_send_bytes, desk, span, send), receive)
+    sender = partial(send_bytes, desk, span, _headers(file, span), send)
+    await send_recorded(desk, actor, [file], span.size_bytes, sender, receive)
 
 
-async def _send_bytes(
-    desk: ArtifactDesk, span: Span, send: Send, files: Sequence[OpenedFile], sending: Sending
+async def send_bytes(
+    desk: ArtifactDesk,
+    span: Span,
+    headers: Sequence[tuple[str, str]],
+    send: Send,
+    files: Sequence[OpenedFile],
+    sending: Sending,
 ) -> None:
+    """The answer with these bytes of the one file; noted as they leave."""
     (file,) = files
     async with aclosing(desk.store.read(file.key, start=span.start, end=span.end)) as chunks:
         first = await _first(chunks)
-        await send_start(send, 206 if span.partial else 200, _headers(file, span))
+        await send_start(send, 206 if span.partial else 200, headers)
         sending.started = True
         if first:
             await send({"type": "http.response.body", "body": first, "more_body": True})

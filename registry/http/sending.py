@@ -76,10 +76,12 @@ async def open_recorded(desk: ArtifactDesk, actor: Actor, artifact_ids: Sequence
         raise
 
 
-async def minimised_recorded(desk: ArtifactDesk, actor: Actor, file: OpenedFile) -> OpenedFile:
+async def minimised_recorded(
+    desk: ArtifactDesk, actor: Actor, file: OpenedFile, *, shown_rows: int | None = None
+) -> OpenedFile:
     """What may leave of it; sizes, ranges and tags are those of the part from here on. A refusal is recorded."""
     try:
-        return await minimised(desk.minimiser, file)
+        return await minimised(desk.minimiser, file, shown_rows=shown_rows)
     except Refused as refusal:
         await record_refusal(desk.database, actor, refusal, at=desk.clock.now(), new_id=desk.new_id)
         raise

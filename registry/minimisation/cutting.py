@@ -19,6 +19,8 @@ GROUP_BYTES = 64 * 1024 * 1024
 LINE_CHARACTERS_MAX = 16 * 1024 * 1024
 """A line, and a field, of CSV; longer ones are taken for damage, because they would have to be held at once."""
 READ_BUFFER_BYTES = 1024 * 1024
+_CSV = frozenset({".csv"})
+_PARQUET = frozenset({".parquet", ".pq"})
 
 
 class Uncuttable(Exception):
@@ -40,12 +42,25 @@ class Cut:
 
 def cut_file(source: Path, target: Path, *, path: str, seed: bytes, wanted: DataFilter) -> Cut:
     """Write to `target` what the filter leaves of `source`, which is called `path`. Raises Uncuttable."""
-    ending = PurePosixPath(path.lower()).suffix
-    if ending == ".csv":
+    if is_csv(path):
         return _cut_csv(source, target, seed, wanted)
-    if ending in {".parquet", ".pq"}:
+    if is_table(path):
         return _cut_parquet(source, target, seed, wanted)
     raise Uncuttable("FORMAT_NOT_FILTERABLE", "Columns and rows can be cut out of .csv and .parquet files only.")
+
+
+def is_csv(path: str) -> bool:
+    """Whether a file of this name is taken for CSV."""
+    return _ending(path) in _CSV
+
+
+def is_table(path: str) -> bool:
+    """Whether a file of this name is taken for one with columns and rows."""
+    return _ending(path) in _CSV | _PARQUET
+
+
+def _ending(path: str) -> str:
+    return PurePosixPath(path.lower()).suffix
 
 
 def _cut_csv(source: Path, target: Path, seed: bytes, wanted: DataFilter) -> Cut:
@@ -64,11 +79,14 @@ def _cut_csv(source: Path, target: Path, seed: bytes, wanted: DataFilter) -> Cut
         writer.writerow([header[place] for place in kept])
         rows = read = 0
         # All of it is read, also after the last row that is kept: damage may mean that rows are not what they seem.
+        # Only a preview of what is open in full ends early.
         for record in records:
+            if wanted.opens_all and rows == wanted.rows_max:
+                break
             if len(record) != len(header):
                 message = f"Row {read + 1} has {len(record)} fields where the header has {len(header)}."
                 raise Uncuttable("DAMAGED_FILE", message)
-            if wanted.sample is None or wanted.sample.holds(seed, read):
+            if rows < wanted.rows_max and (wanted.sample is None or wanted.sample.holds(seed, read)):
                 writer.writerow([record[place] for place in kept])
                 rows += 1
             read += 1
@@ -119,13 +137,19 @@ def _copy_batches(
 ) -> Cut:
     rows = read = 0
     held: list[pa.RecordBatch] = []
-    for batch in given.iter_batches(batch_size=BATCH_ROWS, columns=schema.names):
+    batch_rows = min(BATCH_ROWS, wanted.rows_max) if wanted.opens_all else BATCH_ROWS
+    for batch in given.iter_batches(batch_size=batch_rows, columns=schema.names):
+        if wanted.opens_all and rows == wanted.rows_max:
+            break
         if batch.schema.names != schema.names:
             raise Uncuttable("COLUMNS_AMBIGUOUS", "Its nested columns cannot be told apart by name.")
         mask = _mask(read, batch.num_rows, seed, wanted)
-        held.append(batch if mask is None else batch.filter(mask))
+        kept = batch if mask is None else batch.filter(mask)
+        kept = kept.slice(0, wanted.rows_max - rows)
         read += batch.num_rows
-        rows += held[-1].num_rows
+        rows += kept.num_rows
+        if kept.num_rows:
+            held.append(kept)
         if sum(each.num_rows for each in held) >= GROUP_ROWS or sum(each.nbytes for each in held) >= GROUP_BYTES:
             writer.write_table(pa.Table.from_batches(held).cast(schema))
             held = []

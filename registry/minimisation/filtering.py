@@ -20,7 +20,7 @@ from guildhall.clock import Clock
 from guildhall.db.transaction import Database
 from guildhall.errors import Unavailable
 from registry.artifacts.completing import blob_key
-from registry.minimisation.cutting import Uncuttable
+from registry.minimisation.cutting import Uncuttable, is_csv
 from registry.minimisation.filters import DataFilter
 from registry.minimisation.tables import FilteredFile
 from registry.storage import CHUNK_BYTES, ArtifactStore
@@ -33,6 +33,8 @@ WAITING_MAX = 64
 PATIENCE_SECONDS = 20
 """How long a caller waits for a cut; after that they are told to ask again, and the work goes on."""
 CUT_SECONDS_MAX = 3_600
+BEGINNING_BYTES = 8 * 1024 * 1024
+"""What a preview of a CSV that is open in full is made from first; all of it only where that is not enough."""
 KEPT_FOR = timedelta(days=7)
 SWEEP_MAX = 1_000
 _PROGRAM = "registry.minimisation.program"
@@ -117,8 +119,7 @@ class Minimiser:
         async with self._slots:
             with tempfile.TemporaryDirectory(prefix="guildhall-filter-") as folder:
                 source, target = Path(folder, "whole"), Path(folder, "part")
-                await self._fetch(file, source)
-                rows = await _cut(file, limits, source, target)
+                rows = await self._cut_out(file, limits, source, target)
                 written = await self._store.write(key, _chunks(target))
         values = {"sha256": written.sha256, "size_bytes": written.size_bytes, "rows": rows}
         values |= {"created_at": self._clock.now()}
@@ -129,9 +130,21 @@ class Minimiser:
             await session.execute(statement)
         return Filtered(key=key, size_bytes=written.size_bytes, sha256=written.sha256, rows=rows)
 
-    async def _fetch(self, file: WholeFile, target: Path) -> None:
+    async def _cut_out(self, file: WholeFile, limits: DataFilter, source: Path, target: Path) -> int:
+        """As `_cut`, of a copy."""
+        if limits.shown_rows is not None and limits.opens_all and is_csv(file.path):
+            await self._fetch(file, source, min(BEGINNING_BYTES, file.size_bytes))
+            try:
+                return await _cut(file, limits, source, target)
+            except Uncuttable:  # the beginning may end within a character, or within a row
+                if file.size_bytes <= BEGINNING_BYTES:
+                    raise
+        await self._fetch(file, source, file.size_bytes)
+        return await _cut(file, limits, source, target)
+
+    async def _fetch(self, file: WholeFile, target: Path, size_bytes: int) -> None:
         with await asyncio.to_thread(target.open, "wb") as written:
-            async for chunk in self._store.read(blob_key(file.sha256), start=0, end=file.size_bytes):
+            async for chunk in self._store.read(blob_key(file.sha256), start=0, end=size_bytes):
                 await asyncio.to_thread(written.write, chunk)
 
 
@@ -157,6 +170,7 @@ async def _cut(file: WholeFile, limits: DataFilter, source: Path, target: Path) 
         "source": str(source),
         "target": str(target),
         "path": file.path,
+        "sizeBytes": file.size_bytes,
         "seed": file.sha256,
         "filter": limits.as_json(),
     }

@@ -1,8 +1,9 @@
 """What of a file leaves: only these columns, only this sample of the rows."""
 
 import json
+import sys
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b, sha256
 
 MILLIONTHS = 1_000_000
@@ -41,10 +42,24 @@ class RowSample:
 
 @dataclass(frozen=True, kw_only=True)
 class DataFilter:
-    """Columns by name (None: all of them) and a sample of rows (None: all of them); at least one of the two limits."""
+    """Columns by name (None: all of them) and a sample of rows (None: all of them); at least one of the two limits.
+
+    With `shown_rows` it is a preview: of what the two leave the first so many rows, as JSON.
+    """
 
     columns: frozenset[str] | None = None
     sample: RowSample | None = None
+    shown_rows: int | None = None
+
+    @property
+    def opens_all(self) -> bool:
+        """Whether it leaves all columns and all rows."""
+        return self.columns is None and self.sample is None
+
+    @property
+    def rows_max(self) -> int:
+        """How many rows are cut out at most; of a preview one more than is shown, which tells that there are more."""
+        return sys.maxsize if self.shown_rows is None else self.shown_rows + 1
 
     def within(self, other: "DataFilter") -> bool:
         """Whether this leaves of any file nothing that the other does not leave."""
@@ -54,20 +69,24 @@ class DataFilter:
 
     def as_json(self) -> dict[str, object]:
         """As the audit record and the program that cuts are told."""
+        shown = {} if self.shown_rows is None else {"shownRows": self.shown_rows}
         return {
             "columns": None if self.columns is None else sorted(self.columns),
             "firstRows": None if self.sample is None else self.sample.first_rows,
             "millionths": None if self.sample is None else self.sample.millionths,
+            **shown,
         }
 
     @classmethod
     def from_json(cls, given: dict[str, object]) -> "DataFilter":
         """What `as_json` gave."""
         columns, first_rows, millionths = given["columns"], given["firstRows"], given["millionths"]
+        shown_rows = given.get("shownRows")
         assert columns is None or isinstance(columns, list)
         assert first_rows is None or isinstance(first_rows, int)
         assert millionths is None or isinstance(millionths, int)
-        return data_filter(columns, first_rows, millionths) or cls()
+        assert shown_rows is None or isinstance(shown_rows, int)
+        return replace(data_filter(columns, first_rows, millionths) or cls(), shown_rows=shown_rows)
 
     @property
     def digest(self) -> str:

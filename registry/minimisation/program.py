@@ -6,10 +6,13 @@ It reads one order in JSON from its input and answers in JSON; it needs no datab
 import json
 import resource
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from registry.minimisation.cutting import Uncuttable, cut_file
+from registry.minimisation.cutting import Cut, Uncuttable, cut_file
 from registry.minimisation.filters import DataFilter
+from registry.minimisation.showing import show_file
 
 CPU_SECONDS_MAX = 1_800
 DATA_BYTES_MAX = 2 * 1024**3
@@ -21,20 +24,25 @@ OUTPUT_BYTES_SPARE = 64 * 1024**2
 def main() -> None:
     """Carry out one order."""
     order = json.load(sys.stdin)
-    source, target = Path(order["source"]), Path(order["target"])
-    limit(source.stat().st_size)
+    limit(Path(order["source"]).stat().st_size)
     try:
-        cut = cut_file(
-            source,
-            target,
-            path=order["path"],
-            seed=bytes.fromhex(order["seed"]),
-            wanted=DataFilter.from_json(order["filter"]),
-        )
+        cut = _carry_out(order)
         answer: dict[str, int | str] = {"rows": cut.rows, "rowsRead": cut.rows_read}
     except Uncuttable as error:
         answer = {"code": error.code, "message": error.message}
     json.dump(answer, sys.stdout)
+
+
+def _carry_out(order: dict[str, Any]) -> Cut:
+    source, target, path = Path(order["source"]), Path(order["target"]), order["path"]
+    seed, wanted = bytes.fromhex(order["seed"]), DataFilter.from_json(order["filter"])
+    if wanted.shown_rows is None:
+        return cut_file(source, target, path=path, seed=seed, wanted=wanted)
+    part = target.with_name("part-to-show")
+    cut = cut_file(source, part, path=path, seed=seed, wanted=wanted)
+    if source.stat().st_size < order["sizeBytes"] and cut.rows < wanted.rows_max:
+        raise Uncuttable("CUT_SHORT", "The beginning of the file holds too few rows.")
+    return replace(cut, rows=show_file(part, target, path=path, rows_max=wanted.shown_rows))
 
 
 def limit(source_bytes: int) -> None:

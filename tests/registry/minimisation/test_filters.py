@@ -57,3 +57,9 @@ class TestDataFilter:
         assert other is not None
         assert third is not None
         assert one.digest == other.digest != third.digest
+
+    def test_a_preview_is_another_filter_and_there_and_back(self) -> None:
+        limits, preview = DataFilter(columns=frozenset({"a"})), DataFilter(columns=frozenset({"a"}), shown_rows=2)
+        assert DataFilter.from_json(preview.as_json()) == preview
+        assert limits.digest != preview.digest
+        assert DataFilter.from_json(DataFilter(shown_rows=2).as_json()) == DataFilter(shown_rows=2)

@@ -17,7 +17,8 @@ def run(folder: Path, content: bytes, **order: Any) -> subprocess.CompletedProce
     source, target = folder / "source", folder / "target"
     source.write_bytes(content)
     limits = DataFilter(columns=frozenset({"id"})).as_json()
-    told = {"source": str(source), "target": str(target), "path": "a.csv", "seed": "00" * 32, "filter": limits}
+    told: dict[str, Any] = {"source": str(source), "target": str(target), "sizeBytes": len(content)}
+    told |= {"path": "a.csv", "seed": "00" * 32, "filter": limits}
     return subprocess.run(
         [sys.executable, "-m", "registry.minimisation.program"],
         cwd=ROOT,
@@ -52,3 +53,15 @@ def test_what_unpacks_to_far_more_than_it_seems_ends_the_process(tmp_path: Path,
         timeout=60,
     )
     assert done.returncode != 0
+
+
+def test_a_preview_is_of_what_is_left_and_reads_no_further_than_it_shows(tmp_path: Path) -> None:
+    limits = DataFilter(shown_rows=1)
+    done = run(tmp_path, b"id,name\n1,a\n2,b\n3\n", filter=limits.as_json())
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"rows": 1, "rowsRead": 2})
+    assert json.loads((tmp_path / "target").read_bytes())["rows"] == [["1", "a"]]
+
+
+def test_the_beginning_of_a_file_that_is_not_enough(tmp_path: Path) -> None:
+    done = run(tmp_path, b"id\n1\n2", filter=DataFilter(shown_rows=2).as_json(), sizeBytes=100)
+    assert json.loads(done.stdout)["code"] == "CUT_SHORT"
