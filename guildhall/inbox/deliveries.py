@@ -210,7 +210,7 @@ async def lease_for_webhooks(
     oldest = select(func.min(Delivery.due_at)).where(ready).correlate(Webhook).scalar_subquery()
     awake = or_(Webhook.rests_until.is_(None), Webhook.rests_until <= at)
     have_room = and_(awake, oldest.is_not(None), under_way < WEBHOOK_AT_ONCE_MAX)
-    waiting = select(Webhook.id).where(have_room).order_by(under_way, oldest).limit(limit)
+    waiting = select(Webhook.id).where(have_room).order_by(under_way, oldest, Webhook.id).limit(limit)
     webhooks = (await session.scalars(waiting.with_for_update(key_share=True, skip_locked=True))).all()
     if not webhooks:
         return []

@@ -13,7 +13,7 @@ from tests.cluster.certificates import Authority
 from tests.cluster.standing import free_ports
 
 REGION = "us-east-1"
-START_SECONDS_MAX = 60
+START_SECONDS_MAX = 180
 END_SECONDS_MAX = 20
 _POLL_SECONDS = 0.1
 

@@ -109,11 +109,11 @@ def inputs_on_works(house: House) -> dict[str, dict[str, Any]]:
 
 
 def fingerprint(house: House) -> dict[str, str]:
-    """A digest of every table's rows, but for the record of what was tried, and the scheduler's and tokens' notes."""
+    """A digest of every table's rows, but for what was tried, and the scheduler's and tokens' notes."""
     names = house.book.rows(
         "SELECT relname AS tablename FROM pg_class WHERE relnamespace = current_schema()::regnamespace "
         "AND relkind IN ('r', 'p') AND NOT relispartition "
-        "AND relname NOT IN ('tokens', 'clusters', 'outbox', 'alembic_version') AND relname NOT LIKE 'audit\\_%' "
+        "AND relname NOT IN ('tokens', 'clusters', 'outbox', 'failed_sign_ins', 'alembic_version') AND relname NOT LIKE 'audit\\_%' "
         "ORDER BY 1"
     )
     each = [

@@ -49,6 +49,6 @@ def announced(process: "subprocess.Popen[str]") -> str:
 
 def stopped(process: "subprocess.Popen[str]", sign: signal.Signals = signal.SIGTERM) -> int:
     process.send_signal(sign)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=180)
     assert "Traceback" not in errors, errors
     return process.returncode

@@ -81,18 +81,18 @@ class TestRunProcesses:
             address = announced(parent)
             family = psutil.Process(parent.pid)
             killed, left = family.children()
+            command = left.cmdline()[:-1]
             killed.kill()
             assert psutil.wait_procs([killed], SECONDS_MAX)[1] == []
             for _ in range(10):
                 assert httpx.get(f"{address}/healthz", timeout=SECONDS_MAX).status_code == 200
             parent.kill()
             parent.wait()
-            assert psutil.wait_procs([left, *orphans(left, port)], SECONDS_MAX)[1] == []
+            assert psutil.wait_procs([left, *orphans(command, port)], SECONDS_MAX)[1] == []
 
 
-def orphans(left: psutil.Process, port: int) -> Iterator[psutil.Process]:
-    """Those of the same command, whoever their parent is now."""
-    command = left.cmdline()[:-1]
+def orphans(command: list[str], port: int) -> Iterator[psutil.Process]:
+    """Those of the command, whoever their parent is now."""
     for each in psutil.process_iter(["cmdline"]):
         if (each.info["cmdline"] or [])[: len(command)] == command and at_port(each, port):
             yield each

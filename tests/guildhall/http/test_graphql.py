@@ -12,7 +12,7 @@ from guildhall.app import create_app
 from guildhall.auth.tables import Token
 from guildhall.db.transaction import Database, connect_database
 from guildhall.hints import HINTS
-from guildhall.http import health
+from guildhall.http import watching
 from guildhall.settings import Settings
 
 GRAPHQL = "application/graphql-response+json"
@@ -357,7 +357,7 @@ class TestFailures:
         def broken(*_: Any) -> bytes:
             raise ZeroDivisionError("a secret of ours")
 
-        monkeypatch.setattr(health, "generate_latest", broken)
+        monkeypatch.setattr(watching, "generate_latest", broken)
         answer = await client.get("/metrics", headers={"x-request-id": "broken-1"})
         assert answer.status_code == 500
         assert answer.json()["error"] == {

@@ -21,7 +21,7 @@ class TestManyReceivers:
             await office.register(alive.url)
             for _ in range(10):
                 await office.tell()
-            async with office.dispatcher() as dispatcher, asyncio.timeout(60):
+            async with office.dispatcher() as dispatcher, asyncio.timeout(180):
                 while len(alive.taken) < 10:
                     await dispatcher.begin_round()
                     await asyncio.sleep(0.01)
@@ -38,7 +38,7 @@ class TestManyReceivers:
             for _ in range(3):
                 await office.tell()
             dispatcher = await opened.enter_async_context(office.dispatcher())
-            await opened.enter_async_context(asyncio.timeout(60))
+            await opened.enter_async_context(asyncio.timeout(180))
             while sum(len(each.taken) for each in dead) < 4:
                 await dispatcher.begin_round()
                 await asyncio.sleep(0.01)
@@ -51,7 +51,7 @@ class TestManyReceivers:
             while [len(each.taken) for each in alive] != [3, 3]:
                 await dispatcher.begin_round()
                 await asyncio.sleep(0.01)
-            assert [each.at_once for each in dead] == [1, 1, 1, 1], "half is kept for who has nothing under way"
+            assert [len(each.taken) for each in dead] == [1, 1, 1, 1], "half is kept for who has nothing under way"
 
     async def test_one_is_asked_no_more_at_once_by_two_workers(self, office: Office) -> None:
         async with receiving(HANGS) as receiver:
@@ -128,7 +128,7 @@ class TestRun:
             arrived = asyncio.Event()
             receiver.on_request = arrived.set
             async with (
-                asyncio.timeout(60),
+                asyncio.timeout(180),
                 dispatching.dispatching(
                     database=office.database, settings=office.settings, clock=office.clock, new_id=new_id, owner="w"
                 ),
@@ -143,7 +143,7 @@ class TestRun:
             await office.register(receiver.url)
             for _ in range(3):
                 await office.tell()
-            async with office.dispatcher() as dispatcher, asyncio.timeout(60):
+            async with office.dispatcher() as dispatcher, asyncio.timeout(180):
                 running = asyncio.create_task(dispatcher.run())
                 while len(receiver.taken) < 3:
                     await asyncio.sleep(0.01)
