@@ -254,6 +254,21 @@ class TestDownload:
         call(handle, "download", address, tmp_path / "a", size_bytes=10, sha256=self.SHA256)
 
 
+class TestPreview:
+    def test_asks_again_while_it_is_being_made(self, call: Call) -> None:
+        shown = {"columns": [{"name": "id", "type": "text"}], "rows": [["1"]], "hasMoreRows": False}
+        seen: list[httpx.Request] = []
+        made = [httpx.Response(503, json={"error": {"code": "BEING_FILTERED", "message": "soon"}})]
+        handler = answers(*made, httpx.Response(200, json=shown), seen=seen)
+        assert call(handler, "preview", f"{URL}/artifacts/1", 5) == shown
+        assert [str(request.url) for request in seen] == [f"{URL}/artifacts/1/preview?rows=5"] * 2
+
+    def test_refused(self, call: Call) -> None:
+        refusal = httpx.Response(400, json={"error": {"code": "NO_PREVIEW", "message": "no table"}})
+        with pytest.raises(DownloadFailed, match=r"no table \(NO_PREVIEW\)"):
+            call(answers(refusal), "preview", "/artifacts/1", 5)
+
+
 class TestWaitForJob:
     def test_waits_for_the_end(self, call: Call) -> None:
         seen: list[str] = []

@@ -76,6 +76,10 @@ class AsyncClient:
         """As `Client.download_all`."""
         await self._run(transfers.download_all(files, progress))
 
+    async def preview(self, url: str, rows: int) -> dict[str, Any]:
+        """As `Client.preview`."""
+        return await self._run(transfers.preview(url, rows))
+
     async def wait_for_job(
         self,
         job_id: str,

@@ -78,6 +78,10 @@ class Client:
         """Download files of one version, small ones many to a request. Raises `DownloadFailed`."""
         self._run(transfers.download_all(files, progress))
 
+    def preview(self, url: str, rows: int) -> dict[str, Any]:
+        """The first 1 to 100 rows of a .csv or .parquet artifact by its `url`. Raises `DownloadFailed`."""
+        return self._run(transfers.preview(url, rows))
+
     def wait_for_job(
         self,
         job_id: str,

@@ -131,6 +131,15 @@ def download(url: str, target: Path, *, size_bytes: int, sha256: str, progress: 
     partial.replace(target)
 
 
+def preview(url: str, rows: int) -> Generator[Step, Any, dict[str, Any]]:
+    """The first rows of the table at an artifact's `url`, and its columns with their types."""
+    answer: Answer = yield from send_patiently(Send("GET", f"{url}/preview?rows={rows}"))
+    if answer.unreachable is not None or answer.status != 200:
+        raise _download_failure(answer)
+    shown: dict[str, Any] = json.loads(answer.body)
+    return shown
+
+
 class _Arrived:
     """A half file: what is in it, by size and digest, and how more is written.
 

@@ -40,7 +40,7 @@ def test_from_registration_to_who_read_it(mira: Command, person: Callable[[str],
     refused = quentin("dataset", "download", "maintenance/dials@1")
     assert (refused.code, refused.out) == (4, "")
     assert "stella@guildhall.example" in refused.err
-    assert refused.err.endswith("`guildhall access request`.\n")
+    assert refused.err.endswith("`guildhall access request`, or the mutation requestAccess.\n")
     assert not list(quentin.folder.glob("dials-v1/*"))
 
     ask = ["access", "request", "--dataset", "maintenance/dials", "--purpose", "defect-detection", "--for", "14d"]
@@ -78,6 +78,62 @@ def test_from_registration_to_who_read_it(mira: Command, person: Callable[[str],
     assert mira("audit", "who-read", "maintenance/dials").code == 4
 
 
+TABLES = {
+    "a.csv": "id,note\n1,\x1b[31mred\n2,wide as it is\n",
+    "b.csv": "id\n1\n",
+    "notes.txt": "no table",
+    "damaged.csv": "id\n1,2\n",
+}
+
+
+@pytest.fixture
+def tables(mira: Command) -> None:
+    """Open data of several files."""
+    folder = mira.folder / "tables"
+    folder.mkdir()
+    for name, content in TABLES.items():
+        (folder / name).write_text(content)
+    register = ["internal" if each == "confidential" else each for each in REGISTER]
+    mira.ok("dataset", "register", "maintenance/tables", *register)
+    mira.ok("dataset", "upload", "maintenance/tables", "tables")
+
+
+@pytest.mark.usefixtures("tables")
+def test_a_preview_shows_the_first_rows(mira: Command) -> None:
+    preview = ["dataset", "preview", "maintenance/tables"]
+    shown = mira.ok(*preview, "a.csv")
+    assert shown.out == "id (text)  note (text)\n1          red\n2          wide as it is\n"
+    assert shown.err == ""
+    first = mira.ok(*preview, "a.csv", "--rows", "1")
+    assert (first.out, first.err) == ("id (text)  note (text)\n1          red\n", "There are more rows.\n")
+    assert mira.ok(*preview, "a.csv", "--rows", "1", "--json").json == {
+        "path": "a.csv",
+        "columns": [{"name": "id", "type": "text"}, {"name": "note", "type": "text"}],
+        "rows": [["1", "\x1b[31mred"]],
+        "hasMoreRows": True,
+        "shortenedCells": 0,
+    }
+    for arguments, code, sentence in (
+        ([], 2, "Name one FILE of maintenance/tables: its tables are a.csv, b.csv, damaged.csv."),
+        (["c.csv"], 3, "maintenance/tables has no file 'c.csv': its tables are a.csv, b.csv, damaged.csv."),
+        (["notes.txt"], 1, "notes.txt is no table: a preview shows the rows of .csv, .parquet and .pq files."),
+        (["damaged.csv"], 1, "damaged.csv cannot be shown as a table. Row 1 has 2 fields where the header has 1."),
+        (["a.csv", "--rows", "101"], 2, "101 is not in the range 1<=x<=100"),
+    ):
+        refused = mira(*preview, *arguments)
+        assert (refused.code, refused.out) == (code, "")
+        assert sentence in refused.err
+
+
+@pytest.mark.usefixtures("dials")
+def test_a_preview_without_access_is_refused(mira: Command, person: Callable[[str], Command]) -> None:
+    mira.ok("dataset", "register", "maintenance/dials", *REGISTER)
+    mira.ok("dataset", "upload", "maintenance/dials", "dials")
+    refused = person("quentin")("dataset", "preview", "maintenance/dials")
+    assert (refused.code, refused.out) == (4, "")
+    assert "Ask for it with `guildhall access request`" in refused.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
@@ -94,6 +150,12 @@ def test_from_registration_to_who_read_it(mira: Command, person: Callable[[str],
             2,
             "--email",
         ),
+        (
+            ["dataset", "register", "maintenance/x", *REGISTER, "--retention-ends", "2030-13-45"],
+            2,
+            "'2030-13-45' is no day",
+        ),
+        (["dataset", "register", "maintenance/x", *REGISTER, "--purpose", "plunder"], 3, "'plunder' is not on the"),
         (["audit", "who-read"], 2, "Name a data set, or a model version with --model"),
         (["audit", "who-read", "a/b", "--from", "yesterday"], 2, "'yesterday' is no moment"),
     ],

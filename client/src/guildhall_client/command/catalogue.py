@@ -64,7 +64,7 @@ COMMANDS = {
     "inbox": Listed("inbox:inbox", "Show what you were told: jobs that ended, decisions, ends that come near."),
     "search": Listed("models:search", "Find models by what they do."),
     "model": Listed("groups:model", "Show, publish, download models; move aliases."),
-    "dataset": Listed("groups:dataset", "Show, register, upload, download data sets."),
+    "dataset": Listed("groups:dataset", "Show, register, upload, preview, download data sets."),
     "lesson": Listed("groups:lesson", "Write down what was learned."),
     "quote": Listed("running:quote", "Ask what a job would cost."),
     "run": Listed("running:run", "Run a command on the compute marketplace, and bring back its result."),
@@ -89,6 +89,7 @@ GROUPS = {
         "show": Listed("datasets:show", "Show a data set's page."),
         "register": Listed("datasets:register", "Register a data set with its legal record."),
         "upload": Listed("datasets:upload", "Upload a folder as the next version."),
+        "preview": Listed("datasets:preview", "Show the first rows of a table."),
         "download": Listed("datasets:download", "Download a version's files."),
     },
     "lesson": {

@@ -1,4 +1,4 @@
-"""dataset show, register, upload, download."""
+"""dataset show, register, upload, preview, download."""
 
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,11 @@ import click
 from guildhall_client.command.connection import connected
 from guildhall_client.command.documents import DATASET_FILES, REGISTER_DATASET, SHOW_DATASET
 from guildhall_client.command.downloading import download_version
-from guildhall_client.command.exits import NoSuchThing
+from guildhall_client.command.exits import CommandFailed, NoSuchThing
 from guildhall_client.command.options import choice, json_option
 from guildhall_client.command.printing import (
     moment,
+    note,
     print_facts,
     print_heading,
     print_json,
@@ -19,7 +20,7 @@ from guildhall_client.command.printing import (
     print_table,
 )
 from guildhall_client.command.references import UNVERSIONED, VERSIONED, Reference, find_dataset, find_dataset_version
-from guildhall_client.command.transfers import bar, folder_state, upload_key
+from guildhall_client.command.transfers import bar, files_of, folder_state, upload_key
 from guildhall_client.command.yaml_files import load_list
 
 
@@ -146,6 +147,47 @@ def upload(dataset: Reference, folder: Path, rows: int | None, columns: Path | N
         print_json({**version, "state": "READY"})
     else:
         print_line(f"{dataset}@{version['number']} is READY.")
+
+
+@click.command
+@click.argument("version", type=VERSIONED, metavar="TEAM/NAME[@N]")
+@click.argument("file", required=False)
+@click.option("--rows", type=click.IntRange(1, 100), default=20, show_default=True, help="How many at most.")
+@json_option
+def preview(version: Reference, file: str | None, rows: int, as_json: bool) -> None:
+    """Show the first rows of a table, a .csv or .parquet file of a version. It is a read, and recorded as one.
+
+    FILE may be left out where the version has one table only. Under a narrowed grant it shows what the grant opens.
+    """
+    with connected() as client:
+        files = files_of(client, DATASET_FILES, find_dataset_version(client, version).version_id)
+        chosen = _table(files, version, file)
+        shown = client.preview(chosen["url"], rows)
+    if as_json:
+        print_json({"path": chosen["path"], **shown})
+        return
+    print_table([f"{each['name']} ({each['type']})" for each in shown["columns"]], shown["rows"], empty="No rows.")
+    if shown["hasMoreRows"]:
+        note("There are more rows.")
+    if shown["shortenedCells"]:
+        note(f"{shown['shortenedCells']} long cells are shortened, as … tells.")
+
+
+def _table(files: list[dict[str, Any]], version: Reference, path: str | None) -> dict[str, Any]:
+    """The file that was named, or the only table."""
+    known = [each for each in files if each["path"].lower().endswith((".csv", ".parquet", ".pq"))]
+    found = [each for each in files if each["path"] == path] if path is not None else known
+    there = ", ".join(each["path"] for each in known[:5]) + (", …" if len(known) > 5 else "")
+    tables = f"its tables are {there}" if known else "it has no table (.csv or .parquet)"
+    if path is not None and not found:
+        raise NoSuchThing(f"{version} has no file {path!r}: {tables}.")
+    if not found:
+        raise NoSuchThing(f"In {version} is nothing to preview: {tables}.")
+    if len(found) > 1:
+        raise click.UsageError(f"Name one FILE of {version}: {tables}.")
+    if found[0]["url"] is None:
+        raise CommandFailed(f"{found[0]['path']} was announced, but never stored.")
+    return found[0]
 
 
 @click.command
