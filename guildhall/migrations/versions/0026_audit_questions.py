@@ -21,6 +21,7 @@ CREATE TABLE audit_resources (
     CONSTRAINT pk_audit_resources PRIMARY KEY (resource_id, act_at, event_id)
 )
 """
+# The trigger has written none of these: it is of the same transaction, which writes no event of its own.
 FILLED = """
 INSERT INTO audit_resources (resource_id, act_at, event_id)
 SELECT DISTINCT resource_id, act_at, id FROM audit_events, unnest(resource_ids) AS resource_id
@@ -61,8 +62,8 @@ INDEXES = (
 
 
 def upgrade() -> None:
-    """What is there already is told of once; writers wait meanwhile."""
-    for statement in (TABLE, FILLED, WRITTEN, "REVOKE EXECUTE ON FUNCTION audit_write_resources FROM PUBLIC", TRIGGER):
+    """From the trigger on writers wait for the commit, so only what is filled in after it lacks nothing."""
+    for statement in (TABLE, WRITTEN, "REVOKE EXECUTE ON FUNCTION audit_write_resources FROM PUBLIC", TRIGGER, FILLED):
         op.execute(statement)
     ddl.service_may(op, "audit_resources", "SELECT")
     for statement in INDEXES:
