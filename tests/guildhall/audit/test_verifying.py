@@ -217,6 +217,23 @@ class TestArchives:
         found = await check(fresh_database)
         assert found.named == [f"Event {act} was taken out of what questions about its resources look at."]
 
+    async def test_an_event_that_leaves_for_an_archive_meanwhile_is_not_missed(
+        self, fresh_database: Database, server: EmbeddedServer, clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        dataset = ResourceRef("Dataset", new_id())
+        async with fresh_database.transaction() as session:
+            await record(
+                session, WORKER, action="registry:dataset:read", resources=[dataset], at=clock.now(), new_id=new_id
+            )
+        personal_of = verifying._personal_of
+
+        async def rival(database: Database, event_ids: Sequence[UUID]) -> Any:
+            await alter(server, fresh_database, "DELETE FROM audit_events", "DELETE FROM audit_resources")
+            return await personal_of(database, event_ids)
+
+        monkeypatch.setattr(verifying, "_personal_of", rival)  # after the page, before its rows there
+        assert await check(fresh_database) == Verification(unsealed=1)
+
     async def test_events_of_an_archive_are_counted_apart(
         self, fresh_database: Database, server: EmbeddedServer, clock: SimulatedClock, tmp_path: Path
     ) -> None:
