@@ -52,7 +52,8 @@ class Attempts:
     def learn(self, address: str | None, since: datetime, failures: int) -> None:
         """What all processes together have counted of the address since then, where that is more than is known here."""
         key = neighbourhood(address)
-        if self._counts.get(key, (since, 0))[1] < failures:
+        known = self._counts.get(key)
+        if known is None or known[0] < since or known[1] < failures:
             self._keep(key, since, failures)
 
     def count(self, address: str | None, at: datetime, *, token_hash: bytes | None = None) -> None:

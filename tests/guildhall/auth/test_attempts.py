@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from guildhall.auth import attempts as module
-from guildhall.auth.attempts import Attempts, TooManyAttempts
+from guildhall.auth.attempts import WINDOW, Attempts, TooManyAttempts
 
 AT = datetime(2026, 3, 2, 8, tzinfo=UTC)
 HERE, THERE = "192.0.2.1", "192.0.2.2"
@@ -46,6 +46,26 @@ class TestAttempts:
         made.count(HERE, AT, token_hash=b"token")
         with pytest.raises(TooManyAttempts):
             made.admit(HERE, AT, token_hash=b"token")
+
+    def test_what_others_counted_of_this_minute_replaces_a_higher_count_of_the_last(self) -> None:
+        made = failed(5)
+        made.learn(HERE, AT + WINDOW, 4)
+        with pytest.raises(TooManyAttempts) as refusal:
+            made.admit(HERE, AT + WINDOW)
+        assert refusal.value.retry_after_seconds == 61
+
+    def test_less_than_is_known_of_a_minute_is_not_learned(self) -> None:
+        made = failed(3)
+        made.learn(HERE, AT, 1)
+        with pytest.raises(TooManyAttempts):
+            made.admit(HERE, AT)
+
+    def test_what_others_counted_is_learned(self) -> None:
+        made = failed(1)
+        for address in (HERE, THERE):
+            made.learn(address, AT, 3)
+            with pytest.raises(TooManyAttempts):
+                made.admit(address, AT)
 
     def test_memory_has_an_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "ADDRESSES_MAX", 2)
