@@ -269,7 +269,10 @@ class FailedSignIn(Base):
     """
 
     __tablename__ = "failed_sign_ins"
-    __table_args__ = (Index("ix_failed_sign_ins_since", "since"),)
+    __table_args__ = (
+        Index("ix_failed_sign_ins_since", "since"),
+        Index("ix_failed_sign_ins_recorded", "since", postgresql_where=text("recorded > 0")),
+    )
 
     address: Mapped[str] = mapped_column(primary_key=True)
     since: Mapped[Timestamp]

@@ -5,7 +5,7 @@ The count is advice. Where the database does not answer, a process goes by what 
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,7 +15,7 @@ from guildhall.auth.attempts import WINDOW, Attempts
 from guildhall.clock import Clock, IdSource
 from guildhall.db.transaction import Database
 from guildhall.errors import GuildhallError, Unavailable
-from guildhall.organisation.failed_sign_ins import Count, count_failure, failures_of, tell_of_minutes_past
+from guildhall.organisation.failed_sign_ins import Count, Room, count_failure, failures_of, tell_of_minutes_past
 
 TELL_SECONDS = WINDOW.total_seconds()
 """How often a process looks for failures of minutes past that auditors are to be told of."""
@@ -31,6 +31,7 @@ class SharedAttempts:
     database: Database
     clock: Clock
     new_id: IdSource
+    room: Room = field(default_factory=Room)
 
     async def admit(self, address: str | None, at: datetime, *, token_hash: bytes | None = None) -> None:
         """Return unless the address has failed too often; raises TooManyAttempts, which says how long to wait.
@@ -56,7 +57,7 @@ class SharedAttempts:
         self.remembered.count(request.address, at, token_hash=token_hash)
         try:
             async with self.database.transaction() as session:
-                counted = await count_failure(session, request, why, at=at, new_id=self.new_id)
+                counted = await count_failure(session, request, why, room=self.room, at=at, new_id=self.new_id)
         except (Unavailable, SQLAlchemyError) as error:
             logger.warning("A failure to sign in could not be counted: %s", error)
             return

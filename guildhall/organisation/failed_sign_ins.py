@@ -1,15 +1,16 @@
 """Failures to sign in, counted by all processes together and told to auditors.
 
-The count outlives a restart, and lies in a table of at most `ADDRESSES_MAX` rows. The record has the first failures of
-an address in a minute one by one, and all others in one event when their minute is over: whoever fails a million times,
-from wherever, adds some twenty events a minute to it.
+The count outlives a restart, and lies in a table of at most `ADDRESSES_MAX` rows and `LOOKED_EVERY` more for each
+process. The record has the first failures of an address in a minute one by one, and all others in one event when their
+minute is over: whoever fails a million times, from wherever, adds some twenty events a minute to it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import count
 
-from sqlalchemy import Row, case, delete, func, or_, select, update
+from sqlalchemy import Row, case, delete, func, literal_column, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -31,6 +32,8 @@ NAMED_MAX = 20
 """How many addresses an event names that tells of many."""
 DISPLACED = ADDRESSES_MAX // 10
 """How many of the oldest rows leave at once when the table is full, so that one event tells of them."""
+LOOKED_EVERY = 100
+"""How many new addresses a process lets by between two counts of the rows: a stranger can bring a new one each time."""
 
 PART = "sign-in"
 
@@ -43,6 +46,17 @@ class Count:
     failures: int
 
 
+@dataclass(frozen=True)
+class Room:
+    """When one process is to look again whether the table is full: at its first new address, then at each hundredth."""
+
+    _addresses: "count[int]" = field(default_factory=count)
+
+    def due(self) -> bool:
+        """One more address failed for the first time; whether to look now."""
+        return next(self._addresses) % LOOKED_EVERY == 0
+
+
 async def failures_of(session: AsyncSession, address: str | None, *, at: datetime) -> Count | None:
     """What is counted of the address in the minute that it is now; None: nothing."""
     statement = select(FailedSignIn.since, FailedSignIn.failures).where(
@@ -53,12 +67,18 @@ async def failures_of(session: AsyncSession, address: str | None, *, at: datetim
 
 
 async def count_failure(
-    session: AsyncSession, request: RequestContext, why: GuildhallError | None, *, at: datetime, new_id: IdSource
+    session: AsyncSession,
+    request: RequestContext,
+    why: GuildhallError | None,
+    *,
+    room: Room,
+    at: datetime,
+    new_id: IdSource,
 ) -> Count:
     """One more of the caller's address; None for a sign-in that is only begun, which counts and is not recorded."""
     key = neighbourhood(request.address)
     counted = await _count_one(session, key, at)
-    if counted.failures == 1 and await _rows(session) > ADDRESSES_MAX:
+    if counted.failures == 1 and room.due() and await _rows(session) > ADDRESSES_MAX:
         await _tell_together(session, await _take(session, at, displaced=DISPLACED), at=at, new_id=new_id)
     if why is None:
         return Count(counted.since, counted.failures)
@@ -102,7 +122,8 @@ async def _rows(session: AsyncSession) -> int:
 
 
 async def _recorded_in_all(session: AsyncSession, at: datetime) -> int:
-    statement = select(func.coalesce(func.sum(FailedSignIn.recorded), 0)).where(FailedSignIn.since > at - WINDOW)
+    some = FailedSignIn.recorded > literal_column("0")  # no parameter: the index has just these rows
+    statement = select(func.coalesce(func.sum(FailedSignIn.recorded), 0)).where(FailedSignIn.since > at - WINDOW, some)
     return int((await session.scalars(statement)).one())
 
 

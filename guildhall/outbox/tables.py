@@ -28,6 +28,7 @@ class OutboxRow(Leasable, Base):
             "available_at",
             postgresql_where=text("done_at IS NULL AND given_up_at IS NULL"),
         ),
+        Index("ix_outbox_done", "done_at", postgresql_where=text("done_at IS NOT NULL")),
     )
 
     id: Mapped[Id]

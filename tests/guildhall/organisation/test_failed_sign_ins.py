@@ -17,6 +17,7 @@ from guildhall.organisation.failed_sign_ins import (
     SINGLY_IN_ALL_MAX,
     SINGLY_MAX,
     Count,
+    Room,
     count_failure,
     failures_of,
     tell_of_minutes_past,
@@ -26,11 +27,14 @@ WHY = TokenUnknown("This token is not known here.")
 HERE = "192.0.2.1"
 
 
-async def fail(session: AsyncSession, at: datetime, address: str | None = HERE, *, times: int = 1) -> Count:
+async def fail(
+    session: AsyncSession, at: datetime, address: str | None = HERE, *, times: int = 1, room: Room | None = None
+) -> Count:
+    room = room or Room()
     request = RequestContext(address=address, client="curl")
     for _ in range(times - 1):
-        await count_failure(session, request, WHY, at=at, new_id=new_id)
-    return await count_failure(session, request, WHY, at=at, new_id=new_id)
+        await count_failure(session, request, WHY, room=room, at=at, new_id=new_id)
+    return await count_failure(session, request, WHY, room=room, at=at, new_id=new_id)
 
 
 async def events(session: AsyncSession) -> list[AuditEvent]:
@@ -78,7 +82,8 @@ class TestCountFailure:
     async def test_what_is_only_begun_is_counted_and_not_recorded(
         self, session: AsyncSession, clock: SimulatedClock
     ) -> None:
-        found = await count_failure(session, RequestContext(address=HERE), None, at=clock.now(), new_id=new_id)
+        request = RequestContext(address=HERE)
+        found = await count_failure(session, request, None, room=Room(), at=clock.now(), new_id=new_id)
         assert (found.failures, await events(session)) == (1, [])
         assert await counted(session) == {HERE: (1, 0, 0)}
 
@@ -98,6 +103,20 @@ class TestCountFailure:
         assert list(await counted(session)) == [f"192.0.2.{number}" for number in range(4, 11)]
         (event,) = await events(session)
         assert event.after == {"failures": 1 + 2 + 3 + 4, "addresses": 4}
+
+    async def test_a_process_counts_the_rows_at_few_of_many_addresses(
+        self, session: AsyncSession, clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "ADDRESSES_MAX", 4)
+        monkeypatch.setattr(module, "DISPLACED", 5)
+        monkeypatch.setattr(module, "LOOKED_EVERY", 5)
+        room = Room()
+        rows = []
+        for number in range(16):
+            at = clock.now() + timedelta(seconds=number)
+            await fail(session, at, f"192.0.2.{number}", times=2, room=room)
+            rows.append(len(await counted(session)))
+        assert rows == [1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 1]
 
 
 class TestTellOfMinutesPast:
