@@ -18,8 +18,9 @@ from guildhall.auth.actor import Actor
 from guildhall.auth.authorize import Refused
 from guildhall.auth.subjects import ActorKind
 from guildhall.errors import Conflict, GuildhallError, Unavailable
-from registry.access.announcing import bytes_of, is_live, readings_of, record_intent, rows_of
+from registry.access.announcing import bytes_of, readings_of, record_intent, rows_of
 from registry.access.reading import OpenedFile, minimised, open_again, open_files
+from registry.access.watching import ReadUnderWay
 from registry.artifacts.packages import READ as READ_PACKAGE
 from registry.http.desk import ArtifactDesk
 from registry.storage import StoredBytesMissing
@@ -27,7 +28,7 @@ from registry.volume.counting import Reservation, release
 from registry.volume.reserving import Crossed, record_crossing, reserve
 
 LOOKS_EVERY_SECONDS = 1.0
-"""How often what takes longer looks whether its access grant is still there."""
+"""How often what takes longer looks whether it may still read."""
 
 
 class BytesLost(Unavailable):
@@ -37,7 +38,7 @@ class BytesLost(Unavailable):
 
 
 class AccessEnded(Conflict):
-    """The grant ended or was withdrawn while bytes were leaving."""
+    """A grant ended or was withdrawn, or the data was closed, while bytes were leaving."""
 
     code = "ACCESS_ENDED"
 
@@ -94,7 +95,7 @@ async def send_recorded(
     announced = await _announce(desk, actor, files, size_bytes)
     sending = Sending()
     try:
-        await _send_until_gone(desk, announced, sending, send, receive)
+        await _send_until_gone(desk, actor, announced, sending, send, receive)
     except GuildhallError as error:
         if sending.started:
             raise BrokenOff(f"after {sending.bytes_sent} of {size_bytes} bytes: {error.message}") from error
@@ -138,14 +139,14 @@ async def _announce(desk: ArtifactDesk, actor: Actor, files: Sequence[OpenedFile
 
 
 async def _send_until_gone(
-    desk: ArtifactDesk, announced: _Announced, sending: Sending, send: Send, receive: Receive
+    desk: ArtifactDesk, actor: Actor, announced: _Announced, sending: Sending, send: Send, receive: Receive
 ) -> None:
     """Send, and stop reading from the store as soon as the client has gone, or the access that this goes by."""
     sender = asyncio.ensure_future(send(announced.files, sending))
     tasks = {sender, asyncio.ensure_future(_client_gone(receive))}
-    grant_id = announced.files[0].grant_id
-    if grant_id is not None:
-        tasks.add(asyncio.ensure_future(_access_ended(desk, grant_id, sending)))
+    file = announced.files[0]
+    if file.action != READ_PACKAGE:
+        tasks.add(asyncio.ensure_future(_access_ended(desk, ReadUnderWay(actor, file), sending)))
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in {sender} if sender.done() else done:
@@ -156,13 +157,13 @@ async def _send_until_gone(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _access_ended(desk: ArtifactDesk, grant_id: UUID, sending: Sending) -> None:
-    """Raises AccessEnded when the grant has ended or was withdrawn while its bytes leave."""
+async def _access_ended(desk: ArtifactDesk, reading: ReadUnderWay, sending: Sending) -> None:
+    """Raises AccessEnded when the access that bytes leave by is no longer there."""
     while True:
         await asyncio.sleep(LOOKS_EVERY_SECONDS)
         async with desk.database.read() as session:
-            if not await is_live(session, grant_id, at=desk.clock.now()):
-                sending.ended = AccessEnded("The access grant that this download went by has ended.")
+            if not await reading.may_go_on(session, at=desk.clock.now()):
+                sending.ended = AccessEnded("The access that this download went by has ended.")
                 raise sending.ended
 
 
