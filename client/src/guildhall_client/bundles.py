@@ -162,9 +162,10 @@ def _packed(files: Sequence[tuple[dict[str, Any], LocalFile]]) -> bytes:
 
 def _taken(answer: Answer) -> dict[str, Any]:
     if answer.unreachable is not None:
-        raise UploadFailed(f"the server does not answer: {answer.unreachable}")
+        raise UploadFailed(f"the server does not answer: {answer.unreachable}", "UNREACHABLE")
     if answer.status >= 300:
-        raise UploadFailed(error_of(answer)[1])
+        code, message, hint = error_of(answer)
+        raise UploadFailed(message, code, hint)
     found: dict[str, Any] = json.loads(answer.body)
     return found
 

@@ -54,7 +54,13 @@ class MutationRefused(GuildhallClientError):
 
 
 class UploadFailed(GuildhallClientError):
-    """The server misses files, or has other bytes than announced."""
+    """The server misses files, or has other bytes than announced; `code` is its own where it refused them."""
+
+    def __init__(self, message: str, code: str = "UPLOAD_FAILED", hint: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint
 
 
 class DownloadFailed(GuildhallClientError):

@@ -228,9 +228,11 @@ def _send_part(
     url = f"{upload['url']}{separator}part={number}"
     answer = yield from send_patiently(Send(upload["method"], url, part, headers))
     if answer.unreachable is not None:
-        raise UploadFailed(f"{upload['path']}, part {number}: the server does not answer: {answer.unreachable}")
+        message = f"{upload['path']}, part {number}: the server does not answer: {answer.unreachable}"
+        raise UploadFailed(message, "UNREACHABLE")
     if answer.status >= 300:
-        raise UploadFailed(f"{upload['path']}, part {number}: {error_of(answer)[1]}")
+        code, message, hint = error_of(answer)
+        raise UploadFailed(f"{upload['path']}, part {number}: {message}", code, hint)
 
 
 def _parts(file: LocalFile, part_size_bytes: int) -> Iterator[FilePart]:

@@ -12,6 +12,7 @@ import click
 import pytest
 
 from guildhall_client.command.catalogue import ListedGroup
+from guildhall_client.command.exits import WHEN_UNREACHABLE
 from guildhall_client.command.main import root
 from tests.client.command.conftest import PROGRAM, SECONDS_MAX, Command, Ended
 
@@ -123,6 +124,7 @@ def test_no_network(prepared: Command) -> None:
     for path, ended in zip(asked, all_of(prepared, [whole(path) for path in asked], **NOWHERE), strict=True):
         assert (ended.code, ended.out) == (5, ""), f"{path}: {ended.err}"
         assert "the server does not answer" in sentence_of(ended), path
+        assert ended.err.endswith(f" {WHEN_UNREACHABLE}\n"), path
 
 
 def test_not_signed_in(prepared: Command) -> None:
@@ -146,6 +148,15 @@ def test_what_is_no_guildhall(stranger: Command, tmp_path: Path) -> None:
 
 
 class TestUsage:
+    @pytest.mark.parametrize("command", ["quote", "run"])
+    def test_no_accelerator_at_all(self, stranger: Command, command: str) -> None:
+        ended = stranger(command, "--gpus", "0", "--", "true")
+        assert (ended.code, ended.out) == (2, "")
+        assert sentence_of(ended) == (
+            "guildhall: Invalid value for '--gpus': 0 is not in the range x>=1. "
+            f"`guildhall {command} --help` shows how."
+        )
+
     @pytest.mark.parametrize("arguments", [["nonsense"], ["model", "nonsense"], ["jobs", "--nonsense"], ["jobs", "x"]])
     def test_unknown_words(self, stranger: Command, arguments: list[str]) -> None:
         ended = stranger(*arguments)

@@ -52,7 +52,7 @@ def test_from_registration_to_who_read_it(mira: Command, person: Callable[[str],
     approved = stella.ok("access", "approve", asked["id"], "--for", "7d", "--reason", "fine", "--json").json
     assert approved["accessRequest"]["state"] == "APPROVED"
     assert quentin.ok("dataset", "download", "maintenance/dials@1").out == (
-        "maintenance/dials@1: 1 files, 3.8 KiB in dials-v1.\n"
+        "maintenance/dials@1: 1 file, 3.8 KiB in dials-v1.\n"
     )
 
     second = quentin.ok(*ask, "--email", "quentin@guildhall.example", "--justification", "me too").out.split()[0]

@@ -2,8 +2,16 @@
 
 import pytest
 
-from guildhall_client.command.exits import Exit, told
-from guildhall_client.errors import DownloadFailed, GuildhallClientError, MutationRefused, Problem, Refused
+from guildhall_client.command.exits import WHEN_UNREACHABLE, Exit, told
+from guildhall_client.errors import (
+    DownloadFailed,
+    GuildhallClientError,
+    MutationRefused,
+    Problem,
+    Refused,
+    Unreachable,
+    UploadFailed,
+)
 
 
 @pytest.mark.parametrize(
@@ -19,6 +27,17 @@ from guildhall_client.errors import DownloadFailed, GuildhallClientError, Mutati
             Exit.FAILED,
         ),
         (MutationRefused("m", [Problem("A", None, "One.")]), "One.", Exit.FAILED),
+        (
+            MutationRefused("m", [Problem("UNKNOWN_POOL", "job.pools[0]", "No pool.")]),
+            "No pool (job.pools[0]).",
+            Exit.NOT_FOUND,
+        ),
+        (UploadFailed("a has changed"), "a has changed.", Exit.FAILED),
+        (UploadFailed("a: away", "UNREACHABLE"), f"a: away. {WHEN_UNREACHABLE}", Exit.UNREACHABLE),
+        (UploadFailed("a: full", "ARTIFACT_STORE_UNAVAILABLE", "Wait."), "a: full. Wait.", Exit.UNREACHABLE),
+        (UploadFailed("a: no", "UPLOAD_TICKET_REFUSED"), "a: no.", Exit.NOT_ALLOWED),
+        (DownloadFailed("UNREACHABLE", "away"), f"away. {WHEN_UNREACHABLE}", Exit.UNREACHABLE),
+        (Unreachable("away"), f"away. {WHEN_UNREACHABLE}", Exit.UNREACHABLE),
     ],
 )
 def test_told(error: GuildhallClientError, message: str, code: Exit) -> None:

@@ -70,7 +70,7 @@ class TestRun:
         assert re.fullmatch(r"code SUCCEEDED: [0-9.]+ credits, [0-9.]+ came back\.", lines[-1])
         assert "Packing 2 files" in ended.err
         assert ", without what .guildhallignore names." in ended.err
-        assert "runner-made@2: 1 files, 1000 B in runner-made-v2." in ended.err
+        assert "runner-made@2: 1 file, 1000 B in runner-made-v2." in ended.err
         assert (mira.folder / "runner-made-v2" / "weights.bin").read_bytes() == b"x" * 1000
 
     def test_one_that_fails(self, mira: Command) -> None:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from guildhall_client.command.exits import WHEN_UNREACHABLE
 from tests.client.command.conftest import Command, Guild
 
 UNKNOWN_TOKEN = "ghu_" + "x" * 38
@@ -162,6 +163,7 @@ class TestLogout:
             "guildhall: The token is forgotten here, but stays good until it ends by itself, because it could not be "
             "ended: the server does not answer: "
         )
+        assert WHEN_UNREACHABLE not in ended.err
         assert guild.tokens["mira"] not in config(stranger, "tokens.json").read_text()
 
 

@@ -9,7 +9,7 @@ from guildhall_client.command.connection import connected
 from guildhall_client.command.documents import DATASET_FILES, REGISTER_DATASET, SHOW_DATASET
 from guildhall_client.command.downloading import download_version
 from guildhall_client.command.exits import CommandFailed, NoSuchThing
-from guildhall_client.command.options import choice, json_option
+from guildhall_client.command.options import DAY, choice, json_option
 from guildhall_client.command.printing import (
     moment,
     note,
@@ -82,7 +82,7 @@ def show(dataset: Reference, as_json: bool) -> None:
 )
 @click.option("--region", "regions", multiple=True, required=True, help="Where it may be; may be given often.")
 @click.option("--steward", "stewards", multiple=True, required=True, help="The address of who decides; same.")
-@click.option("--retention-ends", help="The last day, as 2030-12-31.")
+@click.option("--retention-ends", type=DAY, help="The last day, as 2030-12-31.")
 @click.option("--consent", help="How the persons concerned agreed.")
 @click.option("--visibility", type=choice("TEAM", "ORGANISATION"), default="ORGANISATION", show_default=True,
               help="Who may find it; to find it is not to read it.")  # fmt: skip

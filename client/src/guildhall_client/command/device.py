@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from guildhall_client.command.exits import CommandFailed, Exit, NotSignedIn
+from guildhall_client.command.exits import WHEN_UNREACHABLE, CommandFailed, Exit, NotSignedIn
 
 TIMEOUT_SECONDS = 15.0
 INTERVAL_SECONDS = 5
@@ -147,7 +147,7 @@ def _ask(method: str, address: str, form: dict[str, str] | None = None) -> httpx
     except httpx.TransportError as error:
         reason = str(error) or type(error).__name__
         raise CommandFailed(
-            f"{httpx.URL(address).netloc.decode()} does not answer: {reason}.", Exit.UNREACHABLE
+            f"{httpx.URL(address).netloc.decode()} does not answer: {reason}. {WHEN_UNREACHABLE}", Exit.UNREACHABLE
         ) from error
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from guildhall_client.client import Client
-from guildhall_client.command.printing import print_json, print_line, size
+from guildhall_client.command.printing import file_count, print_json, print_line, size
 from guildhall_client.command.references import Found, Reference
 from guildhall_client.command.transfers import fetch_all, files_of
 
@@ -24,7 +24,7 @@ def bring(client: Client, document: str, version_id: str, name: str, number: int
     files = files_of(client, document, version_id)
     folder = into or Path(f"{name.rpartition('/')[2]}-v{number}")
     total_bytes = fetch_all(client, files, folder)
-    return Brought(folder, files, f"{name}@{number}: {len(files)} files, {size(total_bytes)} in {folder}.")
+    return Brought(folder, files, f"{name}@{number}: {file_count(len(files))}, {size(total_bytes)} in {folder}.")
 
 
 def download_version(

@@ -2,7 +2,15 @@
 
 from enum import IntEnum
 
-from guildhall_client.errors import DownloadFailed, GuildhallClientError, MutationRefused, Problem, Refused, Unreachable
+from guildhall_client.errors import (
+    DownloadFailed,
+    GuildhallClientError,
+    MutationRefused,
+    Problem,
+    Refused,
+    Unreachable,
+    UploadFailed,
+)
 
 
 class Exit(IntEnum):
@@ -33,7 +41,10 @@ MEANINGS = {
     Exit.PIPE_CLOSED: "whoever read the output closed the pipe, as `head` does; said without a word",
 }
 
-_NOT_FOUND_CODES = frozenset({"NOT_FOUND", "UPLOAD_NOT_FOUND"})
+_NOT_FOUND_CODES = frozenset({
+    "NOT_FOUND", "UNKNOWN_ACCELERATOR", "UNKNOWN_CLUSTER", "UNKNOWN_POOL", "UNKNOWN_PURPOSE", "UNKNOWN_ROLE",
+    "UNKNOWN_TEAM", "UPLOAD_NOT_FOUND",
+})  # fmt: skip
 SIGN_IN_CODES = frozenset({"UNAUTHENTICATED", "TOKEN_REFUSED"})
 _NOT_ALLOWED_CODES = SIGN_IN_CODES | {
     "ACCESS_REFUSED", "DOCUMENT_NOT_TRUSTED", "FORBIDDEN", "PERMISSION_REFUSED", "REQUESTER_CANNOT_DECIDE",
@@ -43,6 +54,8 @@ _AWAY_CODES = frozenset({
     "ARTIFACT_STORE_UNAVAILABLE", "BYTES_LOST", "DATABASE_BUSY", "DATABASE_UNAVAILABLE", "INTERRUPTED",
     "OVERLOADED", "STATEMENT_TIMEOUT", "UNAVAILABLE", "UNREACHABLE",
 })  # fmt: skip
+WHEN_UNREACHABLE = "Check the network and the address that you signed in at, then give the same command again."
+_Coded = Refused | UploadFailed | DownloadFailed
 
 
 class CommandFailed(Exception):
@@ -72,7 +85,7 @@ def told(error: GuildhallClientError) -> tuple[str, Exit]:
     codes = codes_of(error)
     if isinstance(error, MutationRefused):
         message = " ".join(_problem(problem) for problem in error.problems)
-    elif isinstance(error, Refused | DownloadFailed):
+    elif isinstance(error, _Coded):
         message = _sentence(error.message)
     else:
         message = _sentence(str(error))
@@ -83,7 +96,7 @@ def codes_of(error: GuildhallClientError) -> set[str]:
     """The server's codes for programs."""
     if isinstance(error, MutationRefused):
         return set(error.codes)
-    return {error.code} if isinstance(error, Refused | DownloadFailed) else set()
+    return {error.code} if isinstance(error, _Coded) else set()
 
 
 def _exit_of(error: GuildhallClientError, codes: set[str]) -> Exit:
@@ -104,7 +117,9 @@ def _next_steps(error: GuildhallClientError, codes: set[str]) -> list[str]:
         return ["The version is there; write them with --card and --data-needs, and publish it again without --folder."]
     if isinstance(error, MutationRefused):
         return list(dict.fromkeys(problem.hint for problem in error.problems if problem.hint is not None))
-    hint = error.hint if isinstance(error, Refused | DownloadFailed) else None
+    hint = error.hint if isinstance(error, _Coded) else None
+    if hint is None and (isinstance(error, Unreachable) or "UNREACHABLE" in codes):
+        return [WHEN_UNREACHABLE]
     return [] if hint is None else [hint]
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, TypeVar
 
 import click
@@ -63,6 +63,19 @@ class Moment(click.ParamType[str]):
         return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).isoformat()
 
 
+class Day(click.ParamType[str]):
+    """A day, written as 2030-12-31."""
+
+    name = "day"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401
+        """RFC 3339's full-date."""
+        try:
+            return date.fromisoformat(str(value)).isoformat()
+        except ValueError:
+            self.fail(f"{value!r} is no day; write it as 2030-12-31.", param, ctx)
+
+
 class Pair(click.ParamType[tuple[str, str]]):
     """NAME=VALUE."""
 
@@ -81,6 +94,7 @@ class Pair(click.ParamType[tuple[str, str]]):
 DURATION = Duration()
 SIZE = Size()
 MOMENT = Moment()
+DAY = Day()
 PAIR = Pair()
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for programs.")

@@ -104,6 +104,11 @@ def size(count: int) -> str:
     raise AssertionError("the last unit takes every amount")
 
 
+def file_count(count: int) -> str:
+    """A number of files as people read it."""
+    return "1 file" if count == 1 else f"{count} files"
+
+
 def _cell(value: Any) -> Text:  # noqa: ANN401 -- whatever an answer holds
     text = "" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return Text(printable(text), style=_STATE_STYLES.get(text, ""))

@@ -19,6 +19,7 @@ from guildhall_client.command.job_options import Asked, job_input, job_options, 
 from guildhall_client.command.jobs import Follower
 from guildhall_client.command.options import json_option
 from guildhall_client.command.printing import (
+    file_count,
     moment,
     note,
     print_facts,
@@ -116,8 +117,7 @@ def _package(client: Client, team: str, folder: Path) -> str:
     rules = ignore_rules(folder)
     files = list(files_to_pack(folder, rules.is_ignored))
     total_bytes = sum(source.stat().st_size for _, source in files)
-    number = "1 file" if len(files) == 1 else f"{len(files)} files"
-    note(f"Packing {number}, {size(total_bytes)}, of {folder.resolve()}{rules.told}.")
+    note(f"Packing {file_count(len(files))}, {size(total_bytes)}, of {folder.resolve()}{rules.told}.")
     with bar("Uploading the package") as tell:
         package = client.upload_package(team, folder, tell, rules.is_ignored)
     package_id: str = package["id"]

@@ -9,7 +9,15 @@ from guildhall_client.client import Client
 from guildhall_client.command import device
 from guildhall_client.command.connection import connected, target
 from guildhall_client.command.documents import REVOKE_TOKEN, WHO_AM_I
-from guildhall_client.command.exits import SIGN_IN_CODES, CommandFailed, Exit, NotSignedIn, codes_of, told
+from guildhall_client.command.exits import (
+    SIGN_IN_CODES,
+    WHEN_UNREACHABLE,
+    CommandFailed,
+    Exit,
+    NotSignedIn,
+    codes_of,
+    told,
+)
 from guildhall_client.command.options import json_option
 from guildhall_client.command.printing import moment, note, print_facts, print_json, print_line
 from guildhall_client.command.profiles import DEFAULT_PROFILE, Credentials, Profiles, Target, cleaned
@@ -73,7 +81,8 @@ def logout(keep: bool) -> None:
             _end(credentials)
     except CommandFailed as error:
         until = "it ends by itself" if credentials.expires_at is None else _moment(credentials.expires_at)
-        message = f"The token is forgotten here, but stays good until {until}, because it could not be ended: {error}"
+        why = str(error).replace(f" {WHEN_UNREACHABLE}", "")  # the same command again would know no token to end
+        message = f"The token is forgotten here, but stays good until {until}, because it could not be ended: {why}"
         raise CommandFailed(message, error.exit_code) from error
     finally:
         profiles.sign_out(found.profile)

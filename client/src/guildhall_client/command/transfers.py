@@ -24,7 +24,7 @@ from guildhall_client.bundles import Wanted
 from guildhall_client.client import Client
 from guildhall_client.command.connection import all_nodes
 from guildhall_client.command.exits import CommandFailed, Exit, NoSuchThing
-from guildhall_client.command.printing import printable
+from guildhall_client.command.printing import file_count, printable
 from guildhall_client.files import Progress as Told
 
 
@@ -85,7 +85,7 @@ def fetch_all(client: Client, files: list[dict[str, Any]], folder: Path) -> int:
     missing = [each for each in wanted if not _is_there(each)]
     total_bytes = sum(each.size_bytes for each in wanted)
     before_bytes = total_bytes - sum(each.size_bytes for each in missing)
-    with bar(f"Downloading {len(files)} files") as tell:
+    with bar(f"Downloading {file_count(len(files))}") as tell:
         tell(before_bytes, total_bytes)
         client.download_all(missing, lambda done, _total: tell(before_bytes + done, total_bytes))
     return total_bytes
