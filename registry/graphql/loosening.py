@@ -27,7 +27,7 @@ from registry.loosening.tables import (
     LooseningState,
     RestrictedProperty,
 )
-from registry.loosening.visibility import DECIDE, loosenings_to_decide, visible_loosenings
+from registry.loosening.visibility import DECIDE, loosenings_to_decide, visible_loosenings, visible_sources
 from registry.loosening.withdrawing import withdraw_loosening
 from registry.models.tables import ModelVersion
 
@@ -90,6 +90,8 @@ class LooseningType:
         remote=LooseningSource.loosening_id,
         order_by=[LooseningSource.dataset_id, LooseningSource.dataset_version_id],
         maximum=SOURCES_MAX,
+        where=lambda context: [visible_sources(context.actor)],
+        description="Those whose data sets are there for the caller.",
     )
     approvals = many(
         "LooseningApproval",

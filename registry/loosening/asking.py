@@ -20,9 +20,10 @@ from guildhall.slugs import require_slug
 from registry.access.needs import NobodyCanDecide
 from registry.access.requests import JUSTIFICATION_CHARACTERS_MAX, PersonRequired
 from registry.datasets.legal import REGIONS_MAX
+from registry.datasets.lookup import visible_datasets
 from registry.datasets.tables import Classification, Dataset, DatasetSteward
-from registry.lineage.restrictions import lock_sources
-from registry.loosening.imposing import Imposing, Wanted, imposing_sources
+from registry.lineage.restrictions import hold_sources
+from registry.loosening.imposing import Imposing, Wanted, imposing_sources, loosened_around
 from registry.loosening.tables import Loosening, LooseningSource, LooseningState, RestrictedProperty
 from registry.loosening.telling import tell_loosening_asked
 from registry.models.lookup import find_version, lock_version
@@ -32,6 +33,8 @@ from registry.texts import require_text
 
 LOOSEN = "registry:restriction:loosen"
 SOURCES_MAX = 200
+LOOSENED_AROUND_MAX = 10
+"""Other loosened versions up- and downstream: what is read of lineage grows twofold with each."""
 _UNFINISHED = (ModelVersionStatus.DRAFT, ModelVersionStatus.ABANDONED)
 
 
@@ -74,7 +77,7 @@ async def ask_loosening(
         raise PersonRequired("Only a person can ask for a loosening: somebody has to answer for it.")
     text = require_text(justification, "justification", characters_max=JUSTIFICATION_CHARACTERS_MAX)
     given = await _require_sense(session, wanted)
-    await lock_sources(session, [model_version_id])
+    await hold_sources(session, model_version_id)
     version = await lock_version(session, found)
     if version.status in _UNFINISHED:
         message = f"This version is {version.status}: a loosening is about one whose files and sources are settled."
@@ -84,8 +87,9 @@ async def ask_loosening(
     if not sources:
         raise InvalidLoosening("Nothing that this version was made from stands in the way of that.", field="to")
     if len(sources) > SOURCES_MAX:
-        message = f"{len(sources)} versions of data sets stand in the way; at most {SOURCES_MAX} are decided together."
+        message = f"Too many versions of data sets stand in the way: at most {SOURCES_MAX} are decided together."
         raise InvalidLoosening(message, field="to")
+    await _require_few_around(session, model_version_id)
     await _require_somebody_decides(session, actor, sources)
     loosening = Loosening(
         id=new_id(),
@@ -159,20 +163,32 @@ async def _require_not_asked(session: ReadSession, model_version_id: UUID, wante
         raise AlreadyAsked(message, field="to")
 
 
+async def _require_few_around(session: ReadSession, model_version_id: UUID) -> None:
+    """The sources upstream are held, so nobody else asks about a version around this one meanwhile."""
+    if await loosened_around(session, model_version_id) >= LOOSENED_AROUND_MAX:
+        raise InvalidLoosening(
+            f"At most {LOOSENED_AROUND_MAX} other versions up- and downstream of one are loosened. "
+            "Withdraw a loosening around it that is no longer needed.",
+            field="modelVersionId",
+        )
+
+
 async def _require_somebody_decides(session: ReadSession, actor: Actor, sources: Sequence[Imposing]) -> None:
-    """Each data set needs as many stewards besides the requester as have to approve."""
+    """Each data set needs as many stewards besides the requester as have to approve; names those they may see."""
     needed = {source.dataset_id: source.stewards_needed for source in sources}
     statement = (
-        select(Dataset.id, Dataset.name, func.count(User.id))
+        select(Dataset.id, Dataset.name, func.count(User.id), visible_datasets(actor))
         .outerjoin(DatasetSteward, DatasetSteward.dataset_id == Dataset.id)
         .outerjoin(User, (User.id == DatasetSteward.user_id) & User.deactivated_at.is_(None) & (User.id != actor.id))
         .where(Dataset.id.in_(sorted(needed)))
         .group_by(Dataset.id)
         .order_by(Dataset.name, Dataset.id)
     )
-    short = [
-        f"{name} needs {needed[key]}" for key, name, people in await session.execute(statement) if people < needed[key]
-    ]
+    rows = [row for row in await session.execute(statement) if row[2] < needed[row[0]]]
+    short = [f"{name} needs {needed[key]}" for key, name, _, there in rows if there]
+    hidden = [needed[key] for key, _, _, there in rows if not there]
+    if hidden:
+        short.append(f"data that is not there for you needs {max(hidden)}")
     if short:
         raise NobodyCanDecide(
             f"Too few stewards besides you could decide: {', '.join(short)}. "

@@ -6,11 +6,11 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Row, Uuid, bindparam, func, select, text
+from sqlalchemy import ARRAY, Boolean, Row, Uuid, bindparam, func, select, text
 
 from guildhall.db.transaction import ReadSession
 from registry.datasets.tables import Classification, Dataset
-from registry.lineage.contributions import contributions
+from registry.lineage.contributions import INHERITING, contributions
 from registry.loosening.tables import LooseningSource, RestrictedProperty
 
 _ORDER = tuple(Classification)
@@ -24,6 +24,25 @@ _CONTRIBUTIONS = text(f"""
     FROM contribution JOIN datasets ON datasets.id = contribution.dataset_id
     ORDER BY datasets.id, contribution.dataset_version_id
 """).bindparams(bindparam("version_ids", type_=ARRAY(Uuid(as_uuid=True))))  # noqa: S608 -- constants of this module
+
+
+_LOOSENED_AROUND = text(f"""
+    WITH RECURSIVE upstream (id) AS (
+        SELECT CAST(:version_id AS uuid)
+        UNION
+        SELECT edge.to_id FROM lineage_edges AS edge JOIN upstream ON edge.from_id = upstream.id
+        WHERE edge.kind IN {INHERITING}
+    ),
+    downstream (id) AS (
+        SELECT CAST(:version_id AS uuid)
+        UNION
+        SELECT edge.from_id FROM lineage_edges AS edge JOIN downstream ON edge.to_id = downstream.id
+        WHERE edge.kind IN {INHERITING}
+    )
+    SELECT count(DISTINCT loosenings.model_version_id) FROM loosenings
+    WHERE loosenings.state IN ('PENDING', 'APPROVED') AND loosenings.model_version_id <> :version_id
+        AND loosenings.model_version_id IN (SELECT id FROM upstream UNION SELECT id FROM downstream)
+""").bindparams(bindparam("version_id", type_=Uuid(as_uuid=True)))  # noqa: S608 -- constants of this module
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +94,11 @@ async def imposing_sources(session: ReadSession, model_version_id: UUID, wanted:
     return list(found.values())
 
 
+async def loosened_around(session: ReadSession, model_version_id: UUID) -> int:
+    """How many other versions up- and downstream are loosened, or may be: each can double the ways through lineage."""
+    return int((await session.execute(_LOOSENED_AROUND, {"version_id": model_version_id})).scalar_one())
+
+
 async def stricter_than_seen(session: ReadSession, loosening_id: UUID) -> Sequence[UUID]:
     """The data sets that have become stricter in some respect than the stewards see in the request."""
     seen = LooseningSource
@@ -94,6 +118,7 @@ def covered() -> Any:  # noqa: ANN401 -- a function's call, for statements over 
     return func.is_no_stricter(
         Dataset.classification, Dataset.permitted_purposes, Dataset.regions, Dataset.retention_ends_on,
         seen.classification, seen.permitted_purposes, seen.regions, seen.retention_ends_on,
+        type_=Boolean,
     )  # fmt: skip
 
 

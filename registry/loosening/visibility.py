@@ -6,7 +6,8 @@ from sqlalchemy.orm import aliased
 from guildhall.auth.actor import Actor
 from guildhall.auth.authorize import team_rows
 from registry.access.visibility import READ, answers_for, by_name
-from registry.datasets.tables import DatasetSteward
+from registry.datasets.lookup import visible_datasets
+from registry.datasets.tables import Dataset, DatasetSteward
 from registry.loosening.tables import Loosening, LooseningApproval, LooseningSource, LooseningState
 from registry.models.tables import Model, ModelVersion
 
@@ -26,6 +27,15 @@ def visible_loosenings(actor: Actor) -> ColumnElement[bool]:
     about = select(LooseningSource.dataset_id).where(LooseningSource.loosening_id == Loosening.id)
     rows = or_(Loosening.model_version_id.in_(owned), answers_for(actor, about.correlate(Loosening)))
     return or_(rows, Loosening.requester_id == actor.id) if by_name(actor, READ) else rows
+
+
+def visible_sources(actor: Actor) -> ColumnElement[bool]:
+    """Rows of `loosening_sources` whose data set exists for the actor, or is stewarded by them."""
+    there = exists().where(Dataset.id == LooseningSource.dataset_id, visible_datasets(actor))
+    if not by_name(actor, READ):
+        return there
+    steward = aliased(DatasetSteward)
+    return or_(there, exists().where(steward.dataset_id == LooseningSource.dataset_id, steward.user_id == actor.id))
 
 
 def loosenings_to_decide(actor: Actor) -> ColumnElement[bool]:

@@ -35,7 +35,8 @@ async def withdraw_loosening(
     refs = loosening_refs(loosening, dataset_ids)
     team_id = await team_of(session, loosening)
     as_steward = actor.shows_token_for(DECIDE) and await stewarded(session, actor, dataset_ids)
-    if not as_steward and actor.id != loosening.requester_id:
+    as_requester = actor.id == loosening.requester_id and actor.shows_token_for(LOOSEN)
+    if not as_steward and not as_requester:
         require(actor, LOOSEN, team_id=team_id, resource=refs[0])
     if loosening.state not in _OPEN:
         raise AlreadyEnded(f"This was {loosening.state.lower()} already.", field="looseningId")

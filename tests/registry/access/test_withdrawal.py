@@ -1,10 +1,12 @@
 """Withdrawal: at once, by a steward, by who asked or by who has the grant; once."""
 
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
 from sqlalchemy import select
 
+from guildhall.auth.actor import TokenUse
 from guildhall.clock import new_id
 from guildhall.errors import GuildhallError, NotFound
 from registry.access.tables import AccessGrant
@@ -59,6 +61,18 @@ class TestWithdrawAccess:
     async def test_who_has_it_may(self, house: House) -> None:
         grant_id = await granted(house, [dataset_ref(await registered(house))], email="vera@example.org")
         assert await withdraw(house, grant_id, by="vera") == grant_id
+
+    @pytest.mark.parametrize("name", ["quinn", "vera"])
+    async def test_not_with_a_token_for_something_else(self, house: House, name: str) -> None:
+        email = "vera@example.org" if name == "vera" else None
+        grant_id = await granted(house, [dataset_ref(await registered(house))], email=email)
+        token = TokenUse(new_id(), None, roles=("contributor",))
+        with pytest.raises(StewardRequired):
+            await withdraw_access(
+                house.session, replace(house.actor(name), token=token), access_grant_id=grant_id, reason="Mine.",
+                at=house.at, new_id=new_id,
+            )  # fmt: skip
+        assert (await house.session.get_one(AccessGrant, grant_id)).withdrawn_at is None
 
     @pytest.mark.parametrize(
         ("name", "error"),

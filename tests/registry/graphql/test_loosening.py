@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from guildhall.graphql.ids import encode_id
+from registry.datasets.tables import Visibility
 from tests.registry.asking import Asking
 from tests.registry.asking import version_id as global_version
-from tests.registry.house import House
+from tests.registry.house import House, fine_tuned_from
 from tests.registry.loosening.loosened import line, source
 
 LOOSENING = """loosening { id state property classification permittedPurposes regions retentionEndsOn
@@ -73,6 +74,29 @@ async def test_from_the_asking_to_the_end(ask: Asking, version: str) -> None:
         assert found["totalCount"] == count
         assert all(node["modelVersion"]["loosenings"]["nodes"] == [{"state": "WITHDRAWN"}] for node in found["nodes"])
     assert await ask("quinn", "query One($id: ID!) { node(id: $id) { id } }", id=key) == {"node": None}
+
+
+async def test_sources_are_those_that_are_there_for_the_caller(ask: Asking) -> None:
+    async with ask.house() as house:
+        _, seen = await source(house)
+        _, secret = await source(
+            house, "secret", visibility=Visibility.TEAM, stewards=["vera"], legal={"regions": ["eu", "us"]}
+        )
+        base, _ = await line(house, seen, secret)
+        made = await house.version(
+            await house.model("quinns", by="quinn", team="quality"), by="quinn", sources=[fine_tuned_from(base)]
+        )
+    done = await payload(
+        ask, "quinn", ASK, modelVersionId=global_version(made), to={"classification": "INTERNAL"}, justification="Sums."
+    )
+    assert [each["regions"] for each in done["loosening"]["sources"]] == [["eu"]]
+    one = "query One($id: ID!) { node(id: $id) { ... on Loosening { sources { regions } } } }"
+    found = {}
+    for who in ("quinn", "paul", "mia", "vera", "anna"):
+        node = (await ask(who, one, id=done["loosening"]["id"]))["node"]
+        found[who] = sorted(each["regions"] for each in node["sources"])
+    part, whole = [["eu"]], [["eu"], ["eu", "us"]]
+    assert found == {"quinn": part, "paul": part, "mia": part, "vera": whole, "anna": whole}
 
 
 @pytest.mark.parametrize(

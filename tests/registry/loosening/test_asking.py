@@ -4,7 +4,7 @@ from datetime import date
 from uuid import UUID
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import delete, insert, select
 
 from guildhall.auth.authorize import PermissionRefused
 from guildhall.clock import new_id
@@ -12,15 +12,28 @@ from guildhall.errors import GuildhallError, InvalidInput, NotFound
 from guildhall.inbox.kinds import EventKind
 from registry.access.needs import NobodyCanDecide
 from registry.access.requests import PersonRequired
-from registry.datasets.tables import Classification, Visibility
+from registry.datasets.tables import Classification, DatasetSteward, Visibility
 from registry.loosening import asking
 from registry.loosening.asking import AlreadyAsked, InvalidLoosening, VersionUnfinished, ask_loosening
 from registry.loosening.imposing import Wanted
 from registry.loosening.tables import Loosening, LooseningSource, RestrictedProperty
 from registry.purposes.lookup import UnknownPurpose
-from tests.registry.house import House, trained_on
-from tests.registry.loosening.loosened import FOR_EVER, INTERNAL, MARKETING, OVERSEAS, asked, line, source, state
+from tests.registry.house import House, fine_tuned_from, trained_on
+from tests.registry.loosening.loosened import (
+    FOR_EVER,
+    INTERNAL,
+    MARKETING,
+    OVERSEAS,
+    asked,
+    line,
+    loosened,
+    source,
+    state,
+    withdrawn,
+)
 from tests.told import facts_of, told
+
+WAITS_FOR_MARKETING = Loosening.property == RestrictedProperty.PERMITTED_PURPOSES
 
 
 async def refused(house: House, version_id: UUID, wanted: Wanted = INTERNAL, *, by: str = "anna") -> GuildhallError:
@@ -160,6 +173,46 @@ class TestAskLoosening:
         found = await refused(house, (await line(house, data))[0])
         assert isinstance(found, NobodyCanDecide)
         assert "gauge-digits needs" in found.message
+
+    async def test_data_that_is_not_there_for_who_asks_is_not_named(self, house: House) -> None:
+        _, data = await source(house, "secret-merger-data", visibility=Visibility.TEAM, stewards=["quinn"])
+        await house.session.execute(delete(DatasetSteward))
+        first, _ = await line(house, data)
+        version_id = await house.version(
+            await house.model("third", by="quinn", team="quality"), by="quinn", sources=[fine_tuned_from(first)]
+        )
+        found = await refused(house, version_id, by="quinn")
+        assert isinstance(found, NobodyCanDecide)
+        assert "could decide: data that is not there for you needs 1. Ask" in found.message
+
+    async def test_no_more_are_loosened_around_a_version_than_lineage_bears(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of each diamond one way is loosened, so that each doubles the ways."""
+        monkeypatch.setattr(asking, "LOOSENED_AROUND_MAX", 2)
+        _, data = await source(house)
+        joint, beside = [await house.version(await house.model(name), sources=[trained_on(data)]) for name in "ab"]
+        ways = []
+        for name in ("first", "second", "third"):
+            way = await house.version(await house.model(name), sources=[fine_tuned_from(joint)])
+            both = [fine_tuned_from(joint), fine_tuned_from(way)]
+            joint = await house.version(await house.model(f"joint-{name}"), sources=both)
+            ways.append(way)
+        upmost, between, downmost = ways
+        first = await asked(house, upmost)
+        await loosened(house, downmost)
+        with pytest.raises(InvalidLoosening) as caught:
+            await asked(house, between)
+        assert caught.value.field == "modelVersionId"
+        assert caught.value.message.startswith("At most 2 other versions up- and downstream")
+        assert await house.count(Loosening) == 2
+        await asked(house, beside)
+        await asked(house, upmost, MARKETING)
+        await withdrawn(house, first)
+        with pytest.raises(InvalidLoosening):
+            await asked(house, between)
+        await withdrawn(house, (await house.session.scalars(select(Loosening.id).where(WAITS_FOR_MARKETING))).one())
+        await asked(house, between)
 
     async def test_more_sources_than_are_decided_together_are_refused(
         self, house: House, monkeypatch: pytest.MonkeyPatch

@@ -1,10 +1,18 @@
 """Ending a loosening: the restriction is back at once, downstream too."""
 
+from collections.abc import Awaitable
+from dataclasses import replace
+from uuid import UUID
+
 import pytest
 
+from guildhall.auth.actor import TokenUse
 from guildhall.auth.authorize import PermissionRefused
+from guildhall.auth.narrowing import narrowed
+from guildhall.clock import new_id
 from guildhall.errors import NotFound
 from registry.access.withdrawal import AlreadyEnded
+from registry.loosening.withdrawing import withdraw_loosening
 from tests.registry.house import House
 from tests.registry.loosening.loosened import asked, classes, line, loosened, source, state, withdrawn
 from tests.told import told
@@ -38,6 +46,26 @@ class TestWithdrawLoosening:
         await withdrawn(house, loosening_id, by="anna")
         assert await state(house, loosening_id) == "WITHDRAWN"
         await asked(house, first)
+
+    async def test_who_asked_ends_it_with_a_token_that_is_for_that_alone(self, house: House) -> None:
+        _, data = await source(house)
+        first, _ = await line(house, data)
+        loosening_id = await loosened(house, first)
+
+        def withdrawal(*roles: str) -> Awaitable[UUID]:
+            anna = house.actor("anna")
+            policy, token = narrowed(house.policy, anna.subject, roles), TokenUse(new_id(), None, roles=roles)
+            return withdraw_loosening(
+                house.session, replace(anna, policy=policy, token=token), loosening_id=loosening_id,
+                reason="It can be undone.", at=house.at, new_id=new_id,
+            )  # fmt: skip
+
+        with pytest.raises(PermissionRefused):
+            await withdrawal("contributor")
+        assert await state(house, loosening_id) == "APPROVED"
+        assert await classes(house, first) == ["INTERNAL"]
+        await withdrawal("maintainer")
+        assert await state(house, loosening_id) == "WITHDRAWN"
 
     async def test_nobody_else_ends_it(self, house: House) -> None:
         _, data = await source(house)
