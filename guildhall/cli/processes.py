@@ -11,7 +11,6 @@ import logging
 import os
 import socket
 import sys
-import tempfile
 from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -20,6 +19,7 @@ from pathlib import Path
 from prometheus_client import multiprocess
 
 from guildhall.cli.binding import bound_socket, welcome
+from guildhall.cli.metrics_folder import metrics_folder
 from guildhall.cli.parts import SHUTDOWN_SECONDS_MAX, run_parts, told_to_stop
 from guildhall.errors import Unavailable
 from guildhall.settings import Settings, SettingsError
@@ -69,10 +69,10 @@ async def run_processes(settings: Settings, count: int) -> None:
     bound_socket(settings).close()  # somebody who shares the address with themself would share it with us as well
     with (
         contextlib.closing(bound_socket(settings, shared=True)),  # while none of ours is there, it stays ours
-        tempfile.TemporaryDirectory(prefix="guildhall-metrics-") as metrics,
+        metrics_folder() as metrics,
     ):
         async with told_to_stop() as stop:
-            processes = Processes(partial(_command, count), count, Path(metrics), stop)
+            processes = Processes(partial(_command, count), count, metrics, stop)
             await run_parts(stop, processes.parts(settings))
 
 
