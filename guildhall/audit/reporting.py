@@ -1,10 +1,11 @@
 """Acts as a report, CSV or JSON lines, as long as they are; who takes one is recorded before the first line leaves."""
 
+import asyncio
 import csv
 import io
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -53,6 +54,8 @@ class Report:
     clauses: Sequence[ColumnElement[bool]]
     about: Subquery | None = None
     """`acts_about` something, where it is about that."""
+    asked: Mapping[str, str] = field(default_factory=dict)
+    """What else it was narrowed by, as it was asked for; the record says so."""
 
 
 async def begin_report(database: Database, actor: Actor, report: Report, *, at: datetime, new_id: IdSource) -> UUID:
@@ -60,7 +63,7 @@ async def begin_report(database: Database, actor: Actor, report: Report, *, at: 
     if not actor.may_somewhere(PERMISSION):
         require(actor, PERMISSION, team_id=None)
     async with database.transaction() as session:
-        wanted = {"format": report.form, "since": report.since, "until": report.until}
+        wanted = {"format": report.form, "since": report.since, "until": report.until, **report.asked}
         return await record(
             session, actor, action=PERMISSION, outcome=Outcome.STARTED, after=wanted, at=at, new_id=new_id
         )
@@ -81,12 +84,20 @@ async def report_lines(
             rows, size = rows + len(page), size + len(piece)
         complete = True
     finally:
-        async with database.transaction() as session:
-            await conclude(
-                session, event_id, outcome=Outcome.COMPLETED if complete else Outcome.ABORTED, rows=rows, bytes=size,
-                reason=None if complete else ReaderLeft("The reader left before the end."), at=clock.now(),
-                new_id=new_id,
-            )  # fmt: skip
+        # Shielded: where the reader leaves while a page is looked for, the server cancels just this.
+        reason = None if complete else ReaderLeft("The reader left before the end.")
+        await asyncio.shield(
+            _concluded(database, event_id, reason, rows=rows, size=size, at=clock.now(), new_id=new_id)
+        )
+
+
+async def _concluded(
+    database: Database, event_id: UUID, reason: ReaderLeft | None, *, rows: int, size: int, at: datetime,
+    new_id: IdSource,
+) -> None:  # fmt: skip
+    outcome = Outcome.COMPLETED if reason is None else Outcome.ABORTED
+    async with database.transaction() as session:
+        await conclude(session, event_id, outcome=outcome, rows=rows, bytes=size, reason=reason, at=at, new_id=new_id)
 
 
 async def _pages(database: Database, actor: Actor, report: Report) -> AsyncIterator[Sequence[Mapping[str, Any]]]:

@@ -108,6 +108,7 @@ def _report(given: dict[str, str]) -> Report:
         until=until,
         clauses=clauses,
         about=about,
+        asked={name: value for name, value in given.items() if name in {"resource", "actor", "question"}},
     )
 
 

@@ -4,9 +4,11 @@ import csv
 import io
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import event as listening
 from sqlalchemy import select
 
 from guildhall.audit import reporting
@@ -20,6 +22,7 @@ from guildhall.db.embedded import EmbeddedServer
 from guildhall.db.transaction import Database
 from guildhall.graphql.ids import encode_id
 from tests.conftest import MONDAY_MORNING
+from tests.guildhall.audit.many_events import fill
 
 READ = "registry:dataset:read"
 WORKER = system_actor("worker")
@@ -59,6 +62,17 @@ class TestReportRoute:
         answer = await client.get("/audit/report", params={"question": "policy-changes"}, headers=headers)
         assert answer.status_code == 200
         assert [(outcome, rows) for outcome, rows in await taken(database)][1:] == [("COMPLETED", 1), ("COMPLETED", 4)]
+        async with database.read() as session:
+            statement = select(ACTS.c.after).where(ACTS.c.action == PERMISSION).order_by(ACTS.c.id)
+            wanted = (await session.scalars(statement)).all()
+        since, until = "2026-03-02T08:30:00+00:00", "2026-03-02T10:00:00+00:00"
+        about = encode_id("Dataset", dataset)
+        assert wanted == [
+            {"format": "csv", "since": since, "until": None, "resource": about},
+            {"format": "jsonl", "since": since, "until": until, "resource": about,
+             "actor": encode_id("User", WORKER.id)},
+            {"format": "jsonl", "since": None, "until": None, "question": "policy-changes"},
+        ]  # fmt: skip
 
     async def test_months_that_it_lacks_are_named(
         self, client: httpx.AsyncClient, database: Database, server: EmbeddedServer, tokens: dict[str, str]
@@ -114,3 +128,33 @@ class TestReportLines:
         await anext(lines)
         await lines.aclose()  # type: ignore[attr-defined]  # it is a generator
         assert await taken(fresh_database) == [("ABORTED", 1)]
+
+    @pytest.mark.parametrize("form", ReportFormat)
+    async def test_however_many_they_are_one_page_is_held(
+        self, fresh_database: Database, server: EmbeddedServer, clock: SimulatedClock, form: ReportFormat
+    ) -> None:
+        connection = await server.connect(database=str(fresh_database.engine.url.database))
+        await fill(connection, months=[5], events_a_month=30_000)
+        acts = await connection.fetchval("SELECT count(*) FROM audit_events WHERE concludes_id IS NULL")
+        await connection.close()
+        assert acts > 15_000
+        fetched: list[str] = []
+
+        def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+            if statement.startswith("SELECT"):
+                fetched.append(statement)
+
+        may, june = datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)
+        report = Report(form=form, since=may, until=june, clauses=[])
+        event = await begin_report(fresh_database, WORKER, report, at=clock.now(), new_id=new_id)
+        listening.listen(fresh_database.engine.sync_engine, "before_cursor_execute", note)
+        pieces: list[int] = []
+        heads = 1 if form is ReportFormat.CSV else 0
+        async for piece in report_lines(fresh_database, WORKER, report, event, clock=clock, new_id=new_id):
+            pieces.append(piece.count(b"\n"))
+            assert len(fetched) == len(pieces) - heads, "a page is fetched once the one before it has been taken"
+            assert all(statement.rstrip().split("\n")[-1].strip().startswith("LIMIT") for statement in fetched)
+        listening.remove(fresh_database.engine.sync_engine, "before_cursor_execute", note)
+        assert max(pieces) == reporting.PAGE_ROWS
+        assert sum(pieces) == acts + heads
+        assert await taken(fresh_database) == [("COMPLETED", acts)]
