@@ -1,6 +1,7 @@
 """The artifact store: bytes under keys, in a folder, in S3, GCS or Azure, or in memory. Only this module knows obstore.
 
 A key appears whole or not at all, on every kind of store: what is cut off in the middle leaves nothing under its key.
+Only one that grows in a folder (`append`) is seen while it does, and may hold bytes behind what its rows name.
 No key may be the beginning of another followed by "/" (`x` beside `x/y`): folder-backed stores cannot keep both.
 """
 
@@ -95,14 +96,14 @@ class ArtifactStore:
             async for block in _blocks(chunks):
                 with _store_errors(key):
                     if writing is not None:
-                        await writing
+                        await asyncio.shield(writing)
                     writing = asyncio.ensure_future(asyncio.to_thread(tail.write, block))
             with _store_errors(key):
                 if writing is not None:
-                    await writing
+                    await asyncio.shield(writing)
         except BaseException:
-            if writing is not None:  # whatever became of it, it ends before the file is cut
-                await asyncio.gather(writing, return_exceptions=True)
+            if writing is not None:
+                await _ended(writing)
             tail.cut()
             raise
         tail.close()
@@ -205,6 +206,17 @@ class ArtifactStore:
                 path.unlink(missing_ok=True)
                 removed += 1
         return removed
+
+
+async def _ended(writing: asyncio.Future[None]) -> None:
+    """Wait for a thread's write, whatever becomes of it and however often its request is cancelled.
+
+    A thread goes on when nobody awaits it any more: cutting and closing the file beside it would write anywhere.
+    """
+    ended = asyncio.gather(writing, return_exceptions=True)
+    while not ended.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.shield(ended)
 
 
 async def _blocks(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -1,13 +1,14 @@
 """Parts of files on their way in: streamed into the store, then written down, so that an upload can go on later.
 
-What a cut connection leaves is nothing: the store keeps only whole parts, and only a whole part gets a row.
+Only a whole part gets a row. What a cut connection leaves is nothing, or bytes of a growing file behind those that rows
+name, which the next part writes over.
 """
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, exists, select
 
 from guildhall.clock import Clock, IdSource
 from guildhall.db.locks import lock_rows
@@ -16,7 +17,7 @@ from guildhall.errors import Conflict, Invalid, LimitExceeded, NotFound
 from registry.artifacts.growing import Growth, Growths
 from registry.artifacts.owners import OwnerRef
 from registry.artifacts.tables import Artifact, ArtifactPart, ArtifactState, OwnerKind
-from registry.storage import ArtifactStore
+from registry.storage import ArtifactStore, ArtifactStoreUnavailable
 
 PARTS_MAX = 10_000
 UPLOADS_PREFIX = "uploads"
@@ -116,7 +117,7 @@ async def receive_part(
     """Store one part of a file whose upload the caller was found to have a right to; sent again, it replaces the first.
 
     `chunks` raises where the connection is cut; that ends the part without a trace. Raises InvalidPart, PartTooLarge,
-    TooManyBytes, AlreadyStored. No transaction is open while bytes arrive.
+    TooManyBytes, AlreadyStored, ArtifactStoreUnavailable. No transaction is open while bytes arrive.
     """
     if not 1 <= number <= PARTS_MAX:
         raise InvalidPart(f"Part {number} cannot be: parts are numbered from 1 to {PARTS_MAX}.", field="part")
@@ -192,8 +193,14 @@ async def _bounded(
 
 
 async def _write_down(database: Database, file: IncomingFile, part: ArtifactPart) -> list[str]:
-    """Put the part's row in place of an earlier one, and return the keys whose bytes nobody needs any more."""
-    same = (ArtifactPart.artifact_id == part.artifact_id) & (ArtifactPart.number == part.number)
+    """Put the part's row in place of an earlier one, and return the keys whose bytes nobody needs any more.
+
+    Raises ArtifactStoreUnavailable for one that was appended to what no row names any more: whoever sent the parts
+    before it anew takes that file away.
+    """
+    own = ArtifactPart.artifact_id == part.artifact_id
+    same = own & (ArtifactPart.number == part.number)
+    before = own & (ArtifactPart.number < part.number) & (ArtifactPart.storage_key == part.storage_key)
     async with database.transaction() as session:
         # The lock makes two deliveries of one part, or a part and a completion, follow each other.
         rows = await lock_rows(session, Artifact, [file.artifact_id])
@@ -201,10 +208,15 @@ async def _write_down(database: Database, file: IncomingFile, part: ArtifactPart
             raise UploadNotFound("There is no such upload.")
         if rows[0].state != ArtifactState.PENDING:
             raise _already_stored(file)
+        appended = part.sha256 is None
+        if appended and not await session.scalar(select(exists().where(before))):
+            raise ArtifactStoreUnavailable(
+                f"A part of {file.path} before part {part.number} was sent again meanwhile, and part {part.number} was "
+                "not kept. Send it again."
+            )
         replaced = set(await session.scalars(delete(ArtifactPart).where(same).returning(ArtifactPart.storage_key)))
         session.add(part)
         # A file that grew holds other parts too.
-        own = ArtifactPart.artifact_id == part.artifact_id
         needed = set(await session.scalars(select(ArtifactPart.storage_key).where(own)))
     return [key for key in replaced - needed if key is not None]
 

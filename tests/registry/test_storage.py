@@ -1,7 +1,9 @@
 """The artifact store: whole or not at all, on a folder and in memory alike."""
 
+import asyncio
 import os
 import resource
+import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.storage import ArtifactStore, ArtifactStoreUnavailable, StoredBytesMissing, Written
+from registry.storage import APPEND_BYTES, ArtifactStore, ArtifactStoreUnavailable, StoredBytesMissing, Written
 from tests.registry.estate import chunked, digest
 
 LARGE = bytes(range(256)) * 50_000  # 12.8 MB: more than one part of a multipart write
@@ -83,6 +85,38 @@ class TestAppend:
             await folder.append("a", breaking_off(content), offset=5, digest=sha256())
         assert await folder.size_bytes("a") == 5
         assert await read(folder, "a", 0, 5) == b"first"
+
+    @pytest.mark.parametrize("pieces", [1, 3])
+    async def test_a_request_that_is_cancelled_while_a_thread_writes(
+        self, folder: ArtifactStore, monkeypatch: pytest.MonkeyPatch, pieces: int
+    ) -> None:
+        await folder.append("a", chunked(b"first"), offset=0, digest=sha256())
+        original, begun, go_on = os.pwrite, threading.Event(), threading.Event()
+        written: list[int] = []
+
+        def slow(file: int, block: memoryview, offset: int) -> int:
+            begun.set()
+            assert go_on.wait(120)
+            written.append(original(file, block, offset))  # raises where the descriptor was closed meanwhile
+            return written[-1]
+
+        monkeypatch.setattr(os, "pwrite", slow)
+        content = bytes(APPEND_BYTES)
+        appending = asyncio.ensure_future(
+            folder.append("a", chunked(content * pieces, len(content)), offset=5, digest=sha256())
+        )
+        assert await asyncio.to_thread(begun.wait, 120)
+        for _ in range(3):
+            appending.cancel()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        assert not appending.done()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await appending
+        assert written == [len(content)]
+        assert await read(folder, "a", 0, 6) == b"first"
+        assert await folder.size_bytes("a") == 5
 
     async def test_a_disk_that_is_full(self, folder: ArtifactStore) -> None:
         """The system's own limit on the size of a file stands for it."""

@@ -14,7 +14,7 @@ from registry.artifacts.owners import OwnerRef
 from registry.artifacts.receiving import AlreadyStored
 from registry.artifacts.tables import ArtifactPart, OwnerKind
 from registry.owners import UPLOAD_OWNERS
-from registry.storage import ArtifactStore, Written
+from registry.storage import ArtifactStore, ArtifactStoreUnavailable, Written
 from tests.registry.estate import Estate, digest, spec
 
 CONTENT = bytes(range(250)) * 10
@@ -174,6 +174,25 @@ class TestRivals:
         await estate.send(version_id, "a", PARTS[2], part=2)
         await estate.send(version_id, "a", PARTS[3], part=3)
         assert (first[1].storage_key, (await rows(estate))[1].storage_key) != (first[0].storage_key,) * 2
+        assert await completed(estate, version_id) == CONTENT
+
+    async def test_the_part_before_is_sent_anew_meanwhile(self, estate: Estate, version_id: UUID) -> None:
+        """Through another process, whose own file takes the place of the one that is appended to."""
+        await estate.send(version_id, "a", PARTS[1])
+
+        async def overtaken() -> AsyncIterator[bytes]:
+            yield PARTS[2][:10]
+            here, estate.growths = estate.growths, Growths(estate.store)
+            await estate.send(version_id, "a", PARTS[1])
+            estate.growths = here
+            yield PARTS[2][10:]
+
+        with pytest.raises(ArtifactStoreUnavailable, match="part 2 was not kept"):
+            await estate.send(version_id, "a", b"", part=2, chunks=overtaken())
+        assert [part.number for part in await rows(estate)] == [1]
+        assert await estate.keys() == [(await rows(estate))[0].storage_key]
+        for number in (2, 3):
+            await estate.send(version_id, "a", PARTS[number], part=number)
         assert await completed(estate, version_id) == CONTENT
 
     async def test_the_file_is_completed_meanwhile(self, estate: Estate, version_id: UUID) -> None:
