@@ -127,8 +127,10 @@ class GraphQLEndpoint:
                 await _refuse(call, MalformedRequest(told), 406)
             else:
                 await self._exchange(call)
-        except ClientGone:
-            return
+        except (
+            ClientGone
+        ) as gone:  # an answer all the same: where there is none, the server makes up a 500 in plain text
+            await _refuse(call, gone, 503)
         except Exception:
             key = request_id(scope)
             logger.exception("request %s failed", key)
