@@ -27,7 +27,7 @@ class RowFrame:
 
     ours = False
 
-    def __init__(self, level: Level, slot: Callable[[Callable[[Any], ColumnElement[Any]]], int]) -> None:
+    def __init__(self, level: Level, slot: Callable[[str, Callable[[Any], ColumnElement[Any]]], int]) -> None:
         self.level = level
         self._slot = slot
 
@@ -38,7 +38,7 @@ class RowFrame:
         if label not in self.level.columns:
             made: Any = operand
             if callable(operand) and not hasattr(operand, "__clause_element__"):
-                made = SlotPart(self._slot(operand), "column")
+                made = SlotPart(self._slot(label, operand), "column")
             self.level.columns[label] = (f"c{len(self.level.columns) + 1}", made)
         return RowValue(self.level.alias, self.level.columns[label][0])
 

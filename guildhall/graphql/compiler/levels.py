@@ -23,9 +23,6 @@ class Parameters:
     def __init__(self, fragments: Sequence[Fragment]) -> None:
         self.fragments = fragments
         self.taken: list[Parameter] = []
-        self._places = {
-            id(bind): (slot, place) for slot, made in enumerate(fragments) for place, bind in enumerate(made.binds)
-        }
         self._bound: dict[str, str] = {}
         self._valued: dict[tuple[int, int, Process | None], str] = {}
         self._shared: list[tuple[Subquery, str]] = []
@@ -58,13 +55,16 @@ class Parameters:
         return self._valued[key]
 
     def filled(self, made: Template, slots: Sequence[int], **words: str) -> str:
-        """A text whose fragments were those of these slots."""
+        """A text whose fragments were those of these slots.
+
+        Each value is taken from the slot that its clause is from, also where two slots have the same fragment: they
+        have it for this request, and the statement is for all of its shape.
+        """
 
         def fill(hole: Hole) -> str:
             match hole:
                 case Given(fragment, place, process):
-                    bind = self.fragments[slots[fragment]].binds[place]
-                    return self.value(*self._places[id(bind)], process)  # the same bind may be of several slots
+                    return self.value(slots[fragment], place, process)
                 case Constant(value):
                     return self.constant(value)
                 case _:

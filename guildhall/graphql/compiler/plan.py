@@ -1,6 +1,6 @@
 """The plan of one document while it is made: levels, slots, and what is asked of each request."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -96,6 +96,7 @@ class Plan:
     statements: "OrderedDict[tuple[int, ...], Any]" = field(default_factory=OrderedDict)
     fields: int = 0
     _names: int = 0
+    _twins: Counter[str] = field(default_factory=Counter)
     _order_types: dict[int, list[Any]] = field(default_factory=dict)
     _rules: dict[tuple[object, ...], Slot] = field(default_factory=dict)
 
@@ -119,9 +120,14 @@ class Plan:
         self.slots.append(source)
         return len(self.slots) - 1
 
-    def computed(self, operand: Callable[[Any], ColumnElement[Any]]) -> Slot:
+    def computed(self, label: str, operand: Callable[[Any], ColumnElement[Any]]) -> Slot:
         """The slot of a column that depends on the request."""
-        return self.slot(Computed(operand))
+        return self.slot(Computed(label, operand))
+
+    def twin(self, coordinate: str) -> int:
+        """How many columns of this field with arguments there are already."""
+        self._twins[coordinate] += 1
+        return self._twins[coordinate] - 1
 
     def level(
         self,

@@ -317,7 +317,8 @@ class Planner:
     def _calculated(self, asked: "_Field", source: Calculated, frame: Frame) -> Member:
         if not isinstance(frame, RowFrame):
             raise NotCompilable("SQL over a row, and the object is JSON")
-        slot = self.plan.slot(slots.Calculation(source, asked.call, self._catalogue.types))
+        twin = self.plan.twin(asked.call.coordinate)
+        slot = self.plan.slot(slots.Calculation(source, asked.call, self._catalogue.types, twin))
         value = frame.part(self._catalogue.label(asked.declared, asked.field, ""), slot)
         if source.target is None:
             return shapes.Leaf(value, asked.definition.type)

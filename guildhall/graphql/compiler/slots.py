@@ -159,8 +159,13 @@ class Narrowed:
 
 @dataclass(frozen=True)
 class Computed:
-    """A column that depends on the request."""
+    """A column that depends on the request.
 
+    The columns of a level may be written as one text, which tells them apart by the binds of their fragments. So no two
+    of a level ever are one fragment: these have a `label` each.
+    """
+
+    label: str
     operand: Callable[[Any], ColumnElement[Any]]
 
     def __call__(self, run: Run) -> Fragment:
@@ -170,16 +175,22 @@ class Computed:
 
 @dataclass(frozen=True)
 class Calculation:
-    """A column that depends on the field's arguments and on the caller, and on nothing else of the request."""
+    """A column that depends on the field's arguments and on the caller, and on nothing else of the request.
+
+    `twin` is how many columns of the statement are of the same field: with the same arguments they still are fragments
+    of their own, as `Computed` says.
+    """
 
     source: Calculated
     call: FieldCall
     types: Mapping[str, TypeDeclaration]
+    twin: int
 
     def __call__(self, run: Run) -> Fragment:
         """Kept for each caller and arguments while the policy holds."""
         given = run.arguments(self.call)
-        return ruled((self.call.coordinate, repr(sorted(given.items()))), run, lambda: self._made(run, given))
+        key = (self.call.coordinate, self.twin, repr(sorted(given.items())))
+        return ruled(key, run, lambda: self._made(run, given))
 
     def _made(self, run: Run, given: Mapping[str, Any]) -> Fragment:
         viewing = Viewing(run.context, self.types)
@@ -206,9 +217,7 @@ class Listing:
         """As `guildhall.graphql.pages` makes the same list; alike wherever the page begins."""
         given = run.arguments(self.call)
         place = self._place(run, given)
-        # With places it is this list's own: another of the same text (an alias) begins elsewhere, and values are found
-        # by the binds of the clauses that they belong to.
-        key = (self if place else self.call.convert, given_text(given), len(place))
+        key = (self.call.convert, given_text(given), len(place))
         places = [_Place(index) for index in range(len(place))]
         found = kept(key, run, lambda context: self._made(context, given, places))
         if not place:

@@ -144,6 +144,10 @@ class CoinType:
     side: Side
 
 
+def caller_name(context: Context) -> ColumnElement[str]:
+    return literal(context.actor.name, String)
+
+
 @object_type("Scalars", table=House)
 class ScalarsType:
     real: float = column(literal_column("0.1", Double) * 3)
@@ -158,7 +162,8 @@ class ScalarsType:
     no_time: datetime | None = column(case((NEVER, House.created_at)))
     asked_at: datetime = column(lambda context: literal(context.at, DateTime(timezone=True)))
     asked_of: str = column(lambda context: literal(context.settings.public_url, String))
-    asked_by: str = column(lambda context: literal(context.actor.name, String))
+    asked_by: str = column(caller_name)
+    asked_by_whom: str = column(caller_name)
     suit: Suit = column(literal("SPADES", String))
     texts: list[str] = column(array([House.name, House.opens_at]))
     no_texts: list[str] | None = column(case((NEVER, array([House.name]))))
@@ -322,6 +327,11 @@ def ranked(context: Context, *, words: list[str]) -> Scope:
     return Scope(rows=rows, where=where, order_by=[rows.c.score.desc()], edge=edge)
 
 
+def sought(_context: Context, *, name: str) -> Scope:
+    rows = select(House.id).where(House.name.contains(name)).subquery()
+    return Scope(rows=rows, order_by=[House.name.asc()])
+
+
 @object_type("Found")
 class FoundType:
     text: str
@@ -347,6 +357,7 @@ class StrangeFactsType:
 class OddQueries:
     prices = connection("House", name="Price", default_order=[House.price.desc(), House.name], permission=WALLET)
     ranked = connection("Room", name="Ranked", scope=ranked, edge=RankedEdgeType)
+    sought = connection("House", name="Sought", scope=sought)
     strange = connection(
         "Room", name="Strange", default_order=[Room.name], edge=StrangeEdgeType, facts=StrangeFactsType
     )

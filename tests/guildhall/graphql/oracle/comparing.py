@@ -68,6 +68,8 @@ class Outcome:
 
     def told(self) -> str:
         told = [f"{self.viewer.name} asks {self.document.text}", f"with {json.dumps(self.document.variables)}"]
+        if self.document.overrides:
+            told.append(f"after {json.dumps(replace(self.document, overrides={}).variables)}")
         for name, answered in (("graphql-core", self.oracle), ("compiled", self.compiled)):
             told.append(f"{name}: {_comparable(answered)[:3000]} {str(answered.recorded)[:1000]}")
         return "\n  ".join(told)

@@ -10,20 +10,24 @@ from graphql import GraphQLEnumType, GraphQLInputObjectType, GraphQLList, GraphQ
 
 @dataclass(frozen=True)
 class Variable:
-    """One variable of the operation; `given` is None where it is left to its default."""
+    """One variable of the operation, `given` unless it is left to its default; `later` is what it may be next time."""
 
     name: str
     type: str
     value: Any = None
     given: bool = True
     default: str | None = None
+    later: Any = None
 
 
 @dataclass(frozen=True)
 class Argument:
+    """What stands in the text, and the `value` that it stands for, where that is known."""
+
     name: str
     text: str
     variable: Variable | None = None
+    value: Any = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,12 @@ class Document:
     def variables(self) -> dict[str, Any]:
         found = {each.name: each.value for each in _variables(self.selections) if each.given}
         return {**found, **{name: value for name, value in self.overrides.items() if name in found}}
+
+    @property
+    def again(self) -> "Document | None":
+        """The same text with other variables; None where there are none."""
+        found = {each.name: each.later for each in _variables(self.selections) if each.later is not None}
+        return replace(self, overrides=found) if found and not self.overrides else None
 
 
 def _variables(selections: tuple[Selection, ...]) -> Iterator[Variable]:

@@ -6,7 +6,7 @@ Fields that were chosen seldom are chosen more often, so that a few hundred docu
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from graphql import (
@@ -33,6 +33,9 @@ REFUSED = 0.02
 """How much less often a field is chosen that this viewer was refused before."""
 MISTAKES = 0.012
 """How often an argument is wrong on purpose: an id of nothing, a negative page, a cursor of another list."""
+TWICE = 0.15
+"""How often a field with arguments is asked again under an alias: for the same now and for something else next time, or
+the other way round."""
 
 
 @dataclass
@@ -91,8 +94,33 @@ class Generator:
         for _ in range(wanted):
             if found and self._left <= 0:
                 break
-            found.append(self._selection(parent, scope, depth))
+            selection = self._selection(parent, scope, depth)
+            found.append(selection)
+            if selection.arguments and self._left > 0 and self._chance(TWICE):
+                found.append(self._twin(parent, selection, scope))
         return tuple(found)
+
+    def _twin(self, parent: GraphQLNamedType, selection: Selection, scope: Scope) -> Selection:
+        """The same field under an alias, its arguments variables that are another's or its own in turn."""
+        assert isinstance(parent, GraphQLObjectType), f"{parent.name} has fields with arguments"
+        definition, coordinate = parent.fields[selection.name], f"{parent.name}.{selection.name}"
+        self._left -= 1
+        others = self._values(coordinate, definition)
+        equal_first = self._chance(0.6)
+        arguments = []
+        for argument in selection.arguments:
+            declared, other = definition.args[argument.name], others.get(argument.name)
+            if argument.name == "after" or argument.value is None or other is None:
+                arguments.append(argument)
+                continue
+            now, later = (argument.value, other) if equal_first else (other, argument.value)
+            name = f"v{self._number()}"
+            variable = Variable(name, str(declared.type), now, later=later)
+            arguments.append(Argument(argument.name, f"${name}", variable, now))
+        alias = f"a{self._number()}"
+        found = replace(selection, alias=alias, arguments=tuple(arguments))
+        scope.keys[alias] = (_signature(selection.name, found.arguments, definition), Scope())
+        return found
 
     def _selection(self, parent: GraphQLNamedType, scope: Scope, depth: int) -> Selection:
         if isinstance(parent, GraphQLInterfaceType):
@@ -127,7 +155,7 @@ class Generator:
         self.chosen[coordinate] += 1
         self._left -= 1
         arguments = self._arguments(coordinate, definition)
-        signature = f"{name}({[(each.name, each.text) for each in arguments]}): {definition.type}"
+        signature = _signature(name, arguments, definition)
         alias = f"a{self._number()}" if self._chance(0.12) else None
         held = scope.keys.get(alias or name)
         if held is not None and held[0] != signature:
@@ -202,17 +230,21 @@ class Generator:
         return name
 
     def _arguments(self, coordinate: str, definition: GraphQLField) -> tuple[Argument, ...]:
+        values = self._values(coordinate, definition)
+        return tuple(
+            self._passed(name, argument, values[name]) for name, argument in definition.args.items() if name in values
+        )
+
+    def _values(self, coordinate: str, definition: GraphQLField) -> dict[str, Any]:
+        """Of the arguments that are given."""
         together = self._known.calls.get(coordinate)
         values = dict(self._random.choice(together)) if together and not self._chance(MISTAKES) else {}
-        found = []
         for name, argument in definition.args.items():
             if name not in values:
                 required = isinstance(argument.type, GraphQLNonNull) and argument.default_value is Undefined
-                if not (required or self._is_wanted(name)):
-                    continue
-                values[name] = self._argument(coordinate, name, argument)
-            found.append(self._passed(name, argument, values[name]))
-        return tuple(found)
+                if required or self._is_wanted(name):
+                    values[name] = self._argument(coordinate, name, argument)
+        return values
 
     def _is_wanted(self, name: str) -> bool:
         return self._chance({"first": 0.97, "after": 0.3}.get(name, 0.4))
@@ -264,14 +296,14 @@ class Generator:
         """As a literal or as a variable, which may have a default or be left out."""
         text = literal(argument.type, value)
         if name != "after" and self._chance(0.5):
-            return Argument(name, text)
+            return Argument(name, text, value=value)
         variable = f"v{self._number()}"
         type_ = str(argument.type)
         if not type_.endswith("!") and self._chance(0.15) and value is not None:
             type_ += "!"
         if value is not None and not type_.endswith("!") and self._chance(0.15):
-            return Argument(name, f"${variable}", Variable(variable, type_, given=False, default=text))
-        return Argument(name, f"${variable}", Variable(variable, type_, value))
+            return Argument(name, f"${variable}", Variable(variable, type_, given=False, default=text), value)
+        return Argument(name, f"${variable}", Variable(variable, type_, value), value)
 
     def _directives(self) -> tuple[tuple[str, Argument], ...]:
         if not self._chance(0.07):
@@ -290,6 +322,10 @@ class Generator:
 
     def _chance(self, share: float) -> bool:
         return self._random.random() < share
+
+
+def _signature(name: str, arguments: Sequence[Argument], definition: GraphQLField) -> str:
+    return f"{name}({[(each.name, each.text) for each in arguments]}): {definition.type}"
 
 
 def _unpaged(selections: tuple[Selection, ...]) -> tuple[Selection, ...]:

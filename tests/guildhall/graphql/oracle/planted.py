@@ -13,7 +13,7 @@ from sqlalchemy import Integer
 from guildhall.graphql.compiler import compile as compiling
 from guildhall.graphql.compiler import keeping, leaves, selections, slots, switches, texts, writer
 from guildhall.graphql.compiler.fragments import fragment, noted
-from guildhall.graphql.compiler.levels import Levels
+from guildhall.graphql.compiler.levels import Levels, Parameters
 from guildhall.graphql.compiler.pieces import Piece, Sql
 from guildhall.graphql.compiler.result import Marks
 from guildhall.graphql.cursors import CursorSigner
@@ -75,6 +75,18 @@ def one_text_for_all_rules(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr("guildhall.graphql.compiler.levels.template", careless)
     patch.setattr(texts, "_kept", OrderedDict())
+
+
+@bug
+def one_value_for_all_aliases(patch: pytest.MonkeyPatch) -> None:
+    """Aliases that were asked for the same first are answered alike ever after."""
+    value = Parameters.value
+
+    def last(self: Parameters, slot: int, *rest: Any) -> str:
+        made = self.fragments[slot]
+        return value(self, max(n for n, each in enumerate(self.fragments) if each is made), *rest)
+
+    patch.setattr(Parameters, "value", last)
 
 
 @bug

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from graphql import GraphQLInterfaceType, GraphQLObjectType, get_named_type
 
@@ -26,6 +26,9 @@ from tests.guildhall.graphql.oracle.world import Viewer, World
 
 PAGED_SHARE = 0.5
 """How many of the documents that can be paged on are asked for the next page, too."""
+
+AGAIN_SHARE = 0.8
+"""How many of the documents that have other variables for another time are asked again with them."""
 
 TOO_COSTLY, TOO_COSTLY_SHARE = "QUERY_TOO_COSTLY", 0.1
 """How many of the documents that the limit refuses count; they say nothing of the fields in them."""
@@ -63,9 +66,15 @@ class Rounds:
                 self.tally.add(outcome, watched.reached)
                 watched.clear()
                 generator.cursors = [*generator.cursors, *cursors_of(outcome)][-20:]
-                paged = None if following is not None else with_cursors(outcome.document, outcome.oracle)
-                following = (asked[0], paged) if paged is not None and draw.random() < PAGED_SHARE else None
+                following = None if following is not None else self._following(outcome, draw)
                 yield outcome
+
+    def _following(self, outcome: Outcome, draw: random.Random) -> tuple[Viewer, Document] | None:
+        """The same document once more, of which everything is kept by now: with other variables, or one page on."""
+        again, paged = outcome.document.again, with_cursors(outcome.document, outcome.oracle)
+        if again is not None and draw.random() < AGAIN_SHARE:
+            return outcome.viewer, again
+        return (outcome.viewer, paged) if paged is not None and draw.random() < PAGED_SHARE else None
 
     def _refused(self, viewer: Viewer) -> set[str]:
         """The fields whose permission the viewer holds nowhere."""
@@ -88,7 +97,14 @@ class Rounds:
     async def smallest(self, outcome: Outcome) -> str:
         """What differs, in as few words as can be."""
         compiled = self.compiled()
-        found = await reduced(outcome, lambda document: self.both(outcome.viewer, document, compiled))
+
+        async def both(document: Document) -> Outcome:
+            """As it was met: once before with its own variables, where these are others."""
+            if document.overrides:
+                await compiled(self.world, outcome.viewer, replace(document, overrides={}))
+            return await self.both(outcome.viewer, document, compiled)
+
+        found = await reduced(outcome, both)
         return found.told()
 
     def shares(self) -> dict[str, float]:
