@@ -307,7 +307,7 @@ class TestQuote:
             (["--output", "maintenance/absent", "--", "x"], 3, "no model maintenance/absent"),
             (["--team", "nobody", "--", "x"], 3, "There is no team nobody"),
             (["--programme", "absent", "--", "x"], 3, "no programme named 'absent'"),
-            (["--accelerator", "tpu-9000", "--", "x"], 1, ""),
+            (["--accelerator", "tpu-9000", "--", "x"], 3, "No pool has accelerators of kind tpu-9000"),
             (["--folder", "code/data/none", "--", "x"], 2, "does not exist"),
         ],
     )
