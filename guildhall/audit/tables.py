@@ -69,6 +69,8 @@ POLICY_ACTIONS = (
     "guildhall:configuration:apply",
     "registry:purpose:change",
     "registry:dataset:steward",
+    "registry:restriction:loosen",
+    "registry:restriction:decide",
 )
 """The permissions whose use changes who may what; an index has just those, so that another one takes a migration."""
 

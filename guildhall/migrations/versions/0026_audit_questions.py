@@ -56,7 +56,8 @@ INDEXES = (
         "WHERE permission_class = 'ADMIN_WRITE' AND action IN ('guildhall:role:bind', 'guildhall:role:change', "
         "'guildhall:role:escalate', 'guildhall:role:take', 'guildhall:emergency:review', 'guildhall:group:map', "
         "'guildhall:team:change', 'guildhall:service-account:change', 'guildhall:user:change', "
-        "'guildhall:configuration:apply', 'registry:purpose:change', 'registry:dataset:steward')"
+        "'guildhall:configuration:apply', 'registry:purpose:change', 'registry:dataset:steward', "
+        "'registry:restriction:loosen', 'registry:restriction:decide')"
     ),
 )
 
