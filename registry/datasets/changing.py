@@ -64,7 +64,7 @@ async def set_withdrawal_policy(
     new_id: IdSource,
 ) -> None:
     """Say what becomes of running jobs when access to the data set ends. Raises NotFound, StewardRequired."""
-    await find_as_keeper(session, actor, dataset_id)
+    await find_as_keeper(session, actor, dataset_id, at=at)
     (dataset,) = await lock_rows(session, Dataset, [dataset_id])
     before = dataset.withdrawal_policy
     dataset.withdrawal_policy = policy

@@ -1,16 +1,18 @@
 """The stewards of data sets: people by name, whatever their roles; they decide who may read."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import select
 
 from guildhall.auth.actor import Actor
-from guildhall.auth.authorize import Refused
+from guildhall.auth.authorize import Refused, require
 from guildhall.auth.resources import ResourceRef
 from guildhall.auth.subjects import ActorKind
 from guildhall.auth.tables import User
 from guildhall.db.transaction import ReadSession
+from guildhall.organisation.giving import emergency_behind, refuse_lasting
 from registry.datasets.lookup import find_dataset
 from registry.datasets.tables import Dataset, DatasetSteward
 
@@ -55,14 +57,22 @@ async def find_as_steward(session: ReadSession, actor: Actor, dataset_id: UUID) 
     return found
 
 
-async def find_as_keeper(session: ReadSession, actor: Actor, dataset_id: UUID) -> Dataset:
+async def find_as_keeper(session: ReadSession, actor: Actor, dataset_id: UUID, *, at: datetime) -> Dataset:
     """The data set, for its stewards and for whoever's role in its team says so: what is set for it, not who reads it.
 
-    Raises NotFound about `datasetId`, StewardRequired.
+    Raises NotFound about `datasetId`, StewardRequired, and EndsWithEmergency where only a role taken in one says so:
+    what is set stays.
     """
     found = await find_dataset(session, actor, dataset_id, field="datasetId")
+    if dataset_id in await stewarded(session, actor, [dataset_id]):
+        return found
     if not actor.may(STEWARD, found.team_id):
         await require_steward(session, actor, [dataset_id], permission=STEWARD, team_id=found.team_id)
+
+    def check(someone: Actor) -> None:
+        require(someone, STEWARD, team_id=found.team_id)
+
+    refuse_lasting(await emergency_behind(session, actor, check, at=at), "what is set for a data set")
     return found
 
 

@@ -39,7 +39,7 @@ async def set_read_budget(
 ) -> None:
     """Set the budget of one scope, in place of the one before or of the default. Raises NotFound, StewardRequired."""
     _require_sense(budget)
-    dataset = await find_as_keeper(session, actor, dataset_id)
+    dataset = await find_as_keeper(session, actor, dataset_id, at=at)
     await lock_rows(session, Dataset, [dataset_id])
     before = await session.get(ReadBudget, (dataset_id, budget.scope.value))
     values = {
@@ -75,7 +75,7 @@ async def remove_read_budget(
     session: WriteSession, actor: Actor, *, dataset_id: UUID, scope: BudgetScope, at: datetime, new_id: IdSource
 ) -> None:
     """Go back to the default. Raises NotFound, StewardRequired."""
-    dataset = await find_as_keeper(session, actor, dataset_id)
+    dataset = await find_as_keeper(session, actor, dataset_id, at=at)
     mine = (ReadBudget.dataset_id == dataset_id) & (ReadBudget.scope == scope)
     gone = (await session.execute(delete(ReadBudget).where(mine).returning(ReadBudget.scope))).one_or_none()
     if gone is not None:

@@ -1,11 +1,13 @@
 """Budgets, alerts, narrowed grants, reviewers and people who leave, as clients see them."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from guildhall.clock import new_id
 from guildhall.graphql.ids import decode_id, encode_id
+from guildhall.organisation.emergencies import take_role
 from registry.volume.tables import AccessAlert
 from tests.registry.asking import Asking
 from tests.registry.graphql.contract import DOCUMENTS, VERSION, mutate, register
@@ -86,6 +88,29 @@ class TestBudgets:
             ((_, payload),) = body.items()
             assert payload["errors"] == []
             assert read(payload["dataset"]) == {SET_BUDGET: 1, REMOVE_BUDGET: 0, SET_POLICY: "FLAG"}[document]
+
+    async def test_outlive_an_emergency_and_are_not_set_in_one(self, ask: Asking) -> None:
+        dataset_id = await register(ask)
+        async with ask.house() as house:
+            team_id = house.teams["maintenance"]
+            await take_role(
+                house.session, house.as_role("vera", "on-call", team="maintenance"), role="steward", team_id=team_id,
+                reason="The stewards are away, and readers wait.", duration=timedelta(minutes=1), at=house.at,
+                new_id=new_id,
+            )  # fmt: skip
+            vera = house.as_role("vera", "steward", team="maintenance")
+        await change(ask, "mia", SET_BUDGET, datasetId=dataset_id, **BUDGET)
+        for document, given in (
+            (SET_BUDGET, {**BUDGET, "rowsMax": "5"}),
+            (REMOVE_BUDGET, {"scope": "PERSON"}),
+            (SET_POLICY, {"policy": "FLAG"}),
+        ):
+            body = await ask(vera, document, input={"datasetId": dataset_id, **given})
+            ((_, payload),) = body.items()
+            assert payload == {"dataset": None, "errors": [{"code": "ENDS_WITH_EMERGENCY", "field": None}]}
+        removed = await change(ask, "mia", REMOVE_BUDGET, datasetId=dataset_id, scope="TEAM")
+        (budget,) = removed["dataset"]["readBudgets"]
+        assert (budget["rowsMax"], removed["dataset"]["withdrawalPolicy"]) == ("100", "STOP")
 
     async def test_are_nobody_elses(self, ask: Asking) -> None:
         dataset_id = await register(ask)
