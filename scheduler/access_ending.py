@@ -31,11 +31,11 @@ _UNDER_WAY = (JobState.STARTING, JobState.RUNNING)
 async def act_on_ended_access(context: SchedulerContext) -> None:
     """Look at each job whose inputs were staged by a right that has ended since; another may still open them.
 
-    That is a grant that ended, a role that opens them no more (the data was closed, or a loosening withdrawn), and the
-    right of a person or program that was deactivated.
+    That is a grant that ended (also one of several that opened a model), a role that opens them no more (the data was
+    closed, or a loosening withdrawn), and the right of a person or program that was deactivated.
     """
     at = context.clock.now()
-    ended = or_(_grant_ended(at), _closed_since(), submitter_gone())
+    ended = or_(_grant_ended(at), _other_grant_ended(at), _closed_since(), submitter_gone())
     flagged = exists().where(JobEvent.attempt_id == Attempt.id, JobEvent.code == ACCESS_ENDED)
     statement = (
         select(Job.id, Attempt.id)
@@ -61,6 +61,27 @@ def _grant_ended(at: datetime) -> ColumnElement[bool]:
         AccessGrant.id == InputOpening.access_grant_id,
         AccessGrant.withdrawn_at.is_not(None) | (AccessGrant.valid_to <= at),
     )
+
+
+def _other_grant_ended(at: datetime) -> ColumnElement[bool]:
+    """Whether a grant of the job's team or submitter ended since, where a model was opened by several.
+
+    Its opening names but one of them. Which others it took is not kept: the judgement tells.
+    """
+    closed_model = exists().where(
+        JobInput.job_id == Job.id,
+        JobInput.index == InputOpening.index,
+        ModelVersion.id == JobInput.source_id,
+        ModelVersion.effective_classification.in_(CLOSED),
+    )
+    grant_ended = exists().where(
+        or_(AccessGrant.beneficiary_team_id == Job.team_id, AccessGrant.beneficiary_user_id == Job.created_by),
+        or_(
+            AccessGrant.withdrawn_at >= Attempt.created_at,
+            (AccessGrant.valid_to >= Attempt.created_at) & (AccessGrant.valid_to <= at),
+        ),
+    )
+    return InputOpening.access_grant_id.is_not(None) & closed_model & grant_ended
 
 
 def _closed_since() -> ColumnElement[bool]:

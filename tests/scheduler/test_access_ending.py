@@ -1,15 +1,20 @@
 """Running jobs whose access ends: stopped or flagged, as the data set's policy says; others are left alone."""
 
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, true, update
 
 from guildhall.auth.tables import ServiceAccount, User
 from guildhall.clock import new_id
-from registry.access.tables import AccessGrant
-from registry.datasets.tables import Dataset
+from registry.access.tables import AccessGrant, AccessGrantResource
+from registry.datasets.tables import Dataset, DatasetVersion
+from registry.models.declaring import create_model_version
+from registry.models.uploading import finish_version
+from scheduler.jobs.spec import InputKind, InputSpec
 from scheduler.jobs.tables import InputOpening, Job, JobEvent
+from tests.registry.house import FILE, trained_on
 from tests.scheduler.yard import Yard
 
 
@@ -19,9 +24,9 @@ async def running(yard: Yard) -> UUID:
     return await staged(yard, await yard.grant())
 
 
-async def staged(yard: Yard, grant_id: UUID | None) -> UUID:
+async def staged(yard: Yard, grant_id: UUID | None, of: InputSpec | None = None) -> UUID:
     """A job that runs, and has opened its input under this grant, or by role."""
-    job_id = await yard.submit(yard.spec(inputs=(yard.digits(),)))
+    job_id = await yard.submit(yard.spec(inputs=(of or yard.digits(),)))
     await yard.cycle(times=3)
     attempt = await yard.attempt(job_id)
     async with yard.database.transaction() as session:
@@ -33,10 +38,12 @@ async def staged(yard: Yard, grant_id: UUID | None) -> UUID:
     return job_id
 
 
-async def withdraw(yard: Yard) -> None:
+async def withdraw(yard: Yard, grant_id: UUID | None = None) -> None:
+    """One grant, or all that are there."""
     values = {"withdrawn_at": yard.clock.now(), "withdrawn_by": yard.people["anna"], "withdrawal_reason": "A leak."}
     async with yard.database.transaction() as session:
-        await session.execute(update(AccessGrant).values(values))
+        which = true() if grant_id is None else AccessGrant.id == grant_id
+        await session.execute(update(AccessGrant).where(which).values(values))
 
 
 async def deactivate(yard: Yard, job_id: UUID) -> None:
@@ -107,6 +114,58 @@ class TestRunning:
         await yard.cycle()
         (event,) = await told(yard, running)
         assert event.state == "STOPPING"
+
+
+async def source(yard: Yard, name: str) -> tuple[UUID, UUID]:
+    """A data set like the yard's own, with one version, and a grant to it."""
+    dataset_id, version_id, grant_id, at = new_id(), new_id(), new_id(), yard.clock.now()
+    made = {"created_at": at, "created_by": yard.people["anna"]}
+    async with yard.database.transaction() as session:
+        await session.execute(
+            insert(Dataset).values(
+                id=dataset_id, team_id=yard.teams["maintenance"], name=name, description="Dials.",
+                visibility="ORGANISATION", classification="CONFIDENTIAL", licence="CC-BY-4.0", legal_basis="contract",
+                permitted_purposes=["quality"], regions=["eu"], **made,
+            )
+        )  # fmt: skip
+        await session.execute(
+            insert(DatasetVersion).values(
+                id=version_id, dataset_id=dataset_id, number=1, state="READY", columns=[], rows=1, ready_at=at, **made
+            )
+        )
+        await session.execute(
+            insert(AccessGrant).values(
+                id=grant_id, basis="OWNERSHIP", beneficiary_team_id=yard.teams["maintenance"], justification="a test",
+                valid_from=at, valid_to=at + timedelta(days=40), created_at=at,
+            )
+        )  # fmt: skip
+        await session.execute(
+            insert(AccessGrantResource).values(grant_id=grant_id, resource_kind="DATASET", resource_id=dataset_id)
+        )
+    return version_id, grant_id
+
+
+class TestSeveralGrants:
+    @pytest.mark.parametrize("needed", [True, False])
+    async def test_a_model_is_read_no_more_when_any_that_it_needs_is_withdrawn(
+        self, yard: Yard, *, needed: bool
+    ) -> None:
+        first = await yard.grant()
+        second_version, second = await source(yard, "gauge-dials")
+        _, other = await source(yard, "gauge-bills")
+        at, anna = yard.clock.now(), yard.actor("anna")
+        async with yard.database.transaction() as session:
+            made_id = await create_model_version(
+                session, anna, model_id=yard.model_id, files=[FILE],
+                sources=[trained_on(yard.dataset_version_id), trained_on(second_version)], at=at, new_id=new_id,
+            )  # fmt: skip
+            await finish_version(session, anna, made_id, at=at, new_id=new_id)
+        job_id = await staged(yard, first, InputSpec(
+            kind=InputKind.MODEL_VERSION, source_id=made_id, mount_path="base", purpose="quality"
+        ))  # fmt: skip
+        await withdraw(yard, second if needed else other)
+        await yard.cycle()
+        assert [event.state for event in await told(yard, job_id)] == (["STOPPING"] if needed else [])
 
 
 class TestQueued:
