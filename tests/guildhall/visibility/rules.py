@@ -225,6 +225,18 @@ RULES: Mapping[str, Rule] = {
         LEFT JOIN named ON named.grant_id = access.id""",
         ACCESS,
     ),
+    "Loosening": answered(
+        f"""WITH stewards AS ({_STEWARDS}), about AS (
+            SELECT source.loosening_id, array_agg(stewards.team_id) AS teams, array_agg(person) AS people
+            FROM loosening_sources source JOIN stewards USING (dataset_id)
+            LEFT JOIN LATERAL unnest(stewards.people) AS person ON true GROUP BY source.loosening_id
+        )
+        SELECT loosening.id, coalesce(about.teams, '{{}}') || models.team_id AS teams,
+            coalesce(about.people, '{{}}') || loosening.requester_id AS people
+        FROM loosenings loosening JOIN model_versions version ON version.id = loosening.model_version_id
+        JOIN models ON models.id = version.model_id LEFT JOIN about ON about.loosening_id = loosening.id""",
+        ACCESS,
+    ),
     "AuditEvent": Rule(
         "SELECT id, team_id FROM audit_events WHERE concludes_id IS NULL",
         lambda facts, row: (
@@ -250,7 +262,6 @@ RULES: Mapping[str, Rule] = {
 
 UNRULED = {
     "Transfer": "its lines are of two accounts each; the tests of wallets say whose they are",
-    "Loosening": "asked for by people alone; the tests of loosenings say who answers",
     "AccessAlert": "raised by reads alone; the tests of budgets say who answers",
     "PolicyLine": "the audit's own history of the policy; its tests say who may",
 }

@@ -50,7 +50,8 @@ class TestRules:
 
     async def test_they_tell_rows_apart(self, walk: Walk) -> None:
         """Of what is not there for everybody, somebody of the viewers sees some and somebody else does not."""
-        for name in ("Model", "Dataset", "Job", "Quote", "Lesson", "Package", "AccessRequest", "Artifact", "Token"):
+        kinds = ("Model", "Dataset", "Job", "Quote", "Lesson", "Package", "AccessRequest", "Artifact", "Token")
+        for name in (*kinds, "Loosening"):
             counts = {len(facts.of(name)) for facts in walk.facts.values()}
             assert len(counts) > 1, name
 

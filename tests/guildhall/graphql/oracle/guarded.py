@@ -1,4 +1,4 @@
-"""Who may read which data: requests, approvals and grants of every kind, reviewers, budgets, alerts, lessons."""
+"""Who may read which data: requests, approvals and grants of every kind, reviewers, budgets, lessons, loosenings."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -19,14 +19,21 @@ from registry.access.tables import (
     ReviewSubject,
     RiskReviewer,
 )
-from registry.datasets.tables import Dataset, DatasetSteward, DatasetVersion
+from registry.datasets.tables import Classification, Dataset, DatasetSteward, DatasetVersion
 from registry.lessons.tables import Lesson, LessonOutcome, SubjectKind
+from registry.loosening.tables import (
+    Loosening,
+    LooseningApproval,
+    LooseningSource,
+    LooseningState,
+    RestrictedProperty,
+)
 from registry.models.tables import ModelVersion, RiskTier
 from registry.purposes.tables import Purpose
 from registry.volume.tables import AccessAlert, BudgetAction, BudgetScope, ReadBudget
 from tests.guildhall.graphql.oracle.strewing import Strewing
 
-REQUESTS, ALERTS, STEWARDS, LESSONS = 18, 8, 8, 6
+REQUESTS, ALERTS, STEWARDS, LESSONS, LOOSENINGS = 18, 8, 8, 6, 8
 PURPOSES = ("defect-detection", "quality-research")
 DAY = timedelta(days=1)
 Resource = tuple[str, UUID]
@@ -42,11 +49,11 @@ class Guarded(Strewing):
         self._datasets = list(await self._session.scalars(select(Dataset.id).order_by(Dataset.id)))
         versions = await self._session.execute(select(DatasetVersion.id, DatasetVersion.dataset_id).order_by("id"))
         self._whole: dict[UUID, UUID] = {row.id: row.dataset_id for row in versions}
-        models = list(await self._session.scalars(select(ModelVersion.id).order_by(ModelVersion.id)))
+        self._models = list(await self._session.scalars(select(ModelVersion.id).order_by(ModelVersion.id)))
         self._resources: list[Resource] = [
             *(("DATASET", key) for key in self._datasets),
             *(("DATASET_VERSION", key) for key in self._whole),
-            *(("MODEL_VERSION", key) for key in models),
+            *(("MODEL_VERSION", key) for key in self._models),
         ]
         await self._stewards()
         await self._reviewers()
@@ -56,6 +63,7 @@ class Guarded(Strewing):
             await self._grant(None, [("DATASET", dataset)], basis=AccessBasis.OWNERSHIP)
         await self._budgets()
         await self._lessons()
+        await self._loosenings()
 
     async def _stewards(self) -> None:
         stewards = await self._session.execute(select(DatasetSteward.dataset_id, DatasetSteward.user_id))
@@ -217,3 +225,49 @@ class Guarded(Strewing):
                 created_at=self._moment(),
             )
             await self._add(lesson)
+
+    async def _loosenings(self) -> None:
+        draw = self._random
+        for version in draw.sample(self._models, min(LOOSENINGS, len(self._models))):
+            state, (requester, decider) = draw.choice(list(LooseningState)), draw.sample(self._people, 2)
+            decided = state in (LooseningState.APPROVED, LooseningState.REFUSED)
+            withdrawn = state is LooseningState.WITHDRAWN
+            loosening = Loosening(
+                id=new_id(),
+                model_version_id=version,
+                property=RestrictedProperty.REGIONS.value,
+                regions=["us"],
+                justification=self._text(),
+                requester_id=requester,
+                state=state.value,
+                created_at=self._moment(),
+                decided_at=self._at if decided else None,
+                decided_by=decider if decided else None,
+                decision_reason=self._text() if decided else None,
+                withdrawn_at=self._at if withdrawn else None,
+                withdrawn_by=decider if withdrawn else None,
+                withdrawal_reason=self._text() if withdrawn else None,
+            )
+            await self._add(loosening)
+            for key in sorted(draw.sample(list(self._whole), 3)):
+                await self._add(
+                    LooseningSource(
+                        loosening_id=loosening.id,
+                        dataset_version_id=key,
+                        dataset_id=self._whole[key],
+                        classification=draw.choice(list(Classification)).value,
+                        permitted_purposes=[draw.choice(PURPOSES)],
+                        regions=draw.choice(([], ["eu"])),
+                        retention_ends_on=draw.choice((None, self._at.date())),
+                    )
+                )
+            if decided:
+                await self._add(
+                    LooseningApproval(
+                        loosening_id=loosening.id,
+                        user_id=decider,
+                        dataset_ids=[draw.choice(self._datasets)],
+                        reason=draw.choice((None, self._text())),
+                        approved_at=self._moment(),
+                    )
+                )
