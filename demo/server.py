@@ -14,8 +14,8 @@ import httpx
 
 from guildhall_client.errors import Unreachable
 
-START_SECONDS_MAX = 60
-STOP_SECONDS_MAX = 30
+START_SECONDS_MAX = 180
+STOP_SECONDS_MAX = 60
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

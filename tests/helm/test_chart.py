@@ -96,7 +96,9 @@ class TestProduction:
             }
             for part, pod in pods(example(helm, "production")).items()
         }
-        assert variables.pop("migration") == {"GUILDHALL_DATABASE_URL", "GUILDHALL_MIGRATION_DATABASE_URL"}
+        authorities = {"SSL_CERT_FILE", "PGSSLROOTCERT"}
+        addresses = {"GUILDHALL_DATABASE_URL", "GUILDHALL_MIGRATION_DATABASE_URL"}
+        assert variables.pop("migration") == addresses | authorities
         assert set(variables) == {"api", "worker", "sealer"}
         assert all("GUILDHALL_MIGRATION_DATABASE_URL" not in names for names in variables.values())
 

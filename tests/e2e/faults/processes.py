@@ -134,7 +134,7 @@ def tail(site: Site) -> str:
     return site.log.read_text(encoding="utf-8", errors="replace")[-4000:]
 
 
-def until(ask: Callable[[], T | None], what: str, *, seconds: float = 30.0) -> T:
+def until(ask: Callable[[], T | None], what: str, *, seconds: float = 120.0) -> T:
     """Ask until the answer is true, and return it."""
     ends_at = time.monotonic() + seconds
     while True:
