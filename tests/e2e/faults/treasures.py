@@ -113,7 +113,8 @@ def fingerprint(house: House) -> dict[str, str]:
     names = house.book.rows(
         "SELECT relname AS tablename FROM pg_class WHERE relnamespace = current_schema()::regnamespace "
         "AND relkind IN ('r', 'p') AND NOT relispartition "
-        "AND relname NOT IN ('tokens', 'clusters', 'outbox', 'failed_sign_ins', 'alembic_version') AND relname NOT LIKE 'audit\\_%' "
+        "AND relname NOT IN ('tokens', 'clusters', 'outbox', 'failed_sign_ins', 'alembic_version') "
+        "AND relname NOT LIKE 'audit\\_%' "
         "ORDER BY 1"
     )
     each = [
