@@ -56,8 +56,11 @@ class Attempts:
         if known is None or known[0] < since or known[1] < failures:
             self._keep(key, since, failures)
 
-    def count(self, address: str | None, at: datetime, *, token_hash: bytes | None = None) -> None:
-        """One more failure, or one more sign-in begun; a token that failed is no longer known."""
+    def count(self, address: str | None, at: datetime, *, token_hash: bytes | None = None) -> bool:
+        """One more failure, or one more sign-in begun; a token that failed is no longer known.
+
+        Returns whether the address was still to be admitted before it, so that others want to know of it.
+        """
         if token_hash is not None:
             self._known.pop(token_hash, None)
         key = neighbourhood(address)
@@ -65,6 +68,7 @@ class Attempts:
         if not timedelta(0) <= at - since < WINDOW:
             since, count = at, 0
         self._keep(key, since, count + 1)
+        return count < self._per_minute_max
 
     def succeeded(self, token_hash: bytes) -> None:
         """The token counted."""

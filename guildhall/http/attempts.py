@@ -32,6 +32,7 @@ class SharedAttempts:
     clock: Clock
     new_id: IdSource
     room: Room = field(default_factory=Room)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def admit(self, address: str | None, at: datetime, *, token_hash: bytes | None = None) -> None:
         """Return unless the address has failed too often; raises TooManyAttempts, which says how long to wait.
@@ -53,10 +54,15 @@ class SharedAttempts:
     async def count(
         self, request: RequestContext, at: datetime, why: GuildhallError | None, *, token_hash: bytes | None = None
     ) -> None:
-        """One more failure, recorded as far as `failed_sign_ins` says; or a sign-in begun, where `why` is None."""
-        self.remembered.count(request.address, at, token_hash=token_hash)
+        """One more failure, recorded as far as `failed_sign_ins` says; or a sign-in begun, where `why` is None.
+
+        Those of a process wait for each other here rather than in the database, where many at once would hold a
+        connection each; what came in beside them, and is beyond the limit already, is not told to the others.
+        """
+        if not self.remembered.count(request.address, at, token_hash=token_hash):
+            return
         try:
-            async with self.database.transaction() as session:
+            async with self._turn, self.database.transaction() as session:
                 counted = await count_failure(session, request, why, room=self.room, at=at, new_id=self.new_id)
         except (Unavailable, SQLAlchemyError) as error:
             logger.warning("A failure to sign in could not be counted: %s", error)

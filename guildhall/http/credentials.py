@@ -26,7 +26,7 @@ class InvalidAuthorization(Unauthenticated):
 
 
 class CrossSite(Unauthenticated):
-    """A session's cookie with a request that a page of ours did not make."""
+    """A session's cookie, or the beginning of one, with a request that a page of ours did not make."""
 
     code = "CROSS_SITE"
 
@@ -113,6 +113,13 @@ def require_own_page(scope: HTTPScope | WebSocketScope, public_url: str) -> None
             "A browser's session counts only for requests of our own pages (`Origin`, `Sec-Fetch-Site`); "
             "programs send a token as `Authorization: Bearer …`."
         )
+
+
+def require_page_of_its_own(scope: HTTPScope | WebSocketScope) -> None:
+    """Return unless another site's page loads this as a part of itself, such as a picture; raises CrossSite."""
+    headers = dict(scope["headers"])
+    if headers.get(b"sec-fetch-site") == b"cross-site" and headers.get(b"sec-fetch-dest") != b"document":
+        raise CrossSite("Signing in begins in a page of its own, not as a part of another site's.")
 
 
 def is_own_origin(origin: str, scope: HTTPScope | WebSocketScope, public_url: str) -> bool:

@@ -18,7 +18,7 @@ from litestar.enums import MediaType
 from guildhall.auth.subjects import ActorKind
 from guildhall.errors import Forbidden, GuildhallError, NotFound, RateLimited, Unauthenticated, Unavailable
 from guildhall.http.attempts import SharedAttempts
-from guildhall.http.credentials import COOKIE, SIGN_IN_COOKIE, Cookies, require_own_page
+from guildhall.http.credentials import COOKIE, SIGN_IN_COOKIE, Cookies, require_own_page, require_page_of_its_own
 from guildhall.http.graphiql_page import PAGE_HEADERS
 from guildhall.http.identity import Identity, request_context
 from guildhall.http.signing_in import SignInDesk
@@ -96,6 +96,7 @@ async def login_route(request: AnyRequest, state: State) -> Answer:
     client = desk.signing_in.client
     if client is None:
         raise NoSignIn("No issuer is set up for browsers here: sign in with a token (GUILDHALL_OIDC_CLIENT_ID).")
+    require_page_of_its_own(request.scope)  # else any page could use up what the visitor's network may begin
     context, at = request_context(request.scope), desk.identity.clock.now()
     await desk.attempts.admit(context.address, at)
     await desk.attempts.count(context, at, None)

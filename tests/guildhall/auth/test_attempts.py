@@ -30,6 +30,11 @@ class TestAttempts:
         assert refusal.value.details == {"retryAfterSeconds": "41"}
         made.admit(THERE, AT)
 
+    def test_says_of_which_failures_others_want_to_know(self) -> None:
+        made = failed(1)
+        assert [made.count(HERE, AT) for _ in range(3)] == [True, True, False]
+        assert made.count(HERE, AT + WINDOW)
+
     def test_until_the_minute_is_over(self) -> None:
         made = failed(3)
         made.admit(HERE, AT + timedelta(seconds=60))

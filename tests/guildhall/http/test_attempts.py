@@ -95,6 +95,25 @@ class TestTwoProcesses:
         assert statuses == [303, 303, 429, 429]
         assert await refused_events(fresh_database) == []
 
+    async def test_pictures_in_other_sites_pages_begin_nothing(self, fresh_database: Database, tmp_path: Path) -> None:
+        house = House(fresh_database, tmp_path, failed_sign_ins_per_minute=2)
+        picture = {"sec-fetch-site": "cross-site", "sec-fetch-dest": "image"}
+        link = {"sec-fetch-site": "cross-site", "sec-fetch-dest": "document"}
+        async with house.browser() as browser:
+            refused = [await browser.get("/auth/login", headers=picture) for _ in range(5)]
+            assert {answer.status_code for answer in refused} == {401}
+            assert all("Signing in begins in a page of its own" in answer.text for answer in refused)
+            assert (await browser.get("/auth/login", headers=link)).status_code == 303
+
+    async def test_many_at_once_are_told_one_after_the_other_and_no_more_than_the_limit(
+        self, fresh_database: Database, clock: SimulatedClock
+    ) -> None:
+        made = process(fresh_database, clock, per_minute=4)
+        await asyncio.gather(*(made.count(HERE, clock.now(), WHY) for _ in range(50)))
+        async with fresh_database.read() as session:
+            counted = (await session.scalars(select(FailedSignIn.failures))).one()
+        assert counted == 4
+
 
 class TestAway:
     async def test_each_goes_by_what_it_counted_itself(self, fresh_database: Database, clock: SimulatedClock) -> None:
