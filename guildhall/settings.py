@@ -142,7 +142,9 @@ class Settings:
         250, 0, 100_000, "How many more may wait for that; whoever comes after them is told to come again (503)."
     )
     graphql_subscriptions_max: int = _number(1_000, 1, 100_000, "How many things callers may follow in one process.")
-    graphql_subscriptions_per_caller_max: int = _number(50, 1, 10_000, "How many things a caller may follow in one process.")
+    graphql_subscriptions_per_caller_max: int = _number(
+        50, 1, 10_000, "How many things a caller may follow in one process."
+    )
     graphql_keepalive_seconds: int = _number(
         15, 1, 600, "How often a silent stream shows that it is alive, in seconds."
     )
