@@ -127,9 +127,9 @@ def test_a_preview_shows_the_first_rows(mira: Command) -> None:
 
 @pytest.mark.usefixtures("dials")
 def test_a_preview_without_access_is_refused(mira: Command, person: Callable[[str], Command]) -> None:
-    mira.ok("dataset", "register", "maintenance/dials", *REGISTER)
-    mira.ok("dataset", "upload", "maintenance/dials", "dials")
-    refused = person("quentin")("dataset", "preview", "maintenance/dials")
+    mira.ok("dataset", "register", "maintenance/unseen-dials", *REGISTER)
+    mira.ok("dataset", "upload", "maintenance/unseen-dials", "dials")
+    refused = person("quentin")("dataset", "preview", "maintenance/unseen-dials")
     assert (refused.code, refused.out) == (4, "")
     assert "Ask for it with `guildhall access request`" in refused.err
 
