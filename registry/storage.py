@@ -1,4 +1,4 @@
-"""The artifact store: bytes under keys, in a folder, in S3, GCS or Azure, or in memory. Only this module knows obstore.
+"""The artifact store: bytes under keys, in a folder, in S3, GCS or Azure, or in memory.
 
 A key appears whole or not at all, on every kind of store: what is cut off in the middle leaves nothing under its key.
 Only one that grows in a folder (`append`) is seen while it does, and may hold bytes behind what its rows name.
@@ -7,6 +7,7 @@ No key may be the beginning of another followed by "/" (`x` beside `x/y`): folde
 
 import asyncio
 import hashlib
+import logging
 import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -15,13 +16,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
-from urllib.parse import unquote, urlsplit
 
 import obstore
 from obstore.exceptions import BaseError
-from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
+from obstore.store import ObjectStore
 
 from guildhall.errors import Unavailable
+from guildhall.object_stores import bucket_of, folder_of, lacks_bucket, open_store, reason_of
 
 CHUNK_BYTES = 256 * 1024
 """How much of a file is in memory at once on its way out."""
@@ -30,13 +31,22 @@ WRITE_CHUNK_BYTES = 5 * 1024 * 1024
 WRITES_AT_ONCE = 2
 APPEND_BYTES = 1024 * 1024
 """What is collected before it is digested and written in a thread, while as much again is collected."""
+BUCKET_SECONDS_MAX = 10
 _STAGED = re.compile(r".*#\d+")
+
+logger = logging.getLogger(__name__)
 
 
 class ArtifactStoreUnavailable(Unavailable):
     """The store refused or could not be reached; nothing was written under the key."""
 
     code = "ARTIFACT_STORE_UNAVAILABLE"
+
+
+class BucketMissing(ArtifactStoreUnavailable):
+    """The bucket that the setting names does not exist: nothing can be stored or read until the operator mends it."""
+
+    code = "BUCKET_MISSING"
 
 
 class StoredBytesMissing(Exception):
@@ -56,26 +66,32 @@ class Written:
 
 
 class ArtifactStore:
-    """One store of one process. `folder` is set where the store is a folder of this machine."""
+    """One store of one process. `folder` is set where the store is a folder of this machine, `bucket` elsewhere."""
 
-    def __init__(self, store: ObjectStore, *, folder: Path | None = None) -> None:
+    def __init__(self, store: ObjectStore, *, folder: Path | None = None, bucket: str | None = None) -> None:
         self._store = store
         self._folder = folder
+        self._bucket = bucket
 
     @classmethod
     def open(cls, url: str) -> Self:
-        """The store at file:///folder (made if missing), s3://bucket/prefix, gs://…, az://… or memory:///.
+        """The store at an address, as `guildhall.object_stores` takes them."""
+        return cls(open_store(url), folder=folder_of(url), bucket=bucket_of(url))
 
-        Credentials and endpoints come from the environment, as each cloud's own tools read them (AWS_*, GOOGLE_*, …).
-        """
-        parts = urlsplit(url)
-        if parts.scheme == "memory":
-            return cls(MemoryStore())
-        if parts.scheme == "file":
-            folder = Path(unquote(parts.path))
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            return cls(LocalStore(folder), folder=folder)
-        return cls(from_url(url))
+    async def require_bucket(self) -> None:
+        """Raises BucketMissing where the store says so; one that is away, or forbids the question, may come back."""
+        if self._bucket is None:
+            return
+        try:
+            async with asyncio.timeout(BUCKET_SECONDS_MAX):
+                with self._errors(""):
+                    async for _ in obstore.list(self._store):
+                        break
+        except BucketMissing:
+            raise
+        except (ArtifactStoreUnavailable, TimeoutError) as error:
+            told = reason_of(error.__cause__ if isinstance(error.__cause__, Exception) else error)
+            logger.warning("The artifact store does not answer yet: %s.", told)
 
     @property
     def is_folder(self) -> bool:
@@ -89,16 +105,16 @@ class ArtifactStore:
         key that was not there is not there.
         """
         assert self._folder is not None
-        with _store_errors(key):
+        with self._errors(key):
             tail = await asyncio.to_thread(_Tail, self._folder / key, offset, digest)
         writing: asyncio.Future[None] | None = None
         try:
             async for block in _blocks(chunks):
-                with _store_errors(key):
+                with self._errors(key):
                     if writing is not None:
                         await asyncio.shield(writing)
                     writing = asyncio.ensure_future(asyncio.to_thread(tail.write, block))
-            with _store_errors(key):
+            with self._errors(key):
                 if writing is not None:
                     await asyncio.shield(writing)
         except BaseException:
@@ -127,7 +143,7 @@ class ArtifactStore:
                 raise
 
         try:
-            with _store_errors(key):
+            with self._errors(key, writes=True):
                 await obstore.put_async(
                     self._store, key, counted(), chunk_size=WRITE_CHUNK_BYTES, max_concurrency=WRITES_AT_ONCE
                 )
@@ -139,23 +155,23 @@ class ArtifactStore:
 
     async def put(self, key: str, content: bytes) -> None:
         """Store a small file's bytes under the key, in one call."""
-        with _store_errors(key):
+        with self._errors(key, writes=True):
             await obstore.put_async(self._store, key, content, use_multipart=False)
 
     async def get(self, key: str) -> bytes:
         """All bytes of a small file, in one call; raises StoredBytesMissing."""
-        with _store_errors(key):
+        with self._errors(key):
             return bytes(await (await obstore.get_async(self._store, key)).bytes_async())
 
     async def copy(self, source: str, target: str) -> None:
         """The same bytes under a second key; a hard link where the store is a folder. Raises StoredBytesMissing."""
-        with _store_errors(source):
+        with self._errors(source):
             await obstore.copy_async(self._store, source, target)
 
     async def size_bytes(self, key: str) -> int | None:
         """How many bytes lie under the key; None where there is no such key."""
         try:
-            with _store_errors(key):
+            with self._errors(key):
                 return (await obstore.head_async(self._store, key))["size"]
         except StoredBytesMissing:
             return None
@@ -163,7 +179,7 @@ class ArtifactStore:
     async def is_older(self, key: str, moment: datetime) -> bool:
         """Whether what lies under the key was written before the moment; False where there is no such key."""
         try:
-            with _store_errors(key):
+            with self._errors(key):
                 return (await obstore.head_async(self._store, key))["last_modified"] < moment
         except StoredBytesMissing:
             return False
@@ -172,7 +188,7 @@ class ArtifactStore:
         """Yield the bytes from `start` up to `end` (exclusive); raises StoredBytesMissing before the first."""
         if start == end:
             return
-        with _store_errors(key):
+        with self._errors(key):
             answer = await obstore.get_async(self._store, key, options={"range": (start, end)})
             async for chunk in answer.stream(min_chunk_size=CHUNK_BYTES):
                 yield bytes(chunk)
@@ -181,14 +197,14 @@ class ArtifactStore:
         """Remove the keys; one that is not there counts as removed."""
         for key in keys:
             try:
-                with _store_errors(key):
+                with self._errors(key):
                     await obstore.delete_async(self._store, key)
             except StoredBytesMissing:
                 continue
 
     async def keys_before(self, prefix: str, moment: datetime) -> AsyncIterator[list[str]]:
         """Yield pages of the keys below a prefix that were last written before the moment."""
-        with _store_errors(prefix):
+        with self._errors(prefix):
             async for page in obstore.list(self._store, prefix=prefix):
                 yield [entry["path"] for entry in page if entry["last_modified"] < moment]
 
@@ -206,6 +222,30 @@ class ArtifactStore:
                 path.unlink(missing_ok=True)
                 removed += 1
         return removed
+
+    @contextmanager
+    def _errors(self, key: str, *, writes: bool = False) -> Iterator[None]:
+        """Three kinds of failure reach callers: no such key, no such bucket, and a store that does not work."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            # What is written needs no key to be there before it, so then it can only be the bucket.
+            if self._bucket is not None and (writes or lacks_bucket(error)):
+                raise BucketMissing(_sentence(self._bucket)) from error
+            raise StoredBytesMissing(key) from error
+        except (BaseError, OSError) as error:
+            if self._bucket is not None and lacks_bucket(error):
+                raise BucketMissing(_sentence(self._bucket)) from error
+            raise ArtifactStoreUnavailable(
+                "The artifact store cannot be used at the moment; nothing was stored. Try again later."
+            ) from error
+
+
+def _sentence(bucket: str) -> str:
+    return (
+        f"The bucket {bucket} does not exist, which GUILDHALL_ARTIFACTS_URL names. Whoever runs the server has to make "
+        "it, or to mend the setting."
+    )
 
 
 async def _ended(writing: asyncio.Future[None]) -> None:
@@ -264,16 +304,3 @@ class _Tail:
     def close(self) -> None:
         """Let go of the file."""
         os.close(self._file)
-
-
-@contextmanager
-def _store_errors(key: str) -> Iterator[None]:
-    """Two kinds of failure reach callers: no such key, and a store that does not work."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise StoredBytesMissing(key) from error
-    except (BaseError, OSError) as error:
-        raise ArtifactStoreUnavailable(
-            "The artifact store cannot be used at the moment; nothing was stored. Try again later."
-        ) from error

@@ -6,9 +6,10 @@ from typing import Self
 
 import obstore
 from obstore.exceptions import BaseError
-from obstore.store import LocalStore, ObjectStore, from_url
+from obstore.store import ObjectStore
 
 from guildhall.errors import Unavailable
+from guildhall.object_stores import open_store, reason_of
 
 
 class ArchiveStoreUnavailable(Unavailable):
@@ -28,13 +29,9 @@ class ArchiveStore:
     def open(cls, where: str) -> Self:
         """The store at a folder (made if missing), or at s3://bucket/prefix, gs://… or az://…."""
         try:
-            if "://" in where:
-                return cls(from_url(where), where)
-            folder = Path(where).absolute()
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            return cls(LocalStore(folder), where)
+            return cls(open_store(where if "://" in where else Path(where).absolute().as_uri()), where)
         except (BaseError, OSError, ValueError) as error:
-            raise ArchiveStoreUnavailable(f"{where} is no store of archives: {_reason(error)}.") from error
+            raise ArchiveStoreUnavailable(f"{where} is no store of archives: {reason_of(error)}.") from error
 
     async def add(self, path: Path, name: str) -> None:
         """Add a file; one that is there already stays as it is. Raises ArchiveStoreUnavailable."""
@@ -44,14 +41,14 @@ class ArchiveStore:
             except FileNotFoundError:
                 await obstore.put_async(self._store, name, path)
         except (BaseError, OSError) as error:
-            raise ArchiveStoreUnavailable(f"{name} cannot be written to {self.where}: {_reason(error)}.") from error
+            raise ArchiveStoreUnavailable(f"{name} cannot be written to {self.where}: {reason_of(error)}.") from error
 
     async def fetch(self, name: str, path: Path) -> bool:
         """Copy a file to the path; False where there is none. Raises ArchiveStoreUnavailable."""
         try:
             return await asyncio.to_thread(self._copy, name, path)
         except (BaseError, OSError) as error:
-            raise ArchiveStoreUnavailable(f"{name} cannot be read from {self.where}: {_reason(error)}.") from error
+            raise ArchiveStoreUnavailable(f"{name} cannot be read from {self.where}: {reason_of(error)}.") from error
 
     def _copy(self, name: str, path: Path) -> bool:
         try:
@@ -62,7 +59,3 @@ class ArchiveStore:
             for chunk in got.stream():
                 file.write(chunk)
         return True
-
-
-def _reason(error: Exception) -> str:
-    return str(error).partition("\n")[0].strip().rstrip(".") or type(error).__name__

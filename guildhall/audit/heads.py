@@ -5,16 +5,15 @@ heads, cannot take back what is here.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Self
-from urllib.parse import unquote, urlsplit
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
-from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
+from obstore.store import ObjectStore
 
 from guildhall.audit.checkpoints import read_head
 from guildhall.errors import Conflict, Unavailable
+from guildhall.object_stores import open_store, reason_of
 
 _FOLDER = "heads"
 
@@ -39,15 +38,8 @@ class HeadStore:
 
     @classmethod
     def open(cls, url: str) -> Self:
-        """The store at file:///folder (made if missing), s3://bucket/prefix, gs://…, az://… or memory:///."""
-        parts = urlsplit(url)
-        if parts.scheme == "memory":
-            return cls(MemoryStore())
-        if parts.scheme == "file":
-            folder = Path(unquote(parts.path))
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            return cls(LocalStore(folder))
-        return cls(from_url(url))
+        """The store at an address, as `guildhall.object_stores` takes them."""
+        return cls(open_store(url))
 
     async def publish(self, note: str) -> None:
         """Add a head. Raises HeadsDisagree where another root of that size was published, HeadStoreUnavailable."""
@@ -61,7 +53,7 @@ class HeadStore:
                     f"A head of {head.size} leaves was published before, with another root: the record was changed."
                 ) from None
         except (BaseError, OSError) as error:
-            raise HeadStoreUnavailable(f"The head cannot be published: {_reason(error)}.") from error
+            raise HeadStoreUnavailable(f"The head cannot be published: {reason_of(error)}.") from error
 
     async def notes(self, *, above: int = -1) -> Sequence[str]:
         """The heads of more than that many leaves, the smallest first. Raises HeadStoreUnavailable."""
@@ -69,7 +61,7 @@ class HeadStore:
             listed = obstore.list(self._store, prefix=f"{_FOLDER}/", offset=_key(above) if above >= 0 else None)
             keys = sorted([entry["path"] async for batch in listed for entry in batch])
         except (BaseError, OSError) as error:
-            raise HeadStoreUnavailable(f"The published heads cannot be listed: {_reason(error)}.") from error
+            raise HeadStoreUnavailable(f"The published heads cannot be listed: {reason_of(error)}.") from error
         return [await self._read(key) for key in keys if key > _key(max(above, 0)) or above < 0]
 
     async def _read(self, key: str) -> str:
@@ -77,12 +69,8 @@ class HeadStore:
             got = await obstore.get_async(self._store, key)
             return bytes(await got.bytes_async()).decode()
         except (BaseError, OSError) as error:
-            raise HeadStoreUnavailable(f"A published head cannot be read: {_reason(error)}.") from error
+            raise HeadStoreUnavailable(f"A published head cannot be read: {reason_of(error)}.") from error
 
 
 def _key(size: int) -> str:
     return f"{_FOLDER}/{size:020d}"
-
-
-def _reason(error: Exception) -> str:
-    return str(error).partition("\n")[0].strip().rstrip(".") or type(error).__name__

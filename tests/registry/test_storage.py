@@ -4,14 +4,24 @@ import asyncio
 import os
 import resource
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from registry.storage import APPEND_BYTES, ArtifactStore, ArtifactStoreUnavailable, StoredBytesMissing, Written
+from registry import storage
+from registry.storage import (
+    APPEND_BYTES,
+    ArtifactStore,
+    ArtifactStoreUnavailable,
+    BucketMissing,
+    StoredBytesMissing,
+    Written,
+)
+from tests.registry.bucketless import FORBIDDEN, NO_BUCKET, TOLD, s3_answering
 from tests.registry.estate import chunked, digest
 
 LARGE = bytes(range(256)) * 50_000  # 12.8 MB: more than one part of a multipart write
@@ -211,3 +221,52 @@ class TestFolder:
         assert caught.value.message == (
             "The artifact store cannot be used at the moment; nothing was stored. Try again later."
         )
+
+
+def answering(status: int, body: bytes, patch: pytest.MonkeyPatch, stack: ExitStack) -> ArtifactStore:
+    for name, value in stack.enter_context(s3_answering(status, body)).items():
+        patch.setenv(name, value)
+    return ArtifactStore.open("s3://nowhere/artifacts")
+
+
+@pytest.fixture
+def bucketless(monkeypatch: pytest.MonkeyPatch) -> Iterator[ArtifactStore]:
+    """In a bucket that does not exist."""
+    with ExitStack() as stack:
+        yield answering(404, NO_BUCKET, monkeypatch, stack)
+
+
+class TestBucket:
+    async def test_that_is_missing_is_a_wrong_setting_and_no_lost_bytes(self, bucketless: ArtifactStore) -> None:
+        for attempt in (
+            bucketless.write("a", chunked(b"abc")),
+            bucketless.write("a", chunked(LARGE)),
+            bucketless.put("a", b"abc"),
+            bucketless.get("a"),
+            bucketless.copy("a", "b"),
+            read(bucketless, "a", 0, 3),
+            bucketless.require_bucket(),
+        ):
+            with pytest.raises(BucketMissing) as caught:
+                await attempt
+            assert caught.value.message == TOLD
+
+    async def test_one_that_nobody_may_list_may_be_there(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with ExitStack() as stack:
+            await answering(403, FORBIDDEN, monkeypatch, stack).require_bucket()
+        assert caplog.messages[-1].startswith("The artifact store does not answer yet: ")
+
+    async def test_one_that_is_away_may_come_back(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(storage, "BUCKET_SECONDS_MAX", 0.1)
+        with ExitStack() as stack:
+            store = answering(404, NO_BUCKET, monkeypatch, stack)
+            await asyncio.to_thread(stack.close)
+            await store.require_bucket()
+        assert caplog.messages[-1] == "The artifact store does not answer yet: TimeoutError."
+
+    async def test_a_folder_needs_none(self, store: ArtifactStore) -> None:
+        await store.require_bucket()

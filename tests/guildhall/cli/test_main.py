@@ -17,6 +17,7 @@ from guildhall.db.engine import OWNER_ROLE
 from guildhall.db.migrating import newest_revision
 from guildhall.errors import Conflict, Invalid
 from tests.conftest import run_as_superuser
+from tests.registry.bucketless import NO_BUCKET, TOLD, s3_answering
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -59,6 +60,16 @@ class TestUsage:
         run = guildhall("migrate", GUILDHALL_BIND="nowhere")
         assert (run.returncode, run.stdout) == (2, "")
         assert run.stderr == ("GUILDHALL_BIND cannot be 'nowhere': it must be host:port, the port from 1 to 65535.\n")
+
+    @pytest.mark.parametrize("command", [["all"], ["api"], ["worker"], ["api", "--processes", "2"]])
+    def test_a_bucket_that_is_not_there_is_one_sentence(self, command: list[str]) -> None:
+        with s3_answering(404, NO_BUCKET) as environment:
+            run = guildhall(
+                *command, GUILDHALL_ARTIFACTS_URL="s3://nowhere/artifacts",
+                GUILDHALL_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none", **environment,
+            )  # fmt: skip
+        assert (run.returncode, run.stdout) == (1, "")
+        assert warnings_aside(run.stderr) == [TOLD]
 
     def test_settings_are_listed_with_a_warning_for_a_typing_mistake(self) -> None:
         run = guildhall("settings", GUILDHALL_BINDE="x")
