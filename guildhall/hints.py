@@ -13,7 +13,8 @@ _FEWER = "Ask for less at once: a smaller `first`, or fewer lists within lists."
 HINTS: Mapping[str, str] = MappingProxyType(
     {
         "ACCESS_REFUSED": "Ask for it with `guildhall access request`, or the mutation requestAccess.",
-        "ALREADY_REQUESTED": "Its stewards have it before them; `guildhall access list` shows how it stands.",
+        "ALREADY_REQUESTED": "Its stewards have it before them; `guildhall access list` and `guildhall loosening list` "
+        "show how it stands.",
         "ARTIFACT_STORE_UNAVAILABLE": _LATER,
         "DATABASE_BUSY": _LATER,
         "DATABASE_UNAVAILABLE": _LATER,
@@ -33,7 +34,7 @@ HINTS: Mapping[str, str] = MappingProxyType(
         "QUERY_TOO_COSTLY": _FEWER,
         "QUOTE_ALREADY_ACCEPTED": "`guildhall jobs` shows its job; ask for another quote to run it again.",
         "QUOTE_EXPIRED": "Quotes are free: `guildhall run` asks for one and accepts it.",
-        "READ_BUDGET_CROSSED": "Read less of it, or ask its stewards for a larger budget.",
+        "READ_BUDGET_CROSSED": "`guildhall dataset show` names its stewards.",
         "REQUESTER_CANNOT_DECIDE": "Another of its stewards has to decide.",
         "SECOND_PERSON_REQUIRED": "Have its team name a steward besides you.",
         "STATEMENT_TIMEOUT": _FEWER,

@@ -8,7 +8,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from guildhall.auth.actor import Actor
 from guildhall.auth.tables import Team
-from guildhall.graphql.context import Visible
+from guildhall.graphql.context import Context, Visible
 from guildhall.graphql.declare import (
     calculated,
     column,
@@ -23,7 +23,7 @@ from guildhall.graphql.declare import (
     reason,
     reference,
 )
-from guildhall.graphql.filters import filters, matches
+from guildhall.graphql.filters import filters, matches, matching
 from guildhall.graphql.scalars import JSON, Credits
 from guildhall.graphql.sources import Orders
 from guildhall.graphql.viewing import Viewing
@@ -58,6 +58,10 @@ def visible_metrics(actor: Actor) -> ColumnElement[bool]:
     return jobs.where(Attempt.id == JobMetric.attempt_id, visible_jobs(actor)).exists()
 
 
+def _of_caller(value: bool, context: Context) -> ColumnElement[bool]:
+    return Job.created_by == context.actor.id if value else Job.created_by != context.actor.id
+
+
 @filters("JobFilter")
 class JobFilter:
     """By team, state and time."""
@@ -67,6 +71,7 @@ class JobFilter:
     tier: Tier = matches(Job.tier)
     name: str = matches(Job.name)
     created_at: datetime = matches(Job.created_at)
+    submitted_by_viewer: bool = matching(_of_caller, description="True: the caller's own. False: those of others.")
 
 
 JOB_ORDERS = Orders("Job", {"CREATED_AT": Job.created_at, "NAME": Job.name})

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import httpx
@@ -25,13 +25,14 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 class Script:
     """Answers one after the other; an exception is raised instead."""
 
-    def __init__(self, *answers: httpx.Response | Exception) -> None:
+    def __init__(self, *answers: httpx.Response | Exception, bearers: Sequence[str] = ()) -> None:
         self._left = list(answers)
+        self._bearers = list(bearers or ["ghu_token"] * len(answers))
         self.asked: list[dict[str, Any]] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         assert request.headers["accept"] == "text/event-stream"
-        assert request.headers["authorization"] == "Bearer ghu_token"
+        assert request.headers["authorization"] == f"Bearer {self._bearers.pop(0)}"
         self.asked.append(json.loads(request.content)["variables"])
         answer = self._left.pop(0)
         if isinstance(answer, Exception):
@@ -99,6 +100,26 @@ class TestFollowing:
     def test_a_refusal_in_the_stream_is_raised(self, follow: Follow, code: str) -> None:
         with pytest.raises(Refused, match=code):
             follow(Script(stream("a", end=refusal(code))))
+
+    def test_goes_on_with_the_next_token(self) -> None:
+        ended = {"errors": [{"message": "Sign in first.", "extensions": {"code": "UNAUTHENTICATED"}}]}
+        script = Script(
+            stream("a", end=refusal("TOKEN_REFUSED")), httpx.Response(401, json=ended), stream("b"),
+            bearers=["ghu_token", "ghu_second", "ghu_third"],
+        )  # fmt: skip
+        tokens = iter(["ghu_token", "ghu_second", "ghu_second", "ghu_third", "ghu_third"])
+        with Client("http://guildhall.test", lambda: next(tokens), transport=httpx.MockTransport(script)) as client:
+            assert states(list(client.follow_job("Job_1"))) == "ab"
+        assert [asked["after"] for asked in script.asked] == [None, "a", "a"]
+
+    def test_what_has_no_cursor_ends_with_its_token(self) -> None:
+        script = Script(stream("a", end=refusal("TOKEN_REFUSED"), cursor=False))
+        tokens = iter(["ghu_token", "ghu_next"])
+        with (
+            Client("http://guildhall.test", lambda: next(tokens), transport=httpx.MockTransport(script)) as client,
+            pytest.raises(Refused, match="TOKEN_REFUSED"),
+        ):
+            list(client.follow_job("Job_1"))
 
     def test_a_refusal_of_the_request_is_raised(self, follow: Follow) -> None:
         body = {"errors": [{"message": "Sign in first.", "extensions": {"code": "UNAUTHENTICATED"}}]}

@@ -15,17 +15,15 @@ from typing import Any, TypeVar
 
 from guildhall_client.errors import DownloadFailed, UploadFailed
 from guildhall_client.steps import (
-    RETRIED_STATUSES,
-    TRIES_MAX,
     Answer,
     Compute,
     LocalFile,
     Save,
     Send,
     Step,
-    Wait,
-    backoff_seconds,
-    error_of,
+    not_downloaded,
+    require_sent,
+    save_patiently,
     send_patiently,
 )
 
@@ -82,26 +80,20 @@ def download_bundles(files: Sequence[Wanted], moved: Moved) -> Generator[Step, A
     """Fetch small files of one owner, each written whole or not at all. Raises `DownloadFailed` and `OSError`."""
     for together in _parcels(files, lambda wanted: wanted.size_bytes):
         left = {wanted.path: wanted for wanted in together}
-        tries = 0
-        while left:
-            before = len(left)
-            answer: Answer = yield _request(left.values(), _Unpacking(left, moved))
-            tries = 1 if len(left) < before else tries + 1
-            if left:
-                yield from _again_after(answer, tries, left)
+        answer = yield from _fetch(left, moved)
+        if answer is None or not left:
+            continue
+        if answer.unreachable is None and answer.status < 300:
+            raise DownloadFailed("BUNDLE_DAMAGED", f"{next(iter(left))} was asked for, and did not come")
+        raise not_downloaded(answer)
 
 
-def _again_after(answer: Answer, tries: int, left: Mapping[str, Wanted]) -> Generator[Step, Any, None]:
-    """Wait before the next try; raises where there is none. Only tries that bring nothing are counted."""
-    passing = answer.unreachable is not None or answer.status in RETRIED_STATUSES
-    if passing and tries < TRIES_MAX:
-        yield Wait(backoff_seconds(tries))
-    elif answer.unreachable is not None:
-        raise DownloadFailed("UNREACHABLE", f"the server does not answer: {answer.unreachable}")
-    elif answer.status >= 300:
-        raise DownloadFailed(*error_of(answer))
-    else:
-        raise DownloadFailed("BUNDLE_DAMAGED", f"{next(iter(left))} was asked for, and did not come")
+def _fetch(left: dict[str, Wanted], moved: Moved) -> Generator[Step, Any, Answer | None]:
+    """Take what comes out of `left`; the last answer, where nobody had to ask again."""
+    whole = len(left)
+    return save_patiently(
+        lambda: _request(left.values(), _Unpacking(left, moved)) if left else None, lambda: whole - len(left)
+    )
 
 
 def is_sent_bundled(upload: Mapping[str, Any], file: LocalFile) -> bool:
@@ -161,11 +153,7 @@ def _packed(files: Sequence[tuple[dict[str, Any], LocalFile]]) -> bytes:
 
 
 def _taken(answer: Answer) -> dict[str, Any]:
-    if answer.unreachable is not None:
-        raise UploadFailed(f"the server does not answer: {answer.unreachable}", "UNREACHABLE")
-    if answer.status >= 300:
-        code, message, hint = error_of(answer)
-        raise UploadFailed(message, code, hint)
+    require_sent(answer)
     found: dict[str, Any] = json.loads(answer.body)
     return found
 

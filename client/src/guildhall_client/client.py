@@ -11,6 +11,7 @@ import httpx
 from guildhall_client import documents, graphql, operations
 from guildhall_client import files as transfers
 from guildhall_client.bundles import Wanted
+from guildhall_client.errors import Refused
 from guildhall_client.files import Progress, no_progress
 from guildhall_client.following import SILENCE_SECONDS_MAX, Following
 from guildhall_client.packing import Ignore, nothing
@@ -23,11 +24,16 @@ T = TypeVar("T")
 
 
 class Client:
-    """One server and one token; safe to use from one thread at a time. Use it as a context manager, or `close` it."""
+    """One server and one caller; safe to use from one thread at a time. Use it as a context manager, or `close` it.
 
-    def __init__(self, url: str, token: str, *, transport: httpx.BaseTransport | None = None) -> None:
+    `token` is asked before each request where it is a function: one that ends soon can be renewed meanwhile.
+    """
+
+    def __init__(
+        self, url: str, token: str | Callable[[], str], *, transport: httpx.BaseTransport | None = None
+    ) -> None:
         self.url = url.rstrip("/") + "/"
-        self._token = token
+        self._token = token if callable(token) else lambda: token
         self._http = httpx.Client(base_url=self.url, timeout=TIMEOUT_SECONDS, transport=transport)
 
     def __enter__(self) -> Self:
@@ -100,7 +106,8 @@ class Client:
         while not following.complete:
             reason = "it ended without being complete"
             body, headers = following.request()
-            headers |= self._authorization("graphql")
+            token = self._token()
+            headers |= authorization(self.url, "graphql", token)
             timeout = httpx.Timeout(TIMEOUT_SECONDS, read=SILENCE_SECONDS_MAX)
             try:
                 with self._http.stream("POST", "graphql", content=body, headers=headers, timeout=timeout) as response:
@@ -114,6 +121,10 @@ class Client:
                                 yield change
             except httpx.TransportError as error:
                 reason = describe(error)
+            except Refused as refused:
+                if not following.outlives(refused) or self._token() == token:
+                    raise
+                reason = refused.message
             if not following.complete:
                 time.sleep(following.pause_seconds(reason))
 
@@ -168,7 +179,7 @@ class Client:
         return Answer(response.status_code)
 
     def _authorization(self, url: str) -> dict[str, str]:
-        return authorization(self.url, url, self._token)
+        return authorization(self.url, url, self._token())
 
 
 def authorization(server: str, url: str, token: str) -> dict[str, str]:

@@ -10,6 +10,9 @@ GuildhallClientError
 
 from dataclasses import dataclass
 
+SIGN_IN_CODES = frozenset({"UNAUTHENTICATED", "TOKEN_REFUSED"})
+"""No token came, or one that does not count (any more)."""
+
 
 class GuildhallClientError(Exception):
     """Every error of this package; its text is a sentence for a person."""

@@ -15,11 +15,9 @@ from guildhall_client.bundles import (
     partial_of,
     upload_bundles,
 )
-from guildhall_client.errors import DownloadFailed, UploadFailed
+from guildhall_client.errors import DownloadFailed
 from guildhall_client.steps import (
     READ_BYTES,
-    RETRIED_STATUSES,
-    TRIES_MAX,
     Answer,
     Compute,
     FilePart,
@@ -27,9 +25,9 @@ from guildhall_client.steps import (
     Save,
     Send,
     Step,
-    Wait,
-    backoff_seconds,
-    error_of,
+    not_downloaded,
+    require_sent,
+    save_patiently,
     send_patiently,
 )
 
@@ -135,7 +133,7 @@ def preview(url: str, rows: int) -> Generator[Step, Any, dict[str, Any]]:
     """The first rows of the table at an artifact's `url`, and its columns with their types."""
     answer: Answer = yield from send_patiently(Send("GET", f"{url}/preview?rows={rows}"))
     if answer.unreachable is not None or answer.status != 200:
-        raise _download_failure(answer)
+        raise not_downloaded(answer)
     shown: dict[str, Any] = json.loads(answer.body)
     return shown
 
@@ -192,26 +190,19 @@ class _Arrived:
 
 
 def _stream(url: str, arrived: _Arrived, whole_bytes: int) -> Generator[Step, Any, None]:
-    """Fetch what is missing; only tries that bring nothing are counted."""
-    if 0 < whole_bytes == arrived.size_bytes:
+    """Fetch what is missing; an empty file is asked for once, since whether it may be read is not known before."""
+
+    def missing() -> Save | None:
+        if 0 < whole_bytes == arrived.size_bytes:
+            return None
+        return Save(url, arrived.take, offset=arrived.size_bytes)
+
+    answer = yield from save_patiently(missing, lambda: arrived.size_bytes)
+    if answer is None or (answer.unreachable is None and answer.status < 300):
         return
-    tries = 0
-    while True:
-        before_bytes = arrived.size_bytes
-        answer: Answer = yield Save(url, arrived.take, offset=before_bytes)
-        if answer.unreachable is None and answer.status not in RETRIED_STATUSES:
-            break
-        tries = 1 if arrived.size_bytes > before_bytes else tries + 1
-        if tries >= TRIES_MAX:
-            break
-        yield Wait(backoff_seconds(tries))
-    if answer.unreachable is not None or answer.status in RETRIED_STATUSES:
-        if not arrived.size_bytes:
-            arrived.path.unlink()
-        raise _download_failure(answer)
-    if answer.status >= 300:
+    if not answer.is_passing or not arrived.size_bytes:
         arrived.path.unlink()
-        raise _download_failure(answer)
+    raise not_downloaded(answer)
 
 
 def _parts_received(upload: dict[str, Any], headers: dict[str, str]) -> Generator[Step, Any, set[int]]:
@@ -227,24 +218,13 @@ def _send_part(
     separator = "&" if "?" in upload["url"] else "?"
     url = f"{upload['url']}{separator}part={number}"
     answer = yield from send_patiently(Send(upload["method"], url, part, headers))
-    if answer.unreachable is not None:
-        message = f"{upload['path']}, part {number}: the server does not answer: {answer.unreachable}"
-        raise UploadFailed(message, "UNREACHABLE")
-    if answer.status >= 300:
-        code, message, hint = error_of(answer)
-        raise UploadFailed(f"{upload['path']}, part {number}: {message}", code, hint)
+    require_sent(answer, f"{upload['path']}, part {number}: ")
 
 
 def _parts(file: LocalFile, part_size_bytes: int) -> Iterator[FilePart]:
     """An empty file is one empty part."""
     for offset in range(0, max(file.size_bytes, 1), part_size_bytes):
         yield FilePart(file.source, offset, min(part_size_bytes, file.size_bytes - offset))
-
-
-def _download_failure(answer: Answer) -> DownloadFailed:
-    if answer.unreachable is not None:
-        return DownloadFailed("UNREACHABLE", f"the server does not answer: {answer.unreachable}")
-    return DownloadFailed(*error_of(answer))
 
 
 def described(path: str, source: Path) -> LocalFile:

@@ -6,7 +6,7 @@ What the drivers share: they open streams and wait, this says with what and how 
 import json
 from typing import Any
 
-from guildhall_client.errors import Refused, Unreachable
+from guildhall_client.errors import SIGN_IN_CODES, Refused, Unreachable
 from guildhall_client.steps import RETRIED_STATUSES, TRIES_MAX, backoff_seconds
 
 SILENCE_SECONDS_MAX = 60.0
@@ -60,6 +60,10 @@ class Following:
         if cursor is not None:
             self._variables["after"] = cursor
         return change
+
+    def outlives(self, refused: Refused) -> bool:
+        """Whether it goes on with another token: the one that it was opened with has ended."""
+        return refused.code in SIGN_IN_CODES and not self._unresumable
 
     def pause_seconds(self, reason: str) -> float:
         """How long to wait before asking again; raises `Unreachable` after so many tries that brought nothing."""

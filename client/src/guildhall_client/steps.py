@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from guildhall_client.errors import UploadFailed
+from guildhall_client.errors import DownloadFailed, UploadFailed
 
 TRIES_MAX = 6
 BACKOFF_SECONDS_FIRST = 0.2
@@ -88,6 +88,11 @@ class Answer:
     body: bytes = b""
     unreachable: str | None = None
 
+    @property
+    def is_passing(self) -> bool:
+        """Whether asking again may bring another one."""
+        return self.unreachable is not None or self.status in RETRIED_STATUSES
+
 
 Step = Send | Save | Compute | Wait
 
@@ -101,14 +106,48 @@ def send_patiently(step: Send) -> Generator[Step, Any, Answer]:
     """Send, and send again while the server is away or asks to wait, at most `TRIES_MAX` times."""
     answer: Answer = yield step
     for tries in range(1, TRIES_MAX):
-        if answer.unreachable is None and answer.status not in RETRIED_STATUSES:
+        if not answer.is_passing:
             break
         yield Wait(backoff_seconds(tries))
         answer = yield step
     return answer
 
 
-def error_of(answer: Answer) -> tuple[str, str, str | None]:
+def save_patiently(asked: Callable[[], Save | None], brought: Callable[[], int]) -> Generator[Step, Any, Answer | None]:
+    """Ask for what is missing, and again while the server is away; None once nothing is.
+
+    `brought` counts what has come: only tries in a row that bring nothing are counted.
+    """
+    tries = 0
+    while (step := asked()) is not None:
+        before = brought()
+        answer: Answer = yield step
+        if not answer.is_passing:
+            return answer
+        tries = 1 if brought() > before else tries + 1
+        if tries >= TRIES_MAX:
+            return answer
+        yield Wait(backoff_seconds(tries))
+    return None
+
+
+def require_sent(answer: Answer, what: str = "") -> None:
+    """Raises `UploadFailed` where the bytes were not taken; `what` names them before the sentence."""
+    if answer.unreachable is not None:
+        raise UploadFailed(f"{what}the server does not answer: {answer.unreachable}", "UNREACHABLE")
+    if answer.status >= 300:
+        code, message, hint = _error_of(answer)
+        raise UploadFailed(f"{what}{message}", code, hint)
+
+
+def not_downloaded(answer: Answer) -> DownloadFailed:
+    """Why nothing came, or no more."""
+    if answer.unreachable is not None:
+        return DownloadFailed("UNREACHABLE", f"the server does not answer: {answer.unreachable}")
+    return DownloadFailed(*_error_of(answer))
+
+
+def _error_of(answer: Answer) -> tuple[str, str, str | None]:
     """Code, sentence and hint of an answer that is a refusal of the routes for files."""
     try:
         error = json.loads(answer.body)["error"]

@@ -21,7 +21,7 @@ VALUES = {
     "WORDS": ["word"], "MODEL": ["a/b"], "DATASET": ["a/b"], "VERSION": ["a/b@1"], "NAME": ["alias"], "JOB": ["Job_1"],
     "TEAM": ["a"], "FOLDER": ["."], "REQUEST": ["AccessRequest_1"],
     "GRANT": ["AccessGrant_1"], "COMMAND": ["--", "true"],
-    "SHELL": ["bash"], "NOTIFICATIONS": ["Notification_1"],
+    "SHELL": ["bash"], "NOTIFICATIONS": ["Notification_1"], "LOOSENING": ["Loosening_1"],
     "--reason": "r", "--summary": "s", "--outcome": "worked", "--description": "d",
     "--classification": "public",
     "--licence": "l", "--legal-basis": "b", "--purpose": "p", "--region": "r", "--steward": "s@example.org",
@@ -30,6 +30,7 @@ VALUES = {
 MORE = {
     "access request": ["--dataset", "a/b", "--team", "t"],
     "lesson add": ["--job", "Job_1"],
+    "loosening ask": ["--region", "r"],
     "audit who-read": ["a/b"],
     "inbox read": ["--all"],
     "login": ["http://127.0.0.1:1", "--token"],

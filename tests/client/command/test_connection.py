@@ -1,15 +1,18 @@
 """Lists over several pages, and tokens that are renewed in time."""
 
-from types import SimpleNamespace
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from guildhall_client.command import connection, device
-from guildhall_client.command.connection import EARLY_SECONDS, all_nodes, connected
+from guildhall_client.command import profiles as kept_profiles
+from guildhall_client.command.connection import EARLY_SECONDS, Bearer, all_nodes, connected
 from guildhall_client.command.device import Tokens
 from guildhall_client.command.exits import CommandFailed, NotSignedIn
-from guildhall_client.command.profiles import Credentials, Target
+from guildhall_client.command.profiles import Credentials, Profiles
 from tests.client.command.answering import client_told
 
 URL = "http://guildhall.test"
@@ -40,60 +43,120 @@ class TestAllNodes:
             all_nodes(client, "{}", {}, "node", "files")
 
 
-class Kept:
-    """Where renewed credentials go."""
-
-    def __init__(self) -> None:
-        self.kept: list[tuple[str, Credentials]] = []
-
-    def keep(self, name: str, credentials: Credentials) -> None:
-        self.kept.append((name, credentials))
-
-
 class TestConnected:
     """What `target` and the issuer would say is told here; the device flow's own tests go through both."""
 
+    HELD = MappingProxyType({"refresh_token": "refresh-1", "issuer": "https://issuer", "client_id": "cli"})
+
     @pytest.fixture
-    def kept(self, monkeypatch: pytest.MonkeyPatch) -> Kept:
-        kept = Kept()
-        monkeypatch.setattr(connection, "Profiles", lambda: kept)
+    def profiles(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Profiles:
+        profiles = Profiles(tmp_path / "guildhall", {})
+        monkeypatch.setattr(connection, "Profiles", lambda: profiles)
         monkeypatch.setattr(connection, "time", SimpleNamespace(time=lambda: NOW))
-        return kept
+        monkeypatch.setattr(connection, "target", lambda: profiles.target(None))
+        return profiles
 
-    def token_of(self, monkeypatch: pytest.MonkeyPatch, profile: str | None, **held: Any) -> str:
-        credentials = Credentials(url=URL, token="access-1", **held)
-        monkeypatch.setattr(connection, "target", lambda: Target(url=URL, profile=profile, credentials=credentials))
-        with connected() as client:
-            return client._token
-
-    @pytest.mark.parametrize("lasts", [None, EARLY_SECONDS + 1.0])
-    def test_a_good_token_is_used_as_it_is(
-        self, kept: Kept, monkeypatch: pytest.MonkeyPatch, lasts: float | None
-    ) -> None:
-        expires_at = None if lasts is None else NOW + lasts
-        assert self.token_of(monkeypatch, "default", expires_at=expires_at) == "access-1"
-        assert kept.kept == []
-
-    @pytest.mark.parametrize("profile", ["default", None])
-    @pytest.mark.parametrize("refresh", ["refresh-2", None])
-    def test_one_that_ends_soon_is_renewed(
-        self, kept: Kept, monkeypatch: pytest.MonkeyPatch, profile: str | None, refresh: str | None
-    ) -> None:
+    @pytest.fixture
+    def renewals(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+        """With what the issuer was asked; it gives one token after the other."""
         asked: list[tuple[str, ...]] = []
 
         def renew(*given: str) -> Tokens:
             asked.append(given)
-            return Tokens("access-2", refresh, None)
+            return Tokens(f"access-{len(asked) + 1}", f"refresh-{len(asked) + 1}", NOW + 3_600)
 
         monkeypatch.setattr(device, "renew", renew)
-        held = {"refresh_token": "refresh-1", "issuer": "https://issuer", "client_id": "cli"}
-        assert self.token_of(monkeypatch, profile, expires_at=NOW + EARLY_SECONDS - 1, **held) == "access-2"
-        assert asked == [("https://issuer", "cli", "refresh-1")]
-        assert [(name, each.token, each.refresh_token) for name, each in kept.kept] == (
-            [("default", "access-2", refresh or "refresh-1")] if profile else []
-        )
+        return asked
 
-    def test_one_that_cannot_be_renewed(self, kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    def sign_in(self, profiles: Profiles, **held: Any) -> None:
+        profiles.sign_in("default", Credentials(url=URL, token="access-1", **held))
+
+    def token_of(self) -> str:
+        with connected() as client:
+            return client._token()
+
+    @pytest.mark.parametrize("lasts", [None, EARLY_SECONDS + 1.0])
+    def test_a_good_token_is_used_as_it_is(
+        self, profiles: Profiles, renewals: list[tuple[str, ...]], lasts: float | None
+    ) -> None:
+        self.sign_in(profiles, expires_at=None if lasts is None else NOW + lasts, **self.HELD)
+        assert (self.token_of(), renewals) == ("access-1", [])
+
+    def test_one_that_ends_soon_is_renewed_and_kept(self, profiles: Profiles, renewals: list[tuple[str, ...]]) -> None:
+        self.sign_in(profiles, expires_at=NOW + EARLY_SECONDS - 1, **self.HELD)
+        assert (self.token_of(), self.token_of()) == ("access-2", "access-2")
+        assert renewals == [("https://issuer", "cli", "refresh-1")]
+        kept = profiles.kept("default")
+        assert kept is not None
+        assert (kept.token, kept.refresh_token, kept.expires_at) == ("access-2", "refresh-2", NOW + 3_600)
+
+    def test_an_issuer_that_gives_no_other_refresh_token(
+        self, profiles: Profiles, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.sign_in(profiles, expires_at=NOW, **self.HELD)
+        monkeypatch.setattr(device, "renew", lambda *_: Tokens("access-2", None, None))
+        assert self.token_of() == "access-2"
+        kept = profiles.kept("default")
+        assert kept is not None
+        assert kept.refresh_token == "refresh-1"
+
+    def test_one_that_ends_while_the_command_runs(
+        self, profiles: Profiles, renewals: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.sign_in(profiles, expires_at=NOW + 600, **self.HELD)
+        with connected() as client:
+            assert client._token() == "access-1"
+            monkeypatch.setattr(connection, "time", SimpleNamespace(time=lambda: NOW + 600))
+            assert (client._token(), client._token()) == ("access-2", "access-2")
+        assert len(renewals) == 1
+
+    def test_another_command_has_renewed_it_meanwhile(
+        self, profiles: Profiles, renewals: list[tuple[str, ...]]
+    ) -> None:
+        self.sign_in(profiles, expires_at=NOW, **self.HELD)
+        bearer = Bearer(profiles.target(None))
+        profiles.keep("default", Credentials(url=URL, token="access-9", expires_at=NOW + 3_600, **self.HELD))
+        assert (bearer(), renewals) == ("access-9", [])
+
+    def test_another_command_is_renewing_it(self, profiles: Profiles, renewals: list[tuple[str, ...]]) -> None:
+        self.sign_in(profiles, expires_at=NOW, **self.HELD)
+        with ThreadPoolExecutor(1) as another:
+            with profiles.alone():
+                waiting = another.submit(Bearer(profiles.target(None)))
+                profiles.keep("default", Credentials(url=URL, token="access-9", expires_at=NOW + 3_600, **self.HELD))
+            assert (waiting.result(60), renewals) == ("access-9", [])
+
+    def test_another_command_that_does_not_come_to_an_end(
+        self, profiles: Profiles, renewals: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(kept_profiles, "RENEWING_SECONDS_MAX", 0)
+        self.sign_in(profiles, expires_at=NOW, **self.HELD)
+        with (
+            profiles.alone(),
+            ThreadPoolExecutor(1) as another,
+            pytest.raises(CommandFailed, match="Another guildhall has been renewing your token"),
+        ):
+            another.submit(Bearer(profiles.target(None))).result(60)
+        assert renewals == []
+
+    @pytest.mark.parametrize("elsewhere", [None, "http://other.test"])
+    def test_signed_out_meanwhile(
+        self, profiles: Profiles, renewals: list[tuple[str, ...]], elsewhere: str | None
+    ) -> None:
+        self.sign_in(profiles, expires_at=NOW, **self.HELD)
+        bearer = Bearer(profiles.target(None))
+        profiles.sign_out("default")
+        if elsewhere:
+            profiles.sign_in("default", Credentials(url=elsewhere, token="ghu_other"))
+        with pytest.raises(NotSignedIn, match=f"You have signed out of {URL} meanwhile"):
+            bearer()
+        assert renewals == []
+
+    @pytest.mark.parametrize("refresh", [None, "refresh-1"])
+    def test_one_that_cannot_be_renewed(
+        self, profiles: Profiles, renewals: list[tuple[str, ...]], refresh: str | None
+    ) -> None:
+        self.sign_in(profiles, expires_at=NOW, refresh_token=refresh)
         with pytest.raises(NotSignedIn, match=f"Your token for {URL} has ended"):
-            self.token_of(monkeypatch, "default", expires_at=NOW)
-        assert kept.kept == []
+            self.token_of()
+        assert renewals == []

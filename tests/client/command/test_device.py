@@ -13,6 +13,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from guildhall_client.command.device import AuthSettings
+from guildhall_client.command.exits import WHEN_UNREACHABLE
 from tests.client.command.conftest import Command
 
 PENDING = (400, {"error": "authorization_pending"})
@@ -146,7 +147,9 @@ class TestLogin:
             (DENIED, 4, "The sign-in was refused at the issuer."),
             ((400, {"error": "expired_token"}), 4, "The code has ended before it was used"),
             ((400, {"error": "invalid_client"}), 4, "The issuer gave no token: invalid_client."),
-            ((500, "oh"), 4, "The issuer gave no token: it answered 500."),
+            ((200, "<html>"), 4, "The issuer gave no token: it answered 200."),
+            ((500, "oh"), 5, f"cannot answer at the moment (status 500). {WHEN_UNREACHABLE}"),
+            ((429, "slowly"), 5, "cannot answer at the moment (status 429)."),
         ],
     )
     def test_no_token(
@@ -157,6 +160,23 @@ class TestLogin:
         assert (ended.code, ended.out) == (code, "")
         assert sentence in ended.err
         assert not (Path(stranger.environment["XDG_CONFIG_HOME"]) / "guildhall").exists()
+
+    def test_an_issuer_that_is_away_for_a_moment(self, issuer: Issuer, stranger: Command) -> None:
+        away = (503, {"error": "temporarily_unavailable"})
+        issuer.answers = [away, away, away, PENDING, away, away, away, granted("access-1")]
+        stranger.ok("login", issuer.url)
+        assert issuer.bearers == ["Bearer access-1"]
+
+    def test_a_session_outlives_an_issuer_that_is_away(self, issuer: Issuer, stranger: Command) -> None:
+        issuer.answers = [granted("access-1", lasts=5, refresh_token="refresh-1")]
+        stranger.ok("login", issuer.url)
+        issuer.answers = [(503, "away")]
+        ended = stranger("whoami")
+        assert (ended.code, ended.out) == (5, "")
+        assert "cannot answer at the moment (status 503)." in ended.err
+        issuer.answers = [granted("access-2", refresh_token="refresh-2")]
+        stranger.ok("whoami")
+        assert issuer.bearers == ["Bearer access-1", "Bearer access-2"]
 
     def test_a_code_that_nobody_used(self, issuer: Issuer, stranger: Command) -> None:
         issuer.answers = [PENDING]
@@ -176,10 +196,17 @@ class TestLogin:
         ended = stranger("login", issuer.url)
         assert (ended.code, "offers no device flow" in ended.err) == (1, True)
 
-    def test_no_code(self, issuer: Issuer, stranger: Command) -> None:
-        issuer.device_answer = (401, {"error": "unauthorized_client"})
+    @pytest.mark.parametrize(
+        ("answer", "why"),
+        [
+            ((401, {"error": "unauthorized_client"}), "unauthorized_client"),
+            ((200, {"device_code": "1"}), "it answered 200"),
+        ],
+    )
+    def test_no_code(self, issuer: Issuer, stranger: Command, answer: tuple[int, Any], why: str) -> None:
+        issuer.device_answer = answer
         ended = stranger("login", issuer.url)
-        assert (ended.code, "gave no code to sign in with: unauthorized_client." in ended.err) == (1, True)
+        assert (ended.code, f"gave no code to sign in with: {why}." in ended.err) == (1, True)
 
     def test_an_issuer_that_is_none(self, issuer: Issuer, stranger: Command) -> None:
         issuer.issuer = f"{issuer.url}/elsewhere"
@@ -220,13 +247,23 @@ class TestLogout:
         )
         assert issuer.forms == []
 
-    def test_an_issuer_that_refuses(self, issuer: Issuer, stranger: Command) -> None:
-        issuer.revocations = [(503, {"error": "temporarily_unavailable"})]
+    @pytest.mark.parametrize(
+        ("status", "code", "why"),
+        [
+            (400, 1, "http://{} did not end the session: invalid_client"),
+            (503, 5, "{} cannot answer at the moment (status 503)"),
+        ],
+    )
+    def test_an_issuer_that_does_not_end_it(
+        self, issuer: Issuer, stranger: Command, status: int, code: int, why: str
+    ) -> None:
+        issuer.revocations = [(status, {"error": "invalid_client"})]
         ended = stranger("logout")
-        assert (ended.code, ended.out) == (1, "")
+        assert (ended.code, ended.out) == (code, "")
+        place = issuer.url.removeprefix("http://")
         assert re.fullmatch(
             r"guildhall: The token is forgotten here, but stays good until 20\d\d-\d\d-\d\d \d\d:\d\d UTC, because it "
-            rf"could not be ended: {re.escape(issuer.url)} did not end the session: temporarily_unavailable\.\n",
+            rf"could not be ended: {re.escape(why.format(place))}\.\n",
             ended.err,
         )
         assert stranger("whoami").code == 4

@@ -7,7 +7,7 @@ import pytest
 
 from guildhall_client.command.exits import Exit
 from guildhall_client.command.jobs import Follower, _row
-from tests.client.command.conftest import Ended
+from tests.client.command.conftest import Command, Ended
 
 JOB = {
     "id": "Job_1",
@@ -23,6 +23,14 @@ JOB = {
 
 def change(**given: Any) -> dict[str, Any]:
     return {"cursor": "c", "state": None, "stateReason": None, "logLine": None, "metric": None, **given}
+
+
+def run(command: Command, name: str) -> list[str]:
+    """The words that submit a job which ends at once."""
+    folder = command.folder / "code"
+    folder.mkdir()
+    (folder / "train.py").write_text("print('here')")
+    return ["run", "--folder", "code", "--walltime", "10m", "--yes", "--detach", "--name", name, "--", "true"]
 
 
 class Followed:
@@ -48,6 +56,31 @@ class TestJobs:
     def test_for_programs(self, here: Callable[..., Ended]) -> None:
         told = here("jobs", "--name", "none-of-this", "--json").json
         assert told == {"nodes": [], "pageInfo": {"hasNextPage": False, "endCursor": None}}
+
+    def test_ones_own(self, mira: Command, person: Callable[[str], Command]) -> None:
+        job = mira.ok(*run(mira, "whose")).out.strip()
+        assert [each["id"] for each in mira.ok("jobs", "--mine", "--name", "whose", "--json").json["nodes"]] == [job]
+        milan = person("milan")
+        assert [each["id"] for each in milan.ok("jobs", "--name", "whose", "--json").json["nodes"]] == [job]
+        assert milan.ok("jobs", "--mine").err == "No such jobs.\n"
+
+    def test_watched_until_interrupted(self, mira: Command) -> None:
+        with mira.terminal("jobs", "--mine", "--watch", "--name", "watched") as terminal:
+            terminal.until("No such jobs.")
+            mira.ok(*run(mira, "watched"))
+            terminal.until("SUCCEEDED")
+            assert terminal.insist("\x03") == 130
+        assert "Interrupted." in terminal.said
+        assert "Traceback" not in terminal.said
+
+    @pytest.mark.parametrize("environment", [{}, {"TERM": "dumb"}])
+    def test_a_pipe_gets_one_table(self, mira: Command, environment: dict[str, str]) -> None:
+        assert mira.ok("jobs", "--watch", "--name", "none-of-this", **environment).err == "No such jobs.\n"
+
+    def test_watching_is_for_people(self, here: Callable[..., Ended]) -> None:
+        ended = here("jobs", "--watch", "--json")
+        assert (ended.code, ended.out) == (2, "")
+        assert "give one of the two" in ended.err
 
     def test_a_row(self) -> None:
         assert _row(JOB) == [

@@ -79,7 +79,7 @@ class TestTheStory:
             "code": "READ_BUDGET_CROSSED",
             "message": f"{unusual} The stewards were told; ask them to raise the budget, or read less.",
             "reason": "BLOCK",
-            "hint": "Read less of it, or ask its stewards for a larger budget.",
+            "hint": "`guildhall dataset show` names its stewards.",
         }
         (alert,) = await site.estate.rows(AccessAlert)
         assert (alert.dataset_id, alert.user_id, alert.team_id, alert.action, alert.rows, alert.message) == (

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import update
 
 from guildhall.graphql.ids import encode_id
 from marketplace.tables import Hold, Quote
@@ -328,6 +329,21 @@ class TestJobs:
         assert await found("anna", team={"eq": "maintenance"}, state={"in": ["CANCELLED"]}) == [first]
         assert await found("anna", team={"eq": "quality"}) == []
         assert await found("quinn") == []
+
+    async def test_ones_own_and_those_of_others(self, site: Site) -> None:
+        first = await submit(site, name="first")
+        second = await submit(site, name="second")
+        async with site.yard.database.transaction() as session:
+            hers = update(Job).where(Job.id == key_of(second)).values(created_by=site.yard.people["vera"])
+            await session.execute(hers)
+        mine = "query($mine: Boolean!) { jobs(first: 9, filter: {submittedByViewer: $mine}) { nodes { id } } }"
+
+        async def found(who: str, *, own: bool) -> list[str]:
+            return [row["id"] for row in (await site.ask(who, mine, mine=own))["jobs"]["nodes"]]
+
+        assert (await found("anna", own=True), await found("anna", own=False)) == ([first], [second])
+        assert (await found("vera", own=True), await found("vera", own=False)) == ([second], [first])
+        assert (await found("quinn", own=True), await found("quinn", own=False)) == ([], [])
 
 
 class TestOperations:

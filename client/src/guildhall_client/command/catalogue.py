@@ -73,6 +73,7 @@ COMMANDS = {
     "cancel": Listed("jobs:cancel", "End a job."),
     "wallet": Listed("wallet:wallet", "Show a team's credits, and where they went."),
     "access": Listed("groups:access", "Ask for access to data, and decide about it."),
+    "loosening": Listed("groups:loosening", "Ask that a model inherits less from its data, and decide about it."),
     "audit": Listed("groups:audit", "Ask the audit record."),
     "apply": Listed("configuration:apply", "Make an organisation what a file says: plan, ask, apply."),
     "completion": Listed("completion:completion", "Print the completion script of a shell."),
@@ -101,6 +102,14 @@ GROUPS = {
         "approve": Listed("access:approve", "Approve a request, in whole or narrowed."),
         "refuse": Listed("access:refuse", "Refuse a request, with a reason."),
         "withdraw": Listed("access:withdraw", "End a grant at once."),
+    },
+    "loosening": {
+        "ask": Listed("loosenings:ask", "Ask the stewards of its data to loosen a model version."),
+        "list": Listed("loosenings:list_", "List loosenings, or what waits for you."),
+        "show": Listed("loosenings:show", "Show one with the data that stands in its way."),
+        "approve": Listed("loosenings:approve", "Approve a loosening."),
+        "refuse": Listed("loosenings:refuse", "Refuse a loosening, with a reason."),
+        "withdraw": Listed("loosenings:withdraw", "End a loosening at once."),
     },
     "inbox": {
         "read": Listed("inbox:read", "Mark notifications as read."),

@@ -12,7 +12,7 @@ from guildhall_client.client import Client
 from guildhall_client.command import device
 from guildhall_client.command.documents import PAGE_ROWS_MAX
 from guildhall_client.command.exits import CommandFailed, NotSignedIn
-from guildhall_client.command.profiles import Credentials, Profiles, Target
+from guildhall_client.command.profiles import Credentials, Profiles, Target, same_address
 
 EARLY_SECONDS = 30
 """A token that ends within this time is renewed before it is used."""
@@ -24,12 +24,27 @@ def target() -> Target:
     return Profiles().target(click.get_current_context().find_root().obj)
 
 
+class Bearer:
+    """The token of whoever calls, renewed whenever it is about to end: a command may take longer than a token lasts."""
+
+    def __init__(self, found: Target) -> None:
+        self._found = found
+        self._credentials = found.signed_in()
+
+    def __call__(self) -> str:
+        """A token that is good for a while; raises `NotSignedIn`, `CommandFailed`."""
+        if not _lasts(self._credentials):
+            self._credentials = _renewed(self._found, self._credentials)
+        return self._credentials.token
+
+
 @contextmanager
 def connected() -> Iterator[Client]:
     """A client of that server; raises `NotSignedIn`."""
     found = target()
-    credentials = _fresh(found, found.signed_in())
-    with Client(found.url, credentials.token) as client:
+    bearer = Bearer(found)
+    bearer()
+    with Client(found.url, bearer) as client:
         yield client
 
 
@@ -52,18 +67,29 @@ def all_nodes(client: Client, document: str, variables: dict[str, Any], *path: s
     )
 
 
-def _fresh(found: Target, credentials: Credentials) -> Credentials:
-    if credentials.expires_at is None or time.time() < credentials.expires_at - EARLY_SECONDS:
-        return credentials
-    if not (credentials.refresh_token and credentials.issuer and credentials.client_id):
+def _lasts(credentials: Credentials) -> bool:
+    return credentials.expires_at is None or time.time() < credentials.expires_at - EARLY_SECONDS
+
+
+def _renewed(found: Target, credentials: Credentials) -> Credentials:
+    """The next token, got by one process for all: issuers end a session whose refresh token is shown twice."""
+    if found.profile is None or not credentials.refresh_token:
         raise NotSignedIn(f"Your token for {found.url} has ended.")
-    tokens = device.renew(credentials.issuer, credentials.client_id, credentials.refresh_token)
-    renewed = replace(
-        credentials,
-        token=tokens.access,
-        refresh_token=tokens.refresh or credentials.refresh_token,
-        expires_at=tokens.expires_at,
-    )
-    if found.profile is not None:
-        Profiles().keep(found.profile, renewed)
+    profiles = Profiles()
+    with profiles.alone():
+        kept = profiles.kept(found.profile)
+        if kept is None or not same_address(kept.url, found.url):
+            raise NotSignedIn(f"You have signed out of {found.url} meanwhile.")
+        if _lasts(kept):
+            return kept
+        if not (kept.refresh_token and kept.issuer and kept.client_id):
+            raise NotSignedIn(f"Your token for {found.url} has ended.")
+        tokens = device.renew(kept.issuer, kept.client_id, kept.refresh_token)
+        renewed = replace(
+            kept,
+            token=tokens.access,
+            refresh_token=tokens.refresh or kept.refresh_token,
+            expires_at=tokens.expires_at,
+        )
+        profiles.keep(found.profile, renewed)
     return renewed

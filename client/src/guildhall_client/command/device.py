@@ -12,9 +12,18 @@ from guildhall_client.command.exits import WHEN_UNREACHABLE, CommandFailed, Exit
 TIMEOUT_SECONDS = 15.0
 INTERVAL_SECONDS = 5
 SLOWER_SECONDS = 5
+FAILURES_MAX = 4
+"""So often in a row the issuer may be away while somebody is at their browser; the waits between double each time."""
 WAIT_SECONDS_MAX = 1_800
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 GRANT = "urn:ietf:params:oauth:grant-type:device_code"
+
+
+class IssuerAway(CommandFailed):
+    """Nobody answers there, or somebody who cannot at the moment; asking again may help."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} {WHEN_UNREACHABLE}", Exit.UNREACHABLE)
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,7 @@ def sign_in(settings: AuthSettings, show: Callable[[str, str], None]) -> Tokens:
     asked = {**settings.form, "scope": " ".join(settings.scopes)}
     answer = _ask("POST", _safe(str(address)), asked)
     grant = _json(answer)
-    if answer.status_code != httpx.codes.OK or "device_code" not in grant:
+    if answer.status_code != httpx.codes.OK or not {"device_code", "user_code", "verification_uri"} <= grant.keys():
         raise CommandFailed(f"{settings.issuer} gave no code to sign in with: {_reason(grant, answer)}.")
     show(str(grant.get("verification_uri_complete") or grant["verification_uri"]), str(grant["user_code"]))
     return _wait_for_token(settings, endpoints, grant)
@@ -78,7 +87,7 @@ def renew(issuer: str, client_id: str, refresh_token: str) -> Tokens:
     asked = {"grant_type": "refresh_token", "client_id": client_id, "refresh_token": refresh_token}
     answer = _ask("POST", _safe(str(_endpoints(issuer)["token_endpoint"])), asked)
     granted = _json(answer)
-    if answer.status_code != httpx.codes.OK:
+    if answer.status_code != httpx.codes.OK or "access_token" not in granted:
         raise NotSignedIn(f"Your session has ended ({_reason(granted, answer)}).")
     return _tokens(granted)
 
@@ -105,11 +114,20 @@ def _wait_for_token(settings: AuthSettings, endpoints: dict[str, Any], grant: di
     ends_at = time.monotonic() + min(int(grant.get("expires_in") or WAIT_SECONDS_MAX), WAIT_SECONDS_MAX)
     asked = {**settings.form, "grant_type": GRANT, "device_code": str(grant["device_code"])}
     address = _safe(str(endpoints["token_endpoint"]))
+    failures = 0
     while time.monotonic() < ends_at:
         time.sleep(interval)
-        answer = _ask("POST", address, asked)
+        try:
+            answer = _ask("POST", address, asked)
+        except IssuerAway:
+            failures += 1
+            if failures == FAILURES_MAX:
+                raise
+            interval *= 2
+            continue
+        failures = 0
         granted = _json(answer)
-        if answer.status_code == httpx.codes.OK:
+        if answer.status_code == httpx.codes.OK and "access_token" in granted:
             return _tokens(granted)
         match granted.get("error"):
             case "authorization_pending":
@@ -142,13 +160,14 @@ def _safe(address: str) -> str:
 
 
 def _ask(method: str, address: str, form: dict[str, str] | None = None) -> httpx.Response:
+    place = httpx.URL(address).netloc.decode()
     try:
-        return httpx.request(method, address, data=form, timeout=TIMEOUT_SECONDS)
+        answer = httpx.request(method, address, data=form, timeout=TIMEOUT_SECONDS)
     except httpx.TransportError as error:
-        reason = str(error) or type(error).__name__
-        raise CommandFailed(
-            f"{httpx.URL(address).netloc.decode()} does not answer: {reason}. {WHEN_UNREACHABLE}", Exit.UNREACHABLE
-        ) from error
+        raise IssuerAway(f"{place} does not answer: {str(error) or type(error).__name__}.") from error
+    if answer.status_code == httpx.codes.TOO_MANY_REQUESTS or answer.is_server_error:
+        raise IssuerAway(f"{place} cannot answer at the moment (status {answer.status_code}).")
+    return answer
 
 
 def _json(answer: httpx.Response) -> dict[str, Any]:

@@ -321,6 +321,55 @@ mutation WithdrawAccess($input: WithdrawAccessInput!) {{
 }}
 """)
 
+_LOOSENING = """
+  id state property classification permittedPurposes regions retentionEndsOn justification createdAt
+  requester { name email } modelVersion { id number model { name team { name } } }
+"""
+
+ASK_LOOSENING = Document(f"""
+mutation AskLoosening($input: AskLooseningInput!) {{
+  askLoosening(input: $input) {{ loosening {{ id state }} {_ERRORS} }}
+}}
+""")
+
+LOOSENINGS = Document(f"""
+query ListLoosenings($first: Int!, $after: String, $filter: LooseningFilter) {{
+  loosenings(first: $first, after: $after, filter: $filter) {{ nodes {{ {_LOOSENING} }} {_PAGE} }}
+}}
+""")
+
+LOOSENINGS_TO_DECIDE = Document(f"""
+query ListLooseningsToDecide($first: Int!, $after: String) {{
+  viewer {{ looseningsToDecide(first: $first, after: $after) {{ nodes {{ {_LOOSENING} }} {_PAGE} }} }}
+}}
+""")
+
+SHOW_LOOSENING = Document(f"""
+query ShowLoosening($id: ID!) {{
+  node(id: $id) {{ ... on Loosening {{
+    {_LOOSENING}
+    sources {{
+      datasetVersion {{ id number dataset {{ name team {{ name }} }} }}
+      classification permittedPurposes regions retentionEndsOn covered
+    }}
+    approvals {{ person {{ name email }} reason approvedAt }}
+    decidedAt decidedBy {{ name email }} decisionReason withdrawnAt withdrawnBy {{ name email }} withdrawalReason
+  }} }}
+}}
+""")
+
+DECIDE_LOOSENING = Document(f"""
+mutation DecideLoosening($input: DecideLooseningInput!) {{
+  decideLoosening(input: $input) {{ loosening {{ id state }} {_ERRORS} }}
+}}
+""")
+
+WITHDRAW_LOOSENING = Document(f"""
+mutation WithdrawLoosening($input: WithdrawLooseningInput!) {{
+  withdrawLoosening(input: $input) {{ loosening {{ id state }} {_ERRORS} }}
+}}
+""")
+
 WHO_READ = Document(f"""
 query WhoRead($resourceId: ID!, $from: DateTime, $to: DateTime, $first: Int!, $after: String) {{
   auditEvents(

@@ -3,6 +3,7 @@
 from enum import IntEnum
 
 from guildhall_client.errors import (
+    SIGN_IN_CODES,
     DownloadFailed,
     GuildhallClientError,
     MutationRefused,
@@ -45,14 +46,13 @@ _NOT_FOUND_CODES = frozenset({
     "NOT_FOUND", "UNKNOWN_ACCELERATOR", "UNKNOWN_CLUSTER", "UNKNOWN_POOL", "UNKNOWN_PURPOSE", "UNKNOWN_ROLE",
     "UNKNOWN_TEAM", "UPLOAD_NOT_FOUND",
 })  # fmt: skip
-SIGN_IN_CODES = frozenset({"UNAUTHENTICATED", "TOKEN_REFUSED"})
 _NOT_ALLOWED_CODES = SIGN_IN_CODES | {
     "ACCESS_REFUSED", "DOCUMENT_NOT_TRUSTED", "FORBIDDEN", "PERMISSION_REFUSED", "REQUESTER_CANNOT_DECIDE",
     "SECOND_PERSON_REQUIRED", "STEWARD_REQUIRED", "UPLOAD_TICKET_REFUSED",
 }  # fmt: skip
 _AWAY_CODES = frozenset({
-    "ARTIFACT_STORE_UNAVAILABLE", "BYTES_LOST", "DATABASE_BUSY", "DATABASE_UNAVAILABLE", "INTERRUPTED",
-    "OVERLOADED", "STATEMENT_TIMEOUT", "UNAVAILABLE", "UNREACHABLE",
+    "ARTIFACT_STORE_UNAVAILABLE", "BUCKET_MISSING", "BYTES_LOST", "DATABASE_BUSY", "DATABASE_UNAVAILABLE",
+    "INTERRUPTED", "OVERLOADED", "STATEMENT_TIMEOUT", "UNAVAILABLE", "UNREACHABLE",
 })  # fmt: skip
 WHEN_UNREACHABLE = "Check the network and the address that you signed in at, then give the same command again."
 _Coded = Refused | UploadFailed | DownloadFailed

@@ -1,7 +1,8 @@
 """jobs, logs, cancel."""
 
 import json
-from typing import Any
+import time
+from typing import Any, NoReturn
 
 import click
 
@@ -10,32 +11,46 @@ from guildhall_client.command.connection import connected
 from guildhall_client.command.documents import CANCEL_JOB, JOBS, LOG_TAIL
 from guildhall_client.command.exits import Exit, NoSuchThing
 from guildhall_client.command.options import MOMENT, choice, json_option, page_options
-from guildhall_client.command.printing import moment, note, print_json, print_line, print_table
+from guildhall_client.command.printing import drawn, moment, note, print_json, print_line, print_table, redraws
 
 STATES = (
     "QUEUED", "ADMITTED", "STARTING", "RUNNING", "STOPPING", "SUCCEEDED", "FAILED", "CANCELLED", "TIMED_OUT", "EXPIRED",
 )  # fmt: skip
 LINES_MAX = 1_000
+WATCH_SECONDS = 3
+COLUMNS = ["JOB", "NAME", "TEAM", "STATE", "POOL", "MADE", "CHARGED", "WHY"]
+EMPTY = "No such jobs."
 
 
 @click.command
+@click.option("--mine", is_flag=True, help="Those that you have submitted.")
 @click.option("--team", help="Of this team.")
 @click.option("--state", "states", multiple=True, type=choice(*STATES), help="In this state; may be given often.")
 @click.option("--name", help="Of this name.")
 @click.option("--since", type=MOMENT, help="Made at or after this moment.")
+@click.option("--watch", "-w", is_flag=True, help=f"Draw the list again every {WATCH_SECONDS} seconds, until Ctrl-C.")
 @page_options
 @json_option
 def jobs(
+    mine: bool,
     team: str | None,
     states: tuple[str, ...],
     name: str | None,
     since: str | None,
+    watch: bool,
     limit: int,
     after: str | None,
     as_json: bool,
 ) -> None:
-    """List jobs, the newest first."""
+    """List jobs, the newest first.
+
+    With --watch the list stays on the screen and shows what becomes of them; into a pipe or a file it is printed once.
+    """
+    if watch and as_json:
+        raise click.UsageError("--watch is for people, --json for programs: give one of the two.")
     wanted: dict[str, Any] = {}
+    if mine:
+        wanted["submittedByViewer"] = True
     if team:
         wanted["team"] = {"eq": team}
     if states:
@@ -44,13 +59,15 @@ def jobs(
         wanted["name"] = {"eq": name}
     if since:
         wanted["createdAt"] = {"from": since}
+    variables = {"first": limit, "after": after, "filter": wanted or None}
     with connected() as client:
-        found = client.execute(JOBS, {"first": limit, "after": after, "filter": wanted or None})["jobs"]
+        if watch and redraws():
+            _watch(client, variables)
+        found = client.execute(JOBS, variables)["jobs"]
     if as_json:
         print_json(found)
         return
-    rows = [_row(job) for job in found["nodes"]]
-    print_table(["JOB", "NAME", "TEAM", "STATE", "POOL", "MADE", "CHARGED", "WHY"], rows, empty="No such jobs.")
+    print_table(COLUMNS, map(_row, found["nodes"]), empty=EMPTY)
     if found["pageInfo"]["hasNextPage"]:
         note(f"There are more: --after {found['pageInfo']['endCursor']}")
 
@@ -127,6 +144,14 @@ class Follower:
         elif change["state"]:
             reason = (change["stateReason"] or {}).get("message", "")
             note(f"— {change['state']}{': ' + reason if reason else ''}")
+
+
+def _watch(client: Client, variables: dict[str, Any]) -> NoReturn:
+    """To the interruption: jobs come and go, so no list is the last one."""
+    with drawn() as draw:
+        while True:
+            draw(COLUMNS, map(_row, client.execute(JOBS, variables)["jobs"]["nodes"]), EMPTY)
+            time.sleep(WATCH_SECONDS)
 
 
 def _row(job: dict[str, Any]) -> list[Any]:

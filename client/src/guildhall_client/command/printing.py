@@ -4,11 +4,13 @@ import json
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
@@ -31,15 +33,29 @@ def print_json(value: Any) -> None:  # noqa: ANN401 -- any JSON
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str) -> None:
     """Rows under headings; `empty` is said on standard error where there is none."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row))
+    table = _table(columns, rows)
     if table.row_count:
         _print(table)
     else:
         note(empty)
+
+
+def redraws() -> bool:
+    """Whether standard output is a terminal on which a table can take the place of the one before."""
+    console = Console()
+    return console.is_terminal and not console.is_dumb_terminal
+
+
+@contextmanager
+def drawn() -> Iterator[Callable[[Sequence[str], Iterable[Sequence[Any]], str], None]]:
+    """What draws a table over the last one; where it has no rows, the sentence in its place. The last one stays."""
+    with Live(console=Console(highlight=False, markup=False, emoji=False), auto_refresh=False) as live:
+
+        def draw(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> None:
+            table = _table(columns, rows)
+            live.update(table if table.row_count else Text(empty), refresh=True)
+
+        yield draw
 
 
 def print_facts(facts: Iterable[tuple[str, Any]]) -> None:
@@ -107,6 +123,15 @@ def size(count: int) -> str:
 def file_count(count: int) -> str:
     """A number of files as people read it."""
     return "1 file" if count == 1 else f"{count} files"
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    return table
 
 
 def _cell(value: Any) -> Text:  # noqa: ANN401 -- whatever an answer holds

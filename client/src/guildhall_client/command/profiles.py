@@ -10,11 +10,13 @@ import importlib.util
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from filelock import FileLock, Timeout
 from platformdirs import user_config_path
 
 from guildhall_client.command.exits import CommandFailed, Exit, NotSignedIn
@@ -22,6 +24,7 @@ from guildhall_client.command.exits import CommandFailed, Exit, NotSignedIn
 DEFAULT_URL = "http://127.0.0.1:8321"
 DEFAULT_PROFILE = "default"
 KEYRING_SERVICE = "guildhall"
+RENEWING_SECONDS_MAX = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +135,17 @@ class Profiles:
             raise CommandFailed(
                 f"What is kept of profile {name} is damaged; `guildhall login` makes it anew."
             ) from None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else renews a token of this person on this machine meanwhile; raises `CommandFailed`."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            with FileLock(self._folder / "renewing.lock", timeout=RENEWING_SECONDS_MAX):
+                yield
+        except Timeout as error:
+            message = f"Another guildhall has been renewing your token for {RENEWING_SECONDS_MAX} seconds; try again."
+            raise CommandFailed(message) from error
 
     def sign_out(self, name: str) -> None:
         """Forget the profile's credentials."""

@@ -9,19 +9,11 @@ from guildhall_client.client import Client
 from guildhall_client.command import device
 from guildhall_client.command.connection import connected, target
 from guildhall_client.command.documents import REVOKE_TOKEN, WHO_AM_I
-from guildhall_client.command.exits import (
-    SIGN_IN_CODES,
-    WHEN_UNREACHABLE,
-    CommandFailed,
-    Exit,
-    NotSignedIn,
-    codes_of,
-    told,
-)
+from guildhall_client.command.exits import WHEN_UNREACHABLE, CommandFailed, Exit, NotSignedIn, codes_of, told
 from guildhall_client.command.options import json_option
 from guildhall_client.command.printing import moment, note, print_facts, print_json, print_line
 from guildhall_client.command.profiles import DEFAULT_PROFILE, Credentials, Profiles, Target, cleaned
-from guildhall_client.errors import GuildhallClientError
+from guildhall_client.errors import SIGN_IN_CODES, GuildhallClientError
 
 
 @click.command
