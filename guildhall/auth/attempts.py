@@ -1,8 +1,9 @@
-"""How often one address may fail to sign in: beyond that it is told to wait, before anything is looked up for it.
+"""How often one address may fail to sign in: beyond that it is told to wait, but for tokens that are known here.
 
 Nobody guesses a token by trying; what trying costs is the look-up and the check of a signature. Callers whose token
-counted a moment ago are not held up by a stranger behind the same address. This is what one process remembers; all
-together count in the database (`guildhall.organisation.failed_sign_ins`), and tell each other by it.
+counts are not held up by a stranger behind the same address: of one that counted a moment ago it is remembered, others
+are looked up together (`guildhall.http.known_tokens`). This is what one process remembers; all together count in the
+database (`guildhall.organisation.failed_sign_ins`), and tell each other by it.
 """
 
 from collections import OrderedDict
@@ -32,10 +33,8 @@ class Attempts:
         self._counts: OrderedDict[str, tuple[datetime, int]] = OrderedDict()
         self._known: OrderedDict[bytes, None] = OrderedDict()
 
-    def admit(self, address: str | None, at: datetime, *, token_hash: bytes | None = None) -> None:
+    def admit(self, address: str | None, at: datetime) -> None:
         """Return unless the address has failed too often; raises TooManyAttempts, which says how long to wait."""
-        if self.knows(token_hash):
-            return
         since, count = self._counts.get(neighbourhood(address), (at, 0))
         left = since + WINDOW - at
         if count >= self._per_minute_max and timedelta(0) < left <= WINDOW:

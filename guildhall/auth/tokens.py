@@ -14,14 +14,14 @@ import logging
 import secrets
 import string
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, case, func, or_, select, update
+from sqlalchemy import ARRAY, ColumnElement, LargeBinary, any_, case, func, literal, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -31,7 +31,7 @@ from guildhall.auth.networks import is_inside
 from guildhall.auth.policies import Policies
 from guildhall.auth.subjects import ActorKind, Subject
 from guildhall.auth.tables import PolicyState, ServiceAccount, Session, Token, User
-from guildhall.db.transaction import Database
+from guildhall.db.transaction import Database, ReadSession
 from guildhall.errors import Unauthenticated, Unavailable
 
 PREFIXES = {ActorKind.USER: "ghu_", ActorKind.SERVICE_ACCOUNT: "ghs_", ActorKind.JOB: "ghj_"}
@@ -77,11 +77,12 @@ class TokenOrigin(StrEnum):
 
 @dataclass(frozen=True)
 class _Found:
-    """A token that counts, with what the same statement says of its holder."""
+    """A token, with what the same statement says of its holder."""
 
     token: Token
     name: str | None
     team_id: UUID | None
+    deactivated: bool
     policy_version: int
 
 
@@ -99,10 +100,40 @@ async def authenticate_by_hash(
 ) -> Actor:
     """As `authenticate`, for what has another shape: an issuer's token, a session's cookie. Raises TokenUnknown."""
     async with database.read() as session:
-        found = await _find(session, digest, at)
+        found = await _find(session, Token.hash == digest)
     token = found.token
+    _require_standing(found)
+    if token.expires_at is not None and token.expires_at <= at:
+        raise TokenExpired("This token has expired; ask for a new one.")
     if token.networks is not None and not is_inside(request.address, token.networks):
         raise TokenRefused("This token does not count from your network.")
+    return await _actor_of(found, policies, request, at)
+
+
+async def identify_again(database: Database, policies: Policies, actor: Actor, *, at: datetime) -> Actor:
+    """The caller of a request that is under way, as they are now; the same object where nothing was said anew.
+
+    That the token has expired meanwhile is no matter: it counted when the request came. Raises TokenRefused where it
+    was withdrawn, or its holder is no longer active.
+    """
+    assert actor.token is not None, "who calls has shown a token"
+    async with database.read() as session:
+        found = await _find(session, Token.id == actor.token.id)
+    _require_standing(found)
+    if found.policy_version == actor.policy.version and actor.policy.covers(at):
+        return actor
+    return await _actor_of(found, policies, actor.request, at)
+
+
+async def known_digests(session: ReadSession, digests: Collection[bytes]) -> frozenset[bytes]:
+    """Those of these that are hashes of tokens which nobody has withdrawn. One statement, however many they are."""
+    asked = any_(literal(list(digests), ARRAY(LargeBinary)))
+    statement = select(Token.hash).where(Token.hash == asked, Token.revoked_at.is_(None))
+    return frozenset((await session.scalars(statement)).all())
+
+
+async def _actor_of(found: _Found, policies: Policies, request: RequestContext, at: datetime) -> Actor:
+    token = found.token
     policy = await policies.at_version(found.policy_version, at=at)
     if token.roles is not None:
         policy = narrowed(policy, Subject(ActorKind(token.subject_kind), token.subject_id), token.roles)
@@ -166,6 +197,16 @@ def is_well_formed(text: str) -> bool:
     return text[:4] in PREFIXES.values() and _is_whole(text)
 
 
+def may_be_known(text: str) -> bool:
+    """Whether a look-up could find it: a token or session of Guildhall, or of the shape that an issuer's have."""
+    return is_well_formed(text) or is_session_token(text) or is_issuers(text)
+
+
+def is_issuers(text: str) -> bool:
+    """Whether this could be a token of the issuer: three parts with dots between them."""
+    return text.count(".") == 2
+
+
 def is_session_token(text: str) -> bool:
     """Whether this could be the token of a browser's session."""
     return text[:4] == SESSION_PREFIX and _is_whole(text)
@@ -190,34 +231,36 @@ def _expiry_after_use(at: datetime) -> ColumnElement[datetime | None]:
     return case((Token.origin == TokenOrigin.BROWSER.value, slid), else_=Token.expires_at)
 
 
-async def _find(session: AsyncSession, digest: bytes, at: datetime) -> _Found:
+async def _find(session: AsyncSession, which: ColumnElement[bool]) -> _Found:
     statement = (
         select(Token, User, ServiceAccount, PolicyState.version)
         .select_from(Token)
         .join(PolicyState, PolicyState.id == 1)
         .outerjoin(User, User.id == Token.user_id)
         .outerjoin(ServiceAccount, ServiceAccount.id == Token.service_account_id)
-        .where(Token.hash == digest)
+        .where(which)
     )
     row = (await session.execute(statement)).one_or_none()
-    if row is None or not hmac.compare_digest(row[0].hash, digest):
+    if row is None:
         raise TokenUnknown("This token is not known here.")
     token: Token = row[0]
     user: User | None = row[1]
     service_account: ServiceAccount | None = row[2]
     holder = user if service_account is None else service_account
-    if token.revoked_at is not None:  # whatever the clock says now: it may have been set back since
-        raise TokenRefused("This token was withdrawn; ask for a new one.")
-    if token.expires_at is not None and token.expires_at <= at:
-        raise TokenExpired("This token has expired; ask for a new one.")
-    if holder is not None and holder.deactivated_at is not None:
-        raise TokenRefused("The account that this token belongs to is no longer active.")
     return _Found(
         token=token,
         name=None if holder is None else holder.name,
         team_id=None if service_account is None else service_account.team_id,
+        deactivated=holder is not None and holder.deactivated_at is not None,
         policy_version=row[3],
     )
+
+
+def _require_standing(found: _Found) -> None:
+    if found.token.revoked_at is not None:  # whatever the clock says now: it may have been set back since
+        raise TokenRefused("This token was withdrawn; ask for a new one.")
+    if found.deactivated:
+        raise TokenRefused("The account that this token belongs to is no longer active.")
 
 
 def _claims(token: Token) -> JobClaims:

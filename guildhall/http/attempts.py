@@ -1,6 +1,7 @@
 """Who fails to sign in waits, in whichever process they try next: each asks what all have counted, and tells its own.
 
-The count is advice. Where the database does not answer, a process goes by what it remembers itself.
+Only failures wait: a token that is known here is admitted, whatever its neighbours tried. The count is advice. Where
+the database does not answer, a process goes by what it remembers itself.
 """
 
 import asyncio
@@ -11,10 +12,11 @@ from datetime import datetime
 from sqlalchemy.exc import SQLAlchemyError
 
 from guildhall.auth.actor import RequestContext
-from guildhall.auth.attempts import WINDOW, Attempts
+from guildhall.auth.attempts import WINDOW, Attempts, TooManyAttempts
 from guildhall.clock import Clock, IdSource
 from guildhall.db.transaction import Database
 from guildhall.errors import GuildhallError, Unavailable
+from guildhall.http.known_tokens import KnownTokens
 from guildhall.organisation.failed_sign_ins import Count, Room, count_failure, failures_of, tell_of_minutes_past
 
 TELL_SECONDS = WINDOW.total_seconds()
@@ -33,15 +35,28 @@ class SharedAttempts:
     new_id: IdSource
     room: Room = field(default_factory=Room)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    _known: KnownTokens = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Tokens are looked up in the same database."""
+        object.__setattr__(self, "_known", KnownTokens(self.database))
 
     async def admit(self, address: str | None, at: datetime, *, token_hash: bytes | None = None) -> None:
         """Return unless the address has failed too often; raises TooManyAttempts, which says how long to wait.
 
-        Nothing is asked of the database for a token that counted of late, nor for an address that is known to wait.
+        `token_hash` is of what could be a token known here: then it is looked up before it has to wait. Nothing is
+        asked of the database for one that counted of late, nor without one for an address that is known to wait.
         """
-        self.remembered.admit(address, at, token_hash=token_hash)
         if self.remembered.knows(token_hash):
             return
+        try:
+            await self._admit(address, at)
+        except TooManyAttempts:
+            if token_hash is None or not await self._known.has(token_hash):
+                raise
+
+    async def _admit(self, address: str | None, at: datetime) -> None:
+        self.remembered.admit(address, at)
         try:
             async with self.database.read() as session:
                 counted = await failures_of(session, address, at=at)

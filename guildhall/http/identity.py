@@ -13,7 +13,10 @@ from guildhall.auth.tokens import (
     TokenUnknown,
     authenticate,
     authenticate_by_hash,
+    identify_again,
+    is_issuers,
     is_session_token,
+    may_be_known,
     note_use,
 )
 from guildhall.clock import Clock
@@ -56,7 +59,7 @@ class Identity:
         What does not count is refused, never ignored. Only what was never a token here counts as a failed attempt.
         """
         request, at, digest = request_context(scope), self.clock.now(), shown.digest
-        await self.attempts.admit(request.address, at, token_hash=digest)
+        await self.attempts.admit(request.address, at, token_hash=digest if may_be_known(shown.text) else None)
         try:
             actor = await self._found(shown, digest, request)
         except (TokenUnknown, NotOfIssuer, TokenMalformed) as error:
@@ -65,6 +68,10 @@ class Identity:
         self.attempts.succeeded(digest)
         await note_use(self.database, actor, at=at)
         return actor
+
+    async def still(self, actor: Actor) -> Actor:
+        """The caller of a request that is under way, as they are now; raises TokenRefused, see `identify_again`."""
+        return await identify_again(self.database, self.policies, actor, at=self.clock.now())
 
     async def _found(self, shown: Credential, digest: bytes, request: RequestContext) -> Actor:
         if shown.of_browser:
@@ -78,7 +85,7 @@ class Identity:
                 return await self._known(digest, request)
             except TokenExpired as error:
                 raise TokenExpired("This session has ended: sign in again.") from error
-        if shown.text.count(".") != 2:
+        if not is_issuers(shown.text):
             at = self.clock.now()
             return await authenticate(self.database, self.policies, shown.text, at=at, request=request)
         try:

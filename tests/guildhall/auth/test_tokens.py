@@ -10,13 +10,17 @@ from sqlalchemy import select, update
 from guildhall.auth.actor import Actor, JobClaims, TokenUse, system_actor
 from guildhall.auth.policies import Policies
 from guildhall.auth.subjects import ActorKind
-from guildhall.auth.tables import ServiceAccount, Token, User
+from guildhall.auth.tables import RoleBinding, ServiceAccount, Token, User
 from guildhall.auth.tokens import (
     TokenRefused,
     authenticate,
     hash_token,
+    identify_again,
     is_well_formed,
+    known_digests,
+    make_session_token,
     make_token,
+    may_be_known,
     note_use,
 )
 from guildhall.clock import SimulatedClock, new_id
@@ -84,6 +88,74 @@ class TestIsWellFormed:
     @pytest.mark.parametrize("text", ["", "ghu_", "ghx_" + "0" * 38, "ü" * 42, "ghu_" + "0" * 37, " " * 42])
     def test_not_something_else(self, text: str) -> None:
         assert not is_well_formed(text)
+
+
+class TestMayBeKnown:
+    def test_what_a_look_up_could_find(self) -> None:
+        texts = [make_token(ActorKind.USER), make_session_token(), "of.the.issuer"]
+        assert [may_be_known(text) for text in texts] == [True] * 3
+
+    @pytest.mark.parametrize("text", ["", "nonsense", "ghu_" + "a" * 38, "ghb_" + "a" * 38, "two.parts"])
+    def test_nothing_else(self, text: str) -> None:
+        assert not may_be_known(text)
+
+
+class TestKnownDigests:
+    async def test_those_that_nobody_has_withdrawn(self, database: Database, clock: SimulatedClock) -> None:
+        user, texts = await a_user(database), [make_token(ActorKind.USER) for _ in range(4)]
+        for text, more in zip(texts, ({}, {"expires_at": clock.now()}, {"revoked_at": clock.now()}), strict=False):
+            await store(database, text, ActorKind.USER, user, clock.now(), **more)
+        digests = [hash_token(text) for text in texts]
+        async with database.read() as session:
+            assert await known_digests(session, digests) == {digests[0], digests[1]}
+
+
+class TestIdentifyAgain:
+    async def test_the_same_where_nothing_was_said_anew(self, database: Database, clock: SimulatedClock) -> None:
+        _, actor, policies = await self.one(database, clock)
+        later = clock.now() + timedelta(days=2)
+        assert await identify_again(database, policies, actor, at=later) is actor, "though the token has expired"
+
+    async def test_with_the_roles_of_now(self, database: Database, clock: SimulatedClock) -> None:
+        user, actor, policies = await self.one(database, clock)
+        async with database.transaction() as session:
+            team = await make_team(session, f"team-{new_id().hex[-8:]}")
+            ends_at = clock.now() + timedelta(hours=1)
+            session.add(
+                RoleBinding(
+                    id=new_id(), subject_kind="USER", subject_id=user, team_id=team, role="viewer", ends_at=ends_at,
+                    created_at=clock.now(),
+                )
+            )  # fmt: skip
+        given = await identify_again(database, policies, actor, at=clock.now())
+        assert given.may("registry:model:read", team)
+        assert (given.id, given.request, given.token) == (actor.id, REQUEST, actor.token)
+        ended = await identify_again(database, policies, given, at=ends_at)
+        assert not ended.may("registry:model:read", team)
+
+    @pytest.mark.parametrize(
+        ("table", "column", "message"),
+        [
+            (Token, "revoked_at", "This token was withdrawn; ask for a new one."),
+            (User, "deactivated_at", "The account that this token belongs to is no longer active."),
+        ],
+    )
+    async def test_nobody_whose_token_or_account_has_ended(
+        self, database: Database, clock: SimulatedClock, table: type[Token | User], column: str, message: str
+    ) -> None:
+        user, actor, policies = await self.one(database, clock)
+        assert actor.token is not None
+        key = actor.token.id if table is Token else user
+        async with database.transaction() as session:
+            await session.execute(update(table).where(table.id == key).values({column: clock.now()}))
+        with pytest.raises(TokenRefused) as refused:
+            await identify_again(database, policies, actor, at=clock.now())
+        assert refused.value.message == message
+
+    async def one(self, database: Database, clock: SimulatedClock) -> tuple[UUID, Actor, Policies]:
+        policies, user, text = Policies(database), await a_user(database), make_token(ActorKind.USER)
+        await store(database, text, ActorKind.USER, user, clock.now())
+        return user, await authenticate(database, policies, text, at=clock.now(), request=REQUEST), policies
 
 
 class TestAuthenticate:

@@ -6,13 +6,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from guildhall.audit.tables import AuditEvent
 from guildhall.auth.actor import RequestContext
 from guildhall.auth.attempts import WINDOW, Attempts, TooManyAttempts
-from guildhall.auth.tables import FailedSignIn
-from guildhall.auth.tokens import TokenUnknown
+from guildhall.auth.subjects import ActorKind
+from guildhall.auth.tables import FailedSignIn, Token
+from guildhall.auth.tokens import TokenUnknown, hash_token, make_token
 from guildhall.clock import SimulatedClock, new_id
 from guildhall.db.transaction import Database, ReadSession, WriteSession
 from guildhall.errors import Unavailable
@@ -20,7 +21,7 @@ from guildhall.http import attempts as module
 from guildhall.http.attempts import SharedAttempts
 from tests.conftest import MONDAY_MORNING
 from tests.fake_issuer import SECOND
-from tests.house import VIEWER, House, ask, bearer
+from tests.house import OWN, VIEWER, House, ask, bearer
 
 WHY = TokenUnknown("This token is not known here.")
 HERE = RequestContext(address="192.0.2.1")
@@ -77,7 +78,8 @@ class TestTwoProcesses:
                 assert (await browser.get("/auth/login")).status_code == 429
             third = House(fresh_database, tmp_path, failed_sign_ins_per_minute=4)
             async with third.browser() as restarted:
-                assert await ask(restarted, **bearer(unseen)) == (429, "TOO_MANY_ATTEMPTS")
+                assert await ask(restarted, **bearer(make_token(ActorKind.USER))) == (429, "TOO_MANY_ATTEMPTS")
+                assert (await ask(restarted, **bearer(unseen)))[0] == 200, "it is known here"
             assert (await ask(two, **bearer(good)))[0] == 200, "it counted a moment ago"
             assert (await ask(other, **bearer(unseen)))[0] == 200
             for house in (first, second):
@@ -115,6 +117,44 @@ class TestTwoProcesses:
         assert counted == 4
 
 
+class TestNeighbours:
+    """Of a network that has to wait because of somebody's guesses."""
+
+    async def test_whose_token_counts_are_served_and_others_wait(
+        self, fresh_database: Database, tmp_path: Path
+    ) -> None:
+        house = House(fresh_database, tmp_path, failed_sign_ins_per_minute=1)
+        person, program = await house.token_of("bob"), await house.token_of_program("bot")
+        withdrawn = await house.token_of("eve")
+        async with fresh_database.transaction() as session:
+            await session.execute(
+                update(Token).where(Token.hash == hash_token(withdrawn)).values(revoked_at=MONDAY_MORNING)
+            )
+        async with house.browser() as browser:
+            assert (await ask(browser, **bearer("nonsense")))[0] == 401
+            for token in (person, program):
+                assert (await ask(browser, "{ viewer { memberships { roles } } }", **bearer(token)))[0] == 200
+            for wrong in (make_token(ActorKind.USER), withdrawn, "nonsense", house.issuer.token("dan", key=SECOND)):
+                assert await ask(browser, **bearer(wrong)) == (429, "TOO_MANY_ATTEMPTS")
+        assert len(await refused_events(fresh_database)) == 1
+
+    async def test_sessions_and_tokens_of_the_issuer_that_were_seen_are_served(
+        self, fresh_database: Database, tmp_path: Path
+    ) -> None:
+        first = House(fresh_database, tmp_path)
+        token = first.issuer.token("dan")
+        async with first.browser() as dan, first.browser() as ada:
+            assert (await ask(dan, **bearer(token)))[0] == 200
+            assert (await first.sign_in(ada)).status_code == 303
+            second = House(fresh_database, tmp_path, failed_sign_ins_per_minute=2)
+            async with second.browser() as elsewhere:
+                assert (await ask(elsewhere, **bearer("nonsense")))[0] == 401, "beside the sign-in that was begun"
+                elsewhere.cookies.update(ada.cookies)
+                assert (await ask(elsewhere, **OWN))[0] == 200
+                assert (await ask(elsewhere, **bearer(token)))[0] == 200
+                assert await ask(elsewhere, **bearer(second.issuer.token("eve"))) == (429, "TOO_MANY_ATTEMPTS")
+
+
 class TestAway:
     async def test_each_goes_by_what_it_counted_itself(self, fresh_database: Database, clock: SimulatedClock) -> None:
         made = process(Away(fresh_database), clock, per_minute=2)
@@ -123,6 +163,8 @@ class TestAway:
             await made.count(HERE, clock.now(), WHY)
         with pytest.raises(TooManyAttempts):
             await made.admit(HERE.address, clock.now())
+        with pytest.raises(TooManyAttempts):
+            await made.admit(HERE.address, clock.now(), token_hash=b"of anybody")
         assert await refused_events(fresh_database) == []
 
 
