@@ -249,6 +249,7 @@ def _state(
                 part_bytes_max=settings.upload_part_bytes,
                 bundle_limits=BundleLimits(files_max=settings.bundle_files_max, bytes_max=settings.bundle_bytes_max),
                 identify=identity.actor,
+                still=identity.still,
             ),
             runner_desk.STATE_KEY: runner_desk.RunnerDesk(
                 database=database,

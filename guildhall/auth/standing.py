@@ -3,6 +3,8 @@
 Who holds a token is found out once and remembered. That it still counts, that its holder is still active and that the
 policy is still the same is never remembered: the statement that reads for the caller asks for it in the same moment,
 and reads nothing where the answer is another. A token that was withdrawn is refused by the next statement.
+
+Bytes that leave are announced in a transaction, which has the caller's standing held until its commit.
 """
 
 from collections import OrderedDict
@@ -12,10 +14,15 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
+from sqlalchemy import bindparam, text
+from sqlalchemy.types import Uuid
+
 from guildhall.auth.actor import Actor, RequestContext
 from guildhall.auth.networks import is_inside
+from guildhall.auth.policy_reading import read_version
 from guildhall.auth.subjects import ActorKind
 from guildhall.auth.tokens import LAST_USED_EVERY, hash_token
+from guildhall.db.transaction import WriteSession
 
 CALLERS_MAX = 10_000
 """How many are remembered; who has not called for longest is forgotten first."""
@@ -35,6 +42,25 @@ SELECT policy.version::text || ' ' || coalesce(program.team_id::text, '') || ' '
         AND (token.expires_at IS NULL OR token.expires_at > {at})
         AND person.deactivated_at IS NULL AND program.deactivated_at IS NULL
 """
+
+# The token first: whoever ends a token and changes the policy waits for the policy's readers last, at the commit.
+_HOLD = text("""
+    WITH shown AS MATERIALIZED (SELECT revoked_at FROM tokens WHERE id = :token_id FOR SHARE)
+    SELECT (SELECT count(*) FROM shown WHERE revoked_at IS NULL),
+        pg_advisory_xact_lock_shared(hashtextextended('guildhall policy', 0))
+""").bindparams(bindparam("token_id", type_=Uuid()))
+
+
+async def hold_standing(session: WriteSession, actor: Actor, *, at: datetime) -> bool:
+    """Keep the caller's token and the policy as they are until the commit; whether both are as they were found.
+
+    What was withdrawn by then is seen here; what is withdrawn after waits, and comes after all that this transaction
+    writes. Deactivating the holder is a change of the policy.
+    """
+    token_id = None if actor.token is None else actor.token.id
+    counting = (await session.execute(_HOLD, {"token_id": token_id})).scalar_one()
+    version = await read_version(session)  # a statement of its own: the one above saw the database before it waited
+    return bool(counting) == (token_id is not None) and version == actor.policy.version and actor.policy.covers(at)
 
 
 @dataclass(frozen=True)

@@ -39,11 +39,13 @@ class Reason:
 class AccessDecision:
     """Whether, and under which grant and for which purpose; `ends_at` is when that grant ends at the latest.
 
-    `team_id` is the team that the grant is for. With `limits` only what they leave of the files may leave.
+    `team_id` is the team that the grant is for. With `limits` only what they leave of the files may leave. `grant_ids`
+    are all that it rests on: of a model version one for each source.
     """
 
     allowed: bool
     grant_id: UUID | None = None
+    grant_ids: frozenset[UUID] = frozenset()
     team_id: UUID | None = None
     purpose: str | None = None
     justification: str | None = None
@@ -142,30 +144,33 @@ def _by_grant(facts: Guarded, grants: Sequence[Grant], purpose: str | None, at: 
     live = [grant for grant in permitted if grant.is_live(at)]
     for wanted in _purposes_to_try(live, purpose):
         fitting = [grant for grant in live if grant.purpose in {None, wanted}]
-        opened_by = _opening(facts, fitting)
-        if opened_by is not None:
+        opening = _opening(facts, fitting)
+        if opening:
+            first = opening[0]
             return AccessDecision(
                 allowed=True,
-                grant_id=opened_by.id,
-                team_id=opened_by.team_id,
+                grant_id=first.id,
+                grant_ids=frozenset(grant.id for grant in opening),
+                team_id=first.team_id,
                 purpose=wanted,
-                justification=opened_by.justification,
-                ends_at=opened_by.valid_to,
-                limits=opened_by.limits if opened_by.opens(facts.own_keys) else None,
+                justification=first.justification,
+                ends_at=first.valid_to,
+                limits=first.limits if first.opens(facts.own_keys) else None,
             )
     return AccessDecision(allowed=False, reason=_why_not(facts, permitted, live, purpose, at))
 
 
-def _opening(facts: Guarded, fitting: Sequence[Grant]) -> Grant | None:
-    """The grant that opens the resource: of those for itself the most generous, of those for its sources the first."""
+def _opening(facts: Guarded, fitting: Sequence[Grant]) -> list[Grant]:
+    """The grants that open the resource: of those for itself the most generous, else one for each source.
+
+    The one that ends first comes first. None where they do not open all of it.
+    """
     own = [grant for grant in fitting if grant.opens(facts.own_keys)]
     if own:
-        return max(own, key=lambda grant: (grant.generosity, grant.valid_to))
-    if not facts.sources:
-        return None
+        return [max(own, key=lambda grant: (grant.generosity, grant.valid_to))]
     found = [_for_source(source, fitting) for source in facts.sources]
     opened = [grant for grant in found if grant is not None]
-    return min(opened, key=lambda grant: grant.valid_to) if len(opened) == len(found) else None
+    return sorted(opened, key=lambda grant: grant.valid_to) if len(opened) == len(found) else []
 
 
 def _for_source(source: GuardedSource, fitting: Iterable[Grant]) -> Grant | None:

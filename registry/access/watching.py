@@ -8,9 +8,12 @@ from sqlalchemy import select
 from guildhall.auth.actor import Actor
 from guildhall.auth.resources import ResourceRef
 from guildhall.db.transaction import ReadSession
+from guildhall.errors import NotFound
 from registry.access.announcing import is_live
 from registry.access.decision import decide_read, reading_person, reading_teams
-from registry.access.reading import OpenedFile
+from registry.access.jobs import JobInputs
+from registry.access.reading import AccessRefused, OpenedFile, open_files
+from registry.artifacts.packages import READ as READ_PACKAGE
 from registry.datasets.tables import Dataset, DatasetVersion
 from registry.models.tables import Model, ModelVersion
 
@@ -19,17 +22,27 @@ class ReadUnderWay:
     """One announced read of data or a model, asked at intervals whether it may go on.
 
     A grant that the record names must still be there, whatever else would open the data now; so must every other that
-    the rule needs. What goes by role costs one statement for as long as nothing was said anew about the data.
+    the rule needs. What goes by role costs one statement for as long as nothing was said anew about the data. When the
+    caller is another object, their roles are other ones: the whole rule is asked again.
     """
 
-    def __init__(self, actor: Actor, file: OpenedFile) -> None:
-        self._actor = actor
+    def __init__(self, actor: Actor, file: OpenedFile, job_inputs: JobInputs) -> None:
+        self.actor = actor
         self._file = file
+        self._job_inputs = job_inputs
         self._open_by_role: object = None
 
-    async def may_go_on(self, session: ReadSession, *, at: datetime) -> bool:
-        """Whether the bytes may still leave as they were announced."""
+    async def may_go_on(self, session: ReadSession, actor: Actor, *, at: datetime) -> bool:
+        """Whether the bytes may still leave, to the caller as they are now, as they were announced."""
         file, said = self._file, None
+        if actor is not self.actor:
+            self.actor, self._open_by_role = actor, None
+            try:
+                await open_files(session, actor, [file.artifact_id], job_inputs=self._job_inputs, at=at)
+            except (NotFound, AccessRefused):
+                return False
+        if file.action == READ_PACKAGE:
+            return True
         if file.grant_id is not None:
             if not await is_live(session, file.grant_id, at=at):
                 return False
@@ -39,8 +52,8 @@ class ReadUnderWay:
                 return True
         decision = await decide_read(
             session,
-            actor_user_id=reading_person(self._actor, file.action),
-            team_ids=reading_teams(self._actor, file.action),
+            actor_user_id=reading_person(actor, file.action),
+            team_ids=reading_teams(actor, file.action),
             resource=file.resources[0],
             purpose=file.purpose,
             at=at,

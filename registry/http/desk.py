@@ -21,7 +21,10 @@ STATE_KEY = "artifact_desk"
 
 @dataclass(frozen=True, kw_only=True)
 class ArtifactDesk:
-    """`identify` gives the caller of a request by its Authorization header, or raises Unauthenticated."""
+    """`identify` gives the caller of a request by its Authorization header, or raises Unauthenticated.
+
+    `still` gives the caller of a request that is under way as they are now: the same object where nothing has changed.
+    """
 
     database: Database
     store: ArtifactStore
@@ -34,6 +37,7 @@ class ArtifactDesk:
     part_bytes_max: int
     bundle_limits: BundleLimits
     identify: Callable[[HTTPScope], Awaitable[Actor]]
+    still: Callable[[Actor], Awaitable[Actor]]
     growths: Growths = field(init=False)
 
     def __post_init__(self) -> None:

@@ -17,9 +17,9 @@ from guildhall.audit.tables import Outcome
 from guildhall.auth.actor import Actor
 from guildhall.auth.authorize import Refused
 from guildhall.auth.subjects import ActorKind
-from guildhall.errors import Conflict, GuildhallError, Unavailable
+from guildhall.errors import Conflict, GuildhallError, Unauthenticated, Unavailable
 from registry.access.announcing import bytes_of, readings_of, record_intent, rows_of
-from registry.access.reading import OpenedFile, minimised, open_again, open_files
+from registry.access.reading import AccessChanged, DecisionPassed, OpenedFile, minimised, open_again, open_files
 from registry.access.watching import ReadUnderWay
 from registry.artifacts.packages import READ as READ_PACKAGE
 from registry.http.desk import ArtifactDesk
@@ -31,6 +31,10 @@ LOOKS_EVERY_SECONDS = 1.0
 """How often what takes longer looks whether it may still read."""
 
 
+DECISIONS_MAX = 10
+"""How often a read is decided anew while roles and grants change under it."""
+
+
 class BytesLost(Unavailable):
     """The record knows the file, the store does not: somebody removed what must not be removed."""
 
@@ -38,7 +42,7 @@ class BytesLost(Unavailable):
 
 
 class AccessEnded(Conflict):
-    """A grant ended or was withdrawn, or the data was closed, while bytes were leaving."""
+    """A grant, role or token ended or was withdrawn, or the data was closed, while bytes were leaving."""
 
     code = "ACCESS_ENDED"
 
@@ -95,7 +99,7 @@ async def send_recorded(
     announced = await _announce(desk, actor, files, size_bytes)
     sending = Sending()
     try:
-        await _send_until_gone(desk, actor, announced, sending, send, receive)
+        await _send_until_gone(desk, announced, sending, send, receive)
     except GuildhallError as error:
         if sending.started:
             raise BrokenOff(f"after {sending.bytes_sent} of {size_bytes} bytes: {error.message}") from error
@@ -107,8 +111,9 @@ async def send_recorded(
 
 @dataclass(frozen=True)
 class _Announced:
-    """A read that the record knows of and that was counted."""
+    """A read that the record knows of and that was counted, and the caller for whom it was decided."""
 
+    actor: Actor
     files: Sequence[OpenedFile]
     size_bytes: int
     intent: Mapping[str, Any]
@@ -117,36 +122,43 @@ class _Announced:
 
 async def _announce(desk: ArtifactDesk, actor: Actor, files: Sequence[OpenedFile], size_bytes: int) -> _Announced:
     """Decide once more, count and write the intent, in one transaction: what was withdrawn since is read no more."""
-    try:
-        async with desk.database.transaction() as session:
-            at = desk.clock.now()
-            files = await open_again(session, actor, files, job_inputs=desk.job_inputs, at=at)
-            if actor.kind is ActorKind.JOB and files[0].action != READ_PACKAGE:
-                about, grant_id = files[0].resources[0], files[0].grant_id
-                await desk.job_inputs.note(session, actor, about, grant_id, at=at, new_id=desk.new_id)
-            intent = await record_intent(session, actor, files, size_bytes=size_bytes, at=at, new_id=desk.new_id)
-            # Last, because parallel reads of one person wait for each other from here to the commit.
-            readings = await readings_of(session, files, size_bytes=size_bytes)
-            reserved = [await reserve(session, actor, each, at=at, new_id=desk.new_id) for each in readings]
-    except Crossed as crossed:
-        async with desk.database.transaction() as session:
-            await record_crossing(session, actor, crossed, at=desk.clock.now(), new_id=desk.new_id)
-        raise crossed.refusal from crossed
-    except Refused as refusal:
-        await record_refusal(desk.database, actor, refusal, at=desk.clock.now(), new_id=desk.new_id)
-        raise
-    return _Announced(files, size_bytes, intent, [each for each in reserved if each is not None])
+    for _ in range(DECISIONS_MAX):
+        try:
+            return await _announce_as(desk, actor, files, size_bytes)
+        except DecisionPassed as passed:
+            actor, files = await desk.still(actor), passed.files
+        except Crossed as crossed:
+            async with desk.database.transaction() as session:
+                await record_crossing(session, actor, crossed, at=desk.clock.now(), new_id=desk.new_id)
+            raise crossed.refusal from crossed
+        except Refused as refusal:
+            await record_refusal(desk.database, actor, refusal, at=desk.clock.now(), new_id=desk.new_id)
+            raise
+    raise AccessChanged
+
+
+async def _announce_as(desk: ArtifactDesk, actor: Actor, files: Sequence[OpenedFile], size_bytes: int) -> _Announced:
+    async with desk.database.transaction() as session:
+        at = desk.clock.now()
+        files = await open_again(session, actor, files, job_inputs=desk.job_inputs, at=at)
+        if actor.kind is ActorKind.JOB and files[0].action != READ_PACKAGE:
+            about, grant_id = files[0].resources[0], files[0].grant_id
+            await desk.job_inputs.note(session, actor, about, grant_id, at=at, new_id=desk.new_id)
+        intent = await record_intent(session, actor, files, size_bytes=size_bytes, at=at, new_id=desk.new_id)
+        # Last, because parallel reads of one person wait for each other from here to the commit.
+        readings = await readings_of(session, files, size_bytes=size_bytes)
+        reserved = [await reserve(session, actor, each, at=at, new_id=desk.new_id) for each in readings]
+    return _Announced(actor, files, size_bytes, intent, [each for each in reserved if each is not None])
 
 
 async def _send_until_gone(
-    desk: ArtifactDesk, actor: Actor, announced: _Announced, sending: Sending, send: Send, receive: Receive
+    desk: ArtifactDesk, announced: _Announced, sending: Sending, send: Send, receive: Receive
 ) -> None:
     """Send, and stop reading from the store as soon as the client has gone, or the access that this goes by."""
     sender = asyncio.ensure_future(send(announced.files, sending))
-    tasks = {sender, asyncio.ensure_future(_client_gone(receive))}
-    file = announced.files[0]
-    if file.action != READ_PACKAGE:
-        tasks.add(asyncio.ensure_future(_access_ended(desk, ReadUnderWay(actor, file), sending)))
+    reading = ReadUnderWay(announced.actor, announced.files[0], desk.job_inputs)
+    ended = asyncio.ensure_future(_access_ended(desk, reading, sending))
+    tasks = {sender, asyncio.ensure_future(_client_gone(receive)), ended}
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in {sender} if sender.done() else done:
@@ -161,10 +173,18 @@ async def _access_ended(desk: ArtifactDesk, reading: ReadUnderWay, sending: Send
     """Raises AccessEnded when the access that bytes leave by is no longer there."""
     while True:
         await asyncio.sleep(LOOKS_EVERY_SECONDS)
-        async with desk.database.read() as session:
-            if not await reading.may_go_on(session, at=desk.clock.now()):
-                sending.ended = AccessEnded("The access that this download went by has ended.")
-                raise sending.ended
+        if not await _may_go_on(desk, reading):
+            sending.ended = AccessEnded("The access that this download went by has ended.")
+            raise sending.ended
+
+
+async def _may_go_on(desk: ArtifactDesk, reading: ReadUnderWay) -> bool:
+    try:
+        actor = await desk.still(reading.actor)
+    except Unauthenticated:
+        return False
+    async with desk.database.read() as session:
+        return await reading.may_go_on(session, actor, at=desk.clock.now())
 
 
 async def _client_gone(receive: Receive) -> None:

@@ -94,9 +94,10 @@ async def deactivate_person(
     reviews = await _hand_over_reviews(session, actor, user_id, heir_id, at=at)
     departure = Departure(
         user_id=user_id,
+        # Grants before tokens, as reads that are being announced hold them (`registry.access.reading`).
+        access_grants=await _end_grants(session, actor, user_id, text, at=at, new_id=new_id),
         tokens=await _end_tokens(session, actor, user_id, at=at, new_id=new_id),
         roles=await _end_roles(session, user_id),
-        access_grants=await _end_grants(session, actor, user_id, text, at=at, new_id=new_id),
         datasets=datasets,
         reviews=reviews,
     )

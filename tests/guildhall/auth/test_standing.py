@@ -1,26 +1,29 @@
 """Who was recognised before is believed only by a statement that finds them as they were."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from guildhall.auth import standing as module
 from guildhall.auth.actor import Actor, JobClaims, system_actor
 from guildhall.auth.policies import Policies
-from guildhall.auth.standing import Recognised, Standing
+from guildhall.auth.standing import Recognised, Standing, hold_standing
 from guildhall.auth.subjects import ActorKind
 from guildhall.auth.tables import RoleBinding, ServiceAccount, Token, User
-from guildhall.auth.tokens import authenticate
+from guildhall.auth.tokens import authenticate, identify_again
 from guildhall.clock import new_id
 from guildhall.db.kept_statements import KeptStatements
 from guildhall.db.transaction import Database
 from guildhall.organisation.tokens import issue_token
 from tests.conftest import MONDAY_MORNING
 from tests.people import REQUEST, make_service_account, make_team, make_user
+from tests.waiting import until_one_waits
 
 AT = MONDAY_MORNING
 SOON = AT + timedelta(seconds=10)
@@ -130,6 +133,55 @@ class TestStanding:
             user = await make_user(session, f"user-{new_id().hex[-8:]}")
         actor = await known(database, await issue(database, ActorKind.USER, user), Recognised())
         assert not await reads(kept, Standing(actor, b"x" * 32))
+
+
+class TestHoldStanding:
+    @pytest.fixture
+    async def paula(self, database: Database) -> Actor:
+        async with database.transaction() as session:
+            team = await make_team(session, f"team-{new_id().hex[-8:]}")
+            user = await make_user(session, f"user-{new_id().hex[-8:]}", roles={"maintainer": [team]})
+        return await known(database, await issue(database, ActorKind.USER, user), Recognised())
+
+    async def test_who_stands_as_they_were_found(self, database: Database, paula: Actor) -> None:
+        async with database.transaction() as session:
+            assert await hold_standing(session, paula, at=SOON)
+            assert await hold_standing(session, replace(paula, token=None), at=SOON)
+
+    @pytest.mark.parametrize(
+        "end",
+        [
+            lambda actor: update(Token).where(Token.id == actor.token.id).values(revoked_at=SOON),
+            lambda actor: update(User).where(User.id == actor.id).values(deactivated_at=SOON),
+            lambda actor: delete(RoleBinding).where(RoleBinding.user_id == actor.id),
+        ],
+        ids=["revoked", "deactivated", "without a role"],
+    )
+    async def test_what_was_withdrawn_before_is_seen_and_after_it_waits(
+        self, database: Database, paula: Actor, end: Callable[[Actor], Any]
+    ) -> None:
+        async with database.transaction() as session:
+            assert await hold_standing(session, paula, at=SOON)
+            withdrawing = asyncio.create_task(change(database, end(paula)))
+            await until_one_waits(database)
+            assert not withdrawing.done()
+        await withdrawing
+        async with database.transaction() as session:
+            assert not await hold_standing(session, paula, at=SOON)
+
+    async def test_a_role_that_has_ended_by_itself(self, database: Database, paula: Actor) -> None:
+        values = {"ends_at": SOON + timedelta(minutes=1)}
+        await change(database, update(RoleBinding).where(RoleBinding.user_id == paula.id).values(values))
+        actor = await identify_again(database, Policies(database), paula, at=SOON)
+        async with database.transaction() as session:
+            assert await hold_standing(session, actor, at=SOON)
+            assert not await hold_standing(session, actor, at=values["ends_at"])
+
+    async def test_a_long_change_of_the_policy_holds_nobody_up(self, database: Database, paula: Actor) -> None:
+        async with database.transaction() as changing:
+            await changing.execute(delete(RoleBinding).where(RoleBinding.user_id == paula.id))
+            async with database.transaction() as session:
+                assert await hold_standing(session, paula, at=SOON)
 
 
 class TestRecognised:

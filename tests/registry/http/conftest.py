@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +18,12 @@ from litestar.types import HTTPScope
 
 from guildhall.audit.outcomes import Conclusions
 from guildhall.auth.actor import Actor
+from guildhall.auth.narrowing import narrowed
+from guildhall.auth.policies import Policies
+from guildhall.auth.policy_reading import read_version
 from guildhall.auth.resources import ResourceRef
+from guildhall.auth.subjects import ActorKind
+from guildhall.auth.tokens import TokenRefused
 from guildhall.clock import new_id
 from guildhall.db.transaction import ReadSession, WriteSession
 from guildhall.errors import Unauthenticated
@@ -29,7 +34,9 @@ from registry.artifacts.tickets import UploadTickets
 from registry.http.desk import STATE_KEY, ArtifactDesk
 from registry.http.routes import ROUTES
 from registry.minimisation.filtering import Minimiser
+from tests.people import bind
 from tests.registry.estate import PART_BYTES, Estate
+from tests.registry.house import PEOPLE
 
 START_SECONDS_MAX = 60
 PATIENCE_SECONDS = 60
@@ -38,15 +45,21 @@ PATIENCE_SECONDS = 60
 
 @dataclass
 class Site:
-    """A running server. A caller is named in the Authorization header; `jobs` and their `inputs` are the test's own."""
+    """A running server. A caller is named in the Authorization header; `jobs` and their `inputs` are the test's own.
+
+    The roles of the house are in the database, and count as they are there.
+    """
 
     estate: Estate
     port: int
     tickets: UploadTickets
+    policies: Policies
     state: State = field(default_factory=State)
     jobs: dict[str, Actor] = field(default_factory=dict)
     inputs: dict[tuple[UUID, UUID], JobInput] = field(default_factory=dict)
     openings: list[tuple[UUID, UUID, UUID | None]] = field(default_factory=list)
+    gone: set[UUID] = field(default_factory=set)
+    """Callers whose token was withdrawn."""
 
     @property
     def url(self) -> str:
@@ -56,7 +69,18 @@ class Site:
         name = Headers.from_scope(scope).get("authorization", "").removeprefix("Bearer ")
         if not name:
             raise Unauthenticated("Sign in first.")
-        return self.jobs.get(name) or self.estate.actor(name)
+        return await self.still(self.jobs.get(name) or self.estate.actor(name))
+
+    async def still(self, actor: Actor) -> Actor:
+        if actor.id in self.gone:
+            raise TokenRefused("This token was withdrawn; ask for a new one.")
+        async with self.estate.database.read() as session:
+            version = await read_version(session)
+        if version == actor.policy.version:
+            return actor
+        policy = await self.policies.at_version(version, at=self.estate.clock.now())
+        limits = None if actor.token is None else actor.token.roles
+        return replace(actor, policy=policy if limits is None else narrowed(policy, actor.subject, limits))
 
     async def find_input(self, _session: ReadSession, actor: Actor, owner: OwnerRef, /) -> JobInput | None:
         return self.inputs.get((actor.id, owner.id))
@@ -76,7 +100,11 @@ async def site(estate: Estate) -> AsyncIterator[Site]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    site = Site(estate, port, UploadTickets(b"k" * 32))
+    async with estate.database.transaction() as session:
+        for name, (team, role) in PEOPLE.items():
+            if team is not None and role is not None:
+                await bind(session, ActorKind.USER, estate.house.people[name], {role: [estate.house.teams[team]]})
+    site = Site(estate, port, UploadTickets(b"k" * 32), Policies(estate.database))
     desk = ArtifactDesk(
         database=estate.database,
         store=estate.store,
@@ -89,6 +117,7 @@ async def site(estate: Estate) -> AsyncIterator[Site]:
         part_bytes_max=PART_BYTES,
         bundle_limits=BundleLimits(files_max=20, bytes_max=100_000),
         identify=site.identify,
+        still=site.still,
     )
     app = Litestar(ROUTES, state=State({STATE_KEY: desk}), openapi_config=None, logging_config=None)
     site.state = app.state

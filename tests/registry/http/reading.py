@@ -5,9 +5,16 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+from sqlalchemy import delete, update
 
 from guildhall.audit.tables import AuditEvent
-from tests.registry.estate import dataset_ref, granted
+from guildhall.auth.tables import RoleBinding
+from guildhall.clock import new_id
+from registry.access.withdrawal import withdraw_access
+from registry.artifacts.packages import create_package
+from registry.artifacts.tables import OwnerKind
+from registry.datasets.tables import Dataset
+from tests.registry.estate import dataset_ref, digest, granted
 from tests.registry.http.conftest import Site
 
 CONTENT = bytes(range(250)) * 10
@@ -45,6 +52,41 @@ async def stored(site: Site, content: bytes = CONTENT, **given: Any) -> tuple[UU
     """A data set with one version of one file."""
     dataset_id = await site.estate.dataset(**given)
     return dataset_id, await site.estate.stored(dataset_id, {"a.bin": content})
+
+
+async def packed(site: Site, archive: bytes) -> UUID:
+    """A package of Quality."""
+    paul = site.estate.actor("paul")
+    about: Any = {
+        "size_bytes": len(archive),
+        "sha256": digest(archive),
+        "at": site.estate.clock.now(),
+        "new_id": new_id,
+    }
+    async with site.estate.database.transaction() as session:
+        package_id = await create_package(session, paul, team="quality", **about)
+    await site.estate.send(package_id, "package.tar.gz", archive)
+    assert (await site.estate.complete(package_id, by="paul", kind=OwnerKind.PACKAGE)).missing == ()
+    return package_id
+
+
+async def withdraw_role(site: Site, name: str) -> None:
+    """Take all roles away from one of the people."""
+    person = site.estate.house.people[name]
+    async with site.estate.database.transaction() as session:
+        await session.execute(delete(RoleBinding).where(RoleBinding.subject_id == person))
+
+
+async def close(site: Site, dataset_id: UUID) -> None:
+    """From now on the data goes by grant."""
+    async with site.estate.database.transaction() as session:
+        await session.execute(update(Dataset).filter_by(id=dataset_id).values(classification="CONFIDENTIAL"))
+
+
+async def withdraw_grant(site: Site, grant_id: UUID) -> None:
+    async with site.estate.database.transaction() as session:
+        mia, at = site.estate.actor("mia"), site.estate.clock.now()
+        await withdraw_access(session, mia, access_grant_id=grant_id, reason="A leak.", at=at, new_id=new_id)
 
 
 async def grant_to_quality(site: Site, dataset_id: UUID, **given: Any) -> UUID:

@@ -1,16 +1,17 @@
 """Downloads by jobs, and of models: the same rule, asked through what they were given and what they were made from."""
 
 from dataclasses import replace
+from datetime import timedelta
 
-from guildhall.auth.actor import TokenUse
+from guildhall.auth.actor import TokenUse, system_actor
+from guildhall.auth.subjects import ActorKind
 from guildhall.clock import new_id
+from guildhall.organisation.tokens import issue_token
 from registry.access.jobs import JobInput
-from registry.artifacts.packages import create_package
 from registry.artifacts.tables import OwnerKind
-from tests.registry.estate import digest
 from tests.registry.house import trained_on
 from tests.registry.http.conftest import Site
-from tests.registry.http.reading import ASK, CONTENT, address, get, grant_to_quality, reads, stored
+from tests.registry.http.reading import ASK, CONTENT, address, get, grant_to_quality, packed, reads, stored
 
 
 class TestLimitedTokens:
@@ -19,7 +20,12 @@ class TestLimitedTokens:
         await grant_to_quality(site, dataset_id, email="paul@example.org")
         url, paul = await address(site, version_id), site.estate.actor("paul")
         for role in ("viewer", "contributor"):
-            site.jobs[role] = replace(paul, token=TokenUse(new_id(), None, roles=(role,)))
+            async with site.estate.database.transaction() as session:
+                issued = await issue_token(
+                    session, system_actor("tests"), subject_kind=ActorKind.USER, subject_id=paul.id, label=role,
+                    expires_at=site.estate.clock.now() + timedelta(days=1), at=site.estate.clock.now(), new_id=new_id,
+                )  # fmt: skip
+            site.jobs[role] = replace(paul, token=TokenUse(issued.id, None, roles=(role,)))
         assert (await get(site, url, by="contributor")).content == CONTENT
         answer = await get(site, url, by="viewer")
         assert (answer.status_code, answer.json()["error"]["reason"]) == (403, "ACCESS_GRANT_REQUIRED")
@@ -57,18 +63,7 @@ class TestJobs:
 
     async def test_read_their_package(self, site: Site) -> None:
         archive = b"an archive"
-        async with site.estate.database.transaction() as session:
-            package_id = await create_package(
-                session,
-                site.estate.actor("paul"),
-                team="quality",
-                size_bytes=len(archive),
-                sha256=digest(archive),
-                at=site.estate.clock.now(),
-                new_id=new_id,
-            )
-        await site.estate.send(package_id, "package.tar.gz", archive)
-        assert (await site.estate.complete(package_id, by="paul", kind=OwnerKind.PACKAGE)).missing == ()
+        package_id = await packed(site, archive)
         url = await address(site, package_id, "package.tar.gz")
         job = site.jobs["job"] = site.estate.house.job("quality", "paul")
         assert (await get(site, url, by="job")).status_code == 403

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -10,18 +11,28 @@ import httpx
 import pytest
 from sqlalchemy import Engine, event, select, update
 
-from guildhall.clock import new_id
+from guildhall.auth.actor import Actor
+from guildhall.db.transaction import ReadSession
 from registry.access.jobs import JobInputs
 from registry.access.reading import open_files
 from registry.access.watching import ReadUnderWay
-from registry.access.withdrawal import withdraw_access
 from registry.artifacts.tables import OwnerKind
 from registry.datasets.tables import Classification, Dataset
 from registry.http import sending
 from tests.registry.estate import DAY
 from tests.registry.house import House, trained_on
 from tests.registry.http.conftest import Site
-from tests.registry.http.reading import address, get, grant_to_quality, reads, stored
+from tests.registry.http.reading import (
+    address,
+    close,
+    get,
+    grant_to_quality,
+    packed,
+    reads,
+    stored,
+    withdraw_grant,
+    withdraw_role,
+)
 from tests.registry.loosening.loosened import loosened, withdrawn
 
 BYTES = b"abc"
@@ -115,8 +126,49 @@ class TestByRole:
     async def test_data_is_cut_off_when_it_is_closed(self, site: Site, held_back: asyncio.Event) -> None:
         dataset_id, version_id = await stored(site, BYTES, classification=Classification.INTERNAL)
         async with under_way(site, await address(site, version_id)) as received:
-            async with site.estate.database.transaction() as session:
-                await session.execute(update(Dataset).filter_by(id=dataset_id).values(classification="CONFIDENTIAL"))
+            await close(site, dataset_id)
+            await assert_cut(site, received, held_back)
+
+    async def test_data_is_cut_off_when_the_role_is_withdrawn(self, site: Site, held_back: asyncio.Event) -> None:
+        _, version_id = await stored(site, BYTES, classification=Classification.INTERNAL)
+        async with under_way(site, await address(site, version_id)) as received:
+            await withdraw_role(site, "paul")
+            await assert_cut(site, received, held_back)
+
+    async def test_what_others_lose_is_no_matter(
+        self, site: Site, held_back: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        _, version_id = await stored(site, BYTES, classification=Classification.INTERNAL)
+        asked_of: list[Actor] = []
+        before = (await site.still(site.estate.actor("paul"))).policy.version
+        original = ReadUnderWay.may_go_on
+
+        async def watched(self: ReadUnderWay, session: ReadSession, actor: Actor, *, at: datetime) -> bool:
+            going_on = await original(self, session, actor, at=at)
+            asked_of.append(actor)
+            return going_on
+
+        monkeypatch.setattr(ReadUnderWay, "may_go_on", watched)
+        async with under_way(site, await address(site, version_id)) as received:
+            await withdraw_role(site, "vera")
+            async with asyncio.timeout(120):
+                while all(actor.policy.version == before for actor in asked_of):
+                    await asyncio.sleep(0.01)
+            held_back.set()
+            assert b"".join([chunk async for chunk in received]) == BYTES[1:]
+        *_, outcome = await reads(site)
+        assert outcome.outcome == "COMPLETED"
+
+    async def test_a_package_is_cut_off_when_the_role_is_withdrawn(self, site: Site, held_back: asyncio.Event) -> None:
+        package_id = await packed(site, BYTES)
+        async with under_way(site, await address(site, package_id, "package.tar.gz")) as received:
+            await withdraw_role(site, "paul")
+            await assert_cut(site, received, held_back)
+
+    async def test_open_data_is_cut_off_when_the_token_is_withdrawn(self, site: Site, held_back: asyncio.Event) -> None:
+        _, version_id = await stored(site, BYTES, classification=Classification.PUBLIC)
+        async with under_way(site, await address(site, version_id)) as received:
+            site.gone.add(site.estate.house.people["paul"])
             await assert_cut(site, received, held_back)
 
 
@@ -132,11 +184,7 @@ class TestSeveralGrants:
             for ends_first, (dataset_id, _) in zip((True, False), sources, strict=True)
         }
         async with under_way(site, await address(site, made_id, "model.bin")) as received:
-            async with site.estate.database.transaction() as session:
-                mia, at = site.estate.actor("mia"), site.estate.clock.now()
-                await withdraw_access(
-                    session, mia, access_grant_id=grants[first_to_end], reason="A leak.", at=at, new_id=new_id
-                )
+            await withdraw_grant(site, grants[first_to_end])
             await assert_cut(site, received, held_back)
         intent, _ = await reads(site)
         assert intent.access_grant_id == grants[True]
@@ -150,14 +198,14 @@ class TestOpenData:
         inputs = JobInputs(site.find_input, site.note_opening)
         async with site.estate.database.read() as session:
             (file,) = await open_files(session, paul, [artifact.id], job_inputs=inputs, at=at)
-        reading = ReadUnderWay(paul, file)
+        reading = ReadUnderWay(paul, file, inputs)
         for classification in ("INTERNAL", "INTERNAL", "PUBLIC", "PUBLIC"):
             async with site.estate.database.transaction() as session:
                 await session.execute(update(Dataset).filter_by(id=dataset_id).values(classification=classification))
             async with site.estate.database.read() as session:
                 await session.execute(select(1))
                 with counted(engine) as statements:
-                    assert await reading.may_go_on(session, at=at)
+                    assert await reading.may_go_on(session, paul, at=at)
             costs.append(len(statements))
         decided = costs[0]
         assert decided > 1

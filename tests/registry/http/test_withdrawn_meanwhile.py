@@ -1,0 +1,174 @@
+"""A withdrawal between the decision and the intent, forced in at the line: it refuses, or it comes after the intent."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from guildhall.auth.actor import Actor
+from registry.artifacts.tables import OwnerKind
+from registry.datasets.tables import Classification
+from registry.http import sending
+from registry.http.desk import STATE_KEY
+from tests.registry.estate import DAY
+from tests.registry.house import trained_on
+from tests.registry.http.conftest import Site
+from tests.registry.http.reading import (
+    CONTENT,
+    address,
+    close,
+    get,
+    grant_to_quality,
+    reads,
+    stored,
+    withdraw_grant,
+    withdraw_role,
+)
+from tests.waiting import until_one_waits
+
+Rival = Callable[[], Awaitable[None]]
+
+
+def run_before(monkeypatch: pytest.MonkeyPatch, name: str, *rivals: Rival) -> list[str]:
+    """Have each of these run to its end right before one call of what `sending` calls so; each call is noted."""
+    left, calls = list(rivals), []
+    original = getattr(sending, name)
+
+    async def guarded(*given: Any, **named: Any) -> Any:
+        calls.append(name)
+        if left:
+            await left.pop(0)()
+        return await original(*given, **named)
+
+    monkeypatch.setattr(sending, name, guarded)
+    return calls
+
+
+@dataclass
+class Withdrawal:
+    """A way to take access away, and the address of what it opened for Paul."""
+
+    url: str
+    withdraw: Rival
+    reason: str
+
+
+async def of_role(site: Site) -> Withdrawal:
+    _, version_id = await stored(site, classification=Classification.INTERNAL)
+    return Withdrawal(await address(site, version_id), lambda: withdraw_role(site, "paul"), "ROLE_REQUIRED")
+
+
+async def of_role_above_a_grant(site: Site) -> Withdrawal:
+    dataset_id, version_id = await stored(site)
+    await grant_to_quality(site, dataset_id)
+    return Withdrawal(await address(site, version_id), lambda: withdraw_role(site, "paul"), "ACCESS_GRANT_REQUIRED")
+
+
+async def of_grant(site: Site) -> Withdrawal:
+    dataset_id, version_id = await stored(site)
+    grant_id = await grant_to_quality(site, dataset_id)
+    return Withdrawal(await address(site, version_id), lambda: withdraw_grant(site, grant_id), "ACCESS_GRANT_ENDED")
+
+
+async def of_second_grant(site: Site) -> Withdrawal:
+    """Of a model of two sources: of the grants that open it, the one that the record does not name."""
+    sources = [await stored(site, name=name) for name in ("gauge-digits", "gauge-dials")]
+    estate = site.estate
+    async with estate.database.transaction() as session:
+        estate.house.session = session
+        edges = [trained_on(version_id) for _, version_id in sources]
+        made_id = await estate.house.version(await estate.house.model(), ready=False, sources=edges)
+    await estate.send(made_id, "model.bin", b"abc")
+    assert (await estate.complete(made_id, kind=OwnerKind.MODEL_VERSION)).missing == ()
+    _, last = [
+        await grant_to_quality(site, dataset_id, seconds=seconds * DAY)
+        for (dataset_id, _), seconds in zip(sources, (1, 2), strict=True)
+    ]
+    url = await address(site, made_id, "model.bin")
+    return Withdrawal(url, lambda: withdraw_grant(site, last), "SOURCES_NOT_GRANTED")
+
+
+async def of_openness(site: Site) -> Withdrawal:
+    dataset_id, version_id = await stored(site, classification=Classification.INTERNAL)
+    return Withdrawal(await address(site, version_id), lambda: close(site, dataset_id), "ACCESS_GRANT_REQUIRED")
+
+
+WITHDRAWALS = (of_role, of_role_above_a_grant, of_grant, of_second_grant, of_openness)
+
+
+@pytest.mark.parametrize("make", WITHDRAWALS)
+class TestBetweenDecisionAndIntent:
+    async def test_what_was_committed_before_refuses(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch, make: Callable[[Site], Awaitable[Withdrawal]]
+    ) -> None:
+        withdrawal = await make(site)
+        run_before(monkeypatch, "open_again", withdrawal.withdraw)
+        answer = await get(site, withdrawal.url, by="paul")
+        assert (answer.status_code, answer.json()["error"]["reason"]) == (403, withdrawal.reason)
+        assert [event.outcome for event in await reads(site)] == ["REFUSED"]
+
+    async def test_what_comes_after_the_decision_waits_for_the_intent(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch, make: Callable[[Site], Awaitable[Withdrawal]]
+    ) -> None:
+        withdrawal = await make(site)
+        rivals: list[asyncio.Future[None]] = []
+
+        async def begin() -> None:
+            rivals.append(asyncio.ensure_future(withdrawal.withdraw()))
+            await until_one_waits(site.estate.database)
+            assert not rivals[0].done()
+
+        run_before(monkeypatch, "record_intent", begin)
+        assert (await get(site, withdrawal.url, by="paul")).status_code == 200
+        await rivals[0]
+        assert [event.outcome for event in await reads(site)] == ["STARTED", "COMPLETED"]
+        refused = await get(site, withdrawal.url, by="paul")
+        assert (refused.status_code, refused.json()["error"]["reason"]) == (403, withdrawal.reason)
+
+
+class TestDecidedAnew:
+    async def test_when_somebody_else_lost_a_role(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        _, version_id = await stored(site, classification=Classification.INTERNAL)
+        decided = run_before(monkeypatch, "open_again", lambda: withdraw_role(site, "vera"))
+        assert (await get(site, await address(site, version_id), by="paul")).content == CONTENT
+        assert len(decided) == 2
+        assert [event.outcome for event in await reads(site)] == ["STARTED", "COMPLETED"]
+
+    async def test_under_another_grant_which_is_held_too(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        dataset_id, version_id = await stored(site)
+        second = await grant_to_quality(site, dataset_id)
+        first = await grant_to_quality(site, dataset_id, seconds=2 * DAY)
+        decided = run_before(monkeypatch, "open_again", lambda: withdraw_grant(site, first))
+        assert (await get(site, await address(site, version_id), by="paul")).content == CONTENT
+        assert len(decided) == 2
+        assert {event.access_grant_id for event in await reads(site)} == {second}
+
+    async def test_no_more_often_than_is_said(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        _, version_id = await stored(site, classification=Classification.INTERNAL)
+        asked: list[Actor] = []
+
+        async def never_still(actor: Actor) -> Actor:
+            asked.append(actor)
+            return site.estate.actor("paul")  # with the roles of before
+
+        desk = site.state[STATE_KEY]
+        monkeypatch.setitem(site.state, STATE_KEY, replace(desk, still=never_still))
+        run_before(monkeypatch, "open_again", lambda: withdraw_role(site, "vera"))
+        answer = await get(site, await address(site, version_id), by="paul")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "ACCESS_CHANGED")
+        assert len(asked) == sending.DECISIONS_MAX
+        assert await reads(site) == []
+
+    async def test_for_nobody_whose_token_was_withdrawn(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        _, version_id = await stored(site, classification=Classification.PUBLIC)
+
+        async def leave() -> None:
+            await withdraw_role(site, "paul")
+            site.gone.add(site.estate.house.people["paul"])
+
+        run_before(monkeypatch, "open_again", leave)
+        answer = await get(site, await address(site, version_id), by="paul")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (401, "TOKEN_REFUSED")
+        assert await reads(site) == []

@@ -1,0 +1,23 @@
+"""Rivals that are forced in at a line: until one of them waits for what another holds."""
+
+import asyncio
+
+from sqlalchemy import text
+
+from guildhall.db.transaction import Database
+
+PATIENCE_SECONDS = 120
+
+_WAITING = text("""
+    SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+""")
+
+
+async def until_one_waits(database: Database) -> None:
+    """Return as soon as a transaction on this database waits for a lock that another one has."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            async with database.read() as session:
+                if (await session.execute(_WAITING)).scalar_one():
+                    return
+            await asyncio.sleep(0.01)
