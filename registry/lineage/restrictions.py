@@ -20,19 +20,15 @@ from uuid import UUID
 from sqlalchemy import ARRAY, TextClause, Uuid, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from registry.lineage.contributions import CLASSIFICATIONS, INHERITING, contributions
+from registry.lineage.contributions import CLASSIFICATIONS, contributions
+from registry.lineage.reaching import downstream, upstream
 
 _IDS = ARRAY(Uuid(as_uuid=True))
 
 
-def _upstream(locked: str) -> TextClause:
+def _sources(locked: str) -> TextClause:
     return text(f"""
-        WITH RECURSIVE upstream (id) AS (
-            SELECT unnest(:version_ids)
-            UNION
-            SELECT edge.to_id FROM lineage_edges AS edge JOIN upstream ON edge.from_id = upstream.id
-            WHERE edge.kind IN {INHERITING}
-        )
+        WITH RECURSIVE {upstream("SELECT unnest(:version_ids)")}
         SELECT datasets.id FROM datasets
         WHERE datasets.id IN (
             SELECT dataset_id FROM dataset_versions WHERE dataset_versions.id IN (SELECT upstream.id FROM upstream)
@@ -41,19 +37,15 @@ def _upstream(locked: str) -> TextClause:
     """).bindparams(bindparam("version_ids", type_=_IDS))  # noqa: S608 -- constants of this module
 
 
-_LOCK_SOURCES = _upstream("FOR SHARE")
-_HOLD_SOURCES = _upstream("FOR NO KEY UPDATE")
+_LOCK_SOURCES = _sources("FOR SHARE")
+_HOLD_SOURCES = _sources("FOR NO KEY UPDATE")
 
+_CHANGED = """SELECT unnest(:version_ids)
+        UNION
+        SELECT dataset_versions.id FROM dataset_versions WHERE dataset_id = ANY (:dataset_ids)"""
 _LOCK_AFFECTED = text(f"""
-    WITH RECURSIVE affected (id) AS (
-        SELECT unnest(:version_ids)
-        UNION
-        SELECT dataset_versions.id FROM dataset_versions WHERE dataset_id = ANY (:dataset_ids)
-        UNION
-        SELECT edge.from_id FROM lineage_edges AS edge JOIN affected ON edge.to_id = affected.id
-        WHERE edge.kind IN {INHERITING}
-    )
-    SELECT model_versions.id FROM model_versions WHERE model_versions.id IN (SELECT affected.id FROM affected)
+    WITH RECURSIVE {downstream(_CHANGED)}
+    SELECT model_versions.id FROM model_versions WHERE model_versions.id IN (SELECT downstream.id FROM downstream)
     ORDER BY model_versions.id FOR NO KEY UPDATE
 """).bindparams(bindparam("version_ids", type_=_IDS), bindparam("dataset_ids", type_=_IDS))  # noqa: S608 -- as above
 

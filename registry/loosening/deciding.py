@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import insert, select
+from sqlalchemy import case, func, insert, select
 
 from guildhall.audit.record import record
 from guildhall.auth.actor import Actor
@@ -198,22 +198,22 @@ async def _approve(
 
 async def _still_missing(session: ReadSession, loosening_id: UUID) -> list[str]:
     """In words, who has to approve before it is in force; an approval counts while its giver is still a steward."""
+    concerned = select(LooseningSource.dataset_id).where(LooseningSource.loosening_id == loosening_id)
+    approved = (
+        select(func.count())
+        .select_from(LooseningApproval)
+        .join(User, User.id == LooseningApproval.user_id)
+        .join(DatasetSteward, DatasetSteward.user_id == LooseningApproval.user_id)
+        .where(LooseningApproval.loosening_id == loosening_id, DatasetSteward.dataset_id == Dataset.id)
+        .where(LooseningApproval.dataset_ids.any_() == Dataset.id, User.deactivated_at.is_(None))
+        .correlate(Dataset)
+        .scalar_subquery()
+    )
+    needed = case((Dataset.classification == Classification.RESTRICTED, 2), else_=1)
     statement = (
-        select(Dataset.id, Dataset.name, Dataset.classification)
-        .where(Dataset.id.in_(await datasets_of(session, loosening_id)))
+        select(Dataset.name, needed - approved)
+        .where(Dataset.id.in_(concerned), needed > approved)
         .order_by(Dataset.name, Dataset.id)
     )
-    missing = []
-    for dataset_id, name, classification in await session.execute(statement):
-        approved = (
-            select(LooseningApproval.user_id)
-            .join(User, User.id == LooseningApproval.user_id)
-            .join(DatasetSteward, DatasetSteward.user_id == LooseningApproval.user_id)
-            .where(LooseningApproval.loosening_id == loosening_id, DatasetSteward.dataset_id == dataset_id)
-            .where(LooseningApproval.dataset_ids.any_() == dataset_id, User.deactivated_at.is_(None))
-        )
-        needed = 2 if classification == Classification.RESTRICTED else 1
-        lacking = needed - len((await session.scalars(approved)).all())
-        if lacking > 0:
-            missing.append(f"{lacking} more steward{'s' if lacking > 1 else ''} of {name}")
-    return missing
+    rows = await session.execute(statement)
+    return [f"{lacking} more steward{'s' if lacking > 1 else ''} of {name}" for name, lacking in rows]

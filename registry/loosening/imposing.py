@@ -10,7 +10,8 @@ from sqlalchemy import ARRAY, Boolean, Row, Uuid, bindparam, func, select, text
 
 from guildhall.db.transaction import ReadSession
 from registry.datasets.tables import Classification, Dataset
-from registry.lineage.contributions import INHERITING, contributions
+from registry.lineage.contributions import contributions
+from registry.lineage.reaching import downstream, upstream
 from registry.loosening.tables import LooseningSource, RestrictedProperty
 
 _ORDER = tuple(Classification)
@@ -26,19 +27,9 @@ _CONTRIBUTIONS = text(f"""
 """).bindparams(bindparam("version_ids", type_=ARRAY(Uuid(as_uuid=True))))  # noqa: S608 -- constants of this module
 
 
+_THIS = "SELECT CAST(:version_id AS uuid)"
 _LOOSENED_AROUND = text(f"""
-    WITH RECURSIVE upstream (id) AS (
-        SELECT CAST(:version_id AS uuid)
-        UNION
-        SELECT edge.to_id FROM lineage_edges AS edge JOIN upstream ON edge.from_id = upstream.id
-        WHERE edge.kind IN {INHERITING}
-    ),
-    downstream (id) AS (
-        SELECT CAST(:version_id AS uuid)
-        UNION
-        SELECT edge.from_id FROM lineage_edges AS edge JOIN downstream ON edge.to_id = downstream.id
-        WHERE edge.kind IN {INHERITING}
-    )
+    WITH RECURSIVE {upstream(_THIS)}, {downstream(_THIS)}
     SELECT count(DISTINCT loosenings.model_version_id) FROM loosenings
     WHERE loosenings.state IN ('PENDING', 'APPROVED') AND loosenings.model_version_id <> :version_id
         AND loosenings.model_version_id IN (SELECT id FROM upstream UNION SELECT id FROM downstream)
