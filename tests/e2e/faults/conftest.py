@@ -7,8 +7,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from demo.organisation import Platform
 from guildhall.db.embedded import EmbeddedServer
 from guildhall.db.engine import OWNER_ROLE
+from tests.cluster.demonstration import reachable
+from tests.cluster.handle import RealCluster
 from tests.conftest import cloned_database
 from tests.e2e.faults.house import House
 from tests.e2e.faults.ledger_book import Book
@@ -56,3 +59,34 @@ def make_house(folder: Path, database: dict[str, str], stack: ExitStack) -> Hous
     limits = httpx.Limits(max_connections=200, max_keepalive_connections=200, keepalive_expiry=None)
     http = stack.enter_context(httpx.Client(timeout=60, limits=limits))
     return House(site, Book(database["GUILDHALL_DATABASE_URL"]), token, stack, http)
+
+
+@pytest.fixture(scope="module", params=["local", "kubernetes"])
+def ground(request: pytest.FixtureRequest) -> RealCluster | None:
+    """What the jobs run on: this machine, or a real cluster."""
+    if request.param == "local":
+        return None
+    cluster: RealCluster = request.getfixturevalue("cluster")
+    if cluster.joined is None:
+        pytest.skip("pods of a cluster that somebody else runs would have to be told another address")
+    return cluster
+
+
+def place_on(ground: RealCluster | None, folder: Path, settings: dict[str, str], stack: ExitStack) -> House:
+    """As `make_house`, whose jobs will run there."""
+    if ground is None or ground.joined is None:
+        return make_house(folder, settings, stack)
+    house = make_house(folder, {**settings, **stack.enter_context(reachable(ground.joined))}, stack)
+    house.platform = platform_of(ground)
+    return house
+
+
+def platform_of(cluster: RealCluster) -> Platform:
+    """The cluster's real node, as a pool sees it."""
+    return Platform(
+        name="forge",
+        kubeconfig=cluster.kubeconfig_text,
+        image=cluster.images.python,
+        node_selector={"kubernetes.io/hostname": "node-1"},
+        resources={"sim": "nvidia.com/gpu"},
+    )

@@ -11,14 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from demo.organisation import Platform
 from guildhall.db.embedded import EmbeddedServer
 from guildhall.graphql.ids import decode_id
 from scheduler.context import FAULT_POINTS
-from tests.cluster.demonstration import reachable
 from tests.cluster.handle import RealCluster
 from tests.conftest import cloned_database
-from tests.e2e.faults.conftest import addresses, make_house
+from tests.e2e.faults.conftest import addresses, place_on
 from tests.e2e.faults.house import House, in_seconds, new_key
 from tests.e2e.faults.orders import OrderTaker, taking_orders
 from tests.e2e.faults.processes import STOP_SECONDS_MAX, Site, running, start, until
@@ -60,17 +58,6 @@ def hired(site: Site, folder: Path) -> Iterator[Workers]:
         yield Workers(program, folder)
 
 
-@pytest.fixture(scope="module", params=["local", "kubernetes"])
-def ground(request: pytest.FixtureRequest) -> RealCluster | None:
-    """What the jobs run on: this machine, or a real cluster."""
-    if request.param == "local":
-        return None
-    cluster: RealCluster = request.getfixturevalue("cluster")
-    if cluster.joined is None:
-        pytest.skip("pods of a cluster that somebody else runs would have to be told another address")
-    return cluster
-
-
 @pytest.fixture(scope="module")
 async def mill_database(server: EmbeddedServer, ground: RealCluster | None) -> AsyncIterator[dict[str, str]]:
     del ground  # a database for each
@@ -85,27 +72,13 @@ def mill(
     """An API without any worker."""
     with ExitStack() as stack:
         settings = {**mill_database, "GUILDHALL_RUNNER_GRACE_SECONDS": str(GRACE_SECONDS)}
-        if ground is not None and ground.joined is not None:
-            settings |= stack.enter_context(reachable(ground.joined))
-        house = make_house(tmp_path_factory.mktemp("mill"), settings, stack)
-        house.platform = None if ground is None else platform_of(ground)
+        house = place_on(ground, tmp_path_factory.mktemp("mill"), settings, stack)
         stack.enter_context(running(house.site, "api"))
         house.furnish()
         if ground is not None:
             with running(house.site, "worker"):
                 until(lambda: house.book.rows("SELECT 1 FROM pools WHERE slots > 0"), "the nodes are counted")
         yield house
-
-
-def platform_of(cluster: RealCluster) -> Platform:
-    """The cluster's real node, as a pool sees it."""
-    return Platform(
-        name="forge",
-        kubeconfig=cluster.kubeconfig_text,
-        image=cluster.images.python,
-        node_selector={"kubernetes.io/hostname": "node-1"},
-        resources={"sim": "nvidia.com/gpu"},
-    )
 
 
 @pytest.fixture(scope="module")
