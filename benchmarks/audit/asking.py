@@ -138,7 +138,7 @@ class Asking:
         document = f"query ($after: String{variables}) {{ {question.field}(first: {PAGE}, after: $after{arguments}) \
 {{ nodes {{ {ACT} }} pageInfo {{ hasNextPage endCursor }} }} }}"
         coerced = {name: datetime.fromisoformat(value) if name in types else value for name, value in given.items()}
-        binding = binding_of(f"Query.{question.field}", given_text(coerced), None, AUDITOR)
+        binding = binding_of(f"Query.{question.field}", given_text(coerced), AUDITOR)
         after = self._signer.sign(binding, [BEHIND, UUID(int=0)]) if behind else None
         return await self.ask(document, {**given, "after": after}, times=times)
 

@@ -2,16 +2,21 @@
 
 A cursor is base64url of a 16-byte HMAC-SHA-256 and the JSON array of the last row's order values. What it is bound to
 is in the MAC only, so a cursor taken elsewhere is refused without telling anything.
+
+Statements make the same cursors in the database (`compiler.cursor_texts`), which is given keys for that: derived for
+one list of one caller, so that whoever reads them in a log can begin that list elsewhere, and nothing more.
 """
 
 import base64
 import binascii
 import hmac
 import json
+import struct
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
+from functools import partial
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
@@ -21,9 +26,10 @@ import msgspec
 from guildhall.errors import Invalid
 
 CURSOR_CHARACTERS_MAX = 2_000
-_MAC_BYTES = 16
+MAC_BYTES = 16
 _BLOCK = 64
 """Of SHA-256, in bytes."""
+_INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 
 
 class InvalidCursor(Invalid):
@@ -38,21 +44,28 @@ class InvalidCursor(Invalid):
 
 
 class CursorSigner:
-    """Signs and opens cursors under one secret key, the same in every replica."""
+    """Signs and opens cursors under one secret key, the same in every replica.
+
+    `binding` names the list and its caller; `parent` is the key of the object whose list it is, where it has one.
+    """
 
     def __init__(self, key: bytes) -> None:
-        derived = hmac.digest(key, b"guildhall cursor", "sha256").ljust(_BLOCK, b"\0")
-        self._inner, self._outer = (bytes(byte ^ pad for byte in derived) for pad in (0x36, 0x5C))
+        self._key = hmac.digest(key, b"guildhall cursor", "sha256")
 
-    def sign(self, binding: bytes, values: Sequence[Any]) -> str:
+    def keys(self, binding: bytes) -> tuple[bytes, bytes]:
+        """The inner and the outer key of RFC 2104 for the cursors of this binding, and of no other."""
+        derived = hmac.digest(self._key, binding, "sha256").ljust(_BLOCK, b"\0")
+        return derived.translate(_INNER), derived.translate(_OUTER)
+
+    def sign(self, binding: bytes, values: Sequence[Any], parent: object = None) -> str:
         """The cursor after a row with these order values."""
         body = msgspec.json.encode([_plain(value) for value in values])
-        return base64.urlsafe_b64encode(self._mac(binding, body) + body).rstrip(b"=").decode()
+        return base64.urlsafe_b64encode(self._mac(binding, parent, body) + body).rstrip(b"=").decode()
 
-    def open(self, binding: bytes, cursor: str) -> list[Any]:
-        """The order values; raises InvalidCursor for anything that `sign` did not make for the same binding."""
+    def open(self, binding: bytes, cursor: str, parent: object = None) -> list[Any]:
+        """The order values; raises InvalidCursor for anything that `sign` did not make for the same list."""
         mac, body = _parts(cursor)
-        if not hmac.compare_digest(mac, self._mac(binding, body)):
+        if not hmac.compare_digest(mac, self._mac(binding, parent, body)):
             raise InvalidCursor
         return [_value(item) for item in json.loads(body)]
 
@@ -61,13 +74,15 @@ class CursorSigner:
         _, body = _parts(cursor)
         try:
             return [_value(item) for item in json.loads(body)]
-        except (ValueError, TypeError, KeyError, ArithmeticError) as error:  # it may be anybody's
+        except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError, struct.error) as error:
+            # It may be anybody's.
             raise InvalidCursor from error
 
-    def _mac(self, binding: bytes, body: bytes) -> bytes:
-        """HMAC as RFC 2104 spells it out: with its two keys made before, in half of the time of `hmac.digest`."""
-        message = len(binding).to_bytes(4, "big") + binding + body
-        return sha256(self._outer + sha256(self._inner + message).digest()).digest()[:_MAC_BYTES]
+    def _mac(self, binding: bytes, parent: object, body: bytes) -> bytes:
+        inner, outer = self.keys(binding)
+        above = b"" if parent is None else str(parent).encode()
+        message = b"%d:%b%b" % (len(above), above, body)  # the length, or a key could end where the body begins
+        return sha256(outer + sha256(inner + message).digest()).digest()[:MAC_BYTES]
 
 
 def _parts(cursor: str) -> tuple[bytes, bytes]:
@@ -78,12 +93,12 @@ def _parts(cursor: str) -> tuple[bytes, bytes]:
         raw = base64.b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
     except (UnicodeEncodeError, binascii.Error) as error:
         raise InvalidCursor from error
-    return raw[:_MAC_BYTES], raw[_MAC_BYTES:]
+    return raw[:MAC_BYTES], raw[MAC_BYTES:]
 
 
 def _plain(value: object) -> object:
-    """JSON's own types as they are, others as a pair of a letter and a text."""
-    if value is None or isinstance(value, bool | int | float):
+    """JSON's own types as they are, others as a pair of a letter and a text that PostgreSQL can write as well."""
+    if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, Enum):
         return ["s", str(value.value)]
@@ -95,11 +110,13 @@ def _plain(value: object) -> object:
 
 
 _WRITERS: dict[type, tuple[str, Callable[[Any], str]]] = {
-    datetime: ("t", datetime.isoformat), date: ("d", date.isoformat), UUID: ("u", str), Decimal: ("n", str),
+    datetime: ("t", partial(datetime.isoformat, timespec="microseconds")), date: ("d", date.isoformat),
+    UUID: ("u", str), Decimal: ("n", "{:f}".format), float: ("f", lambda value: struct.pack(">d", value).hex()),
     str: ("s", str),
 }  # fmt: skip
 _READERS: dict[str, Callable[[str], Any]] = {
-    "t": datetime.fromisoformat, "d": date.fromisoformat, "u": UUID, "n": Decimal, "s": str,
+    "t": datetime.fromisoformat, "d": date.fromisoformat, "u": UUID, "n": Decimal,
+    "f": lambda text: struct.unpack(">d", bytes.fromhex(text))[0], "s": str,
 }  # fmt: skip
 
 
@@ -107,4 +124,6 @@ def _value(item: Any) -> Any:  # noqa: ANN401 -- what JSON holds
     if not isinstance(item, list):
         return item
     letter, text = item
+    if not isinstance(text, str):
+        raise TypeError("a letter stands before a text")
     return _READERS[letter](text)

@@ -37,6 +37,7 @@ from guildhall.graphql.fetching import NotStanding, StatementFailed, StatementSo
 from guildhall.graphql.mutations import Done
 from guildhall.graphql.recording import Reads
 from guildhall.graphql.resolving import resolving
+from guildhall.patience import Within
 from guildhall.settings import Settings
 
 FINISH_SECONDS_MAX = 10
@@ -146,7 +147,7 @@ class Executor:
         compiled = operation.compiled
         answer = partial(compiled.answer, context, request.variables or {})
         try:
-            async with asyncio.timeout(seconds_max):
+            with Within(seconds_max):
                 text = await self._read(compiled, answer, context, standing)
         except (FallBack, NotStanding):
             return None
@@ -197,7 +198,7 @@ class Executor:
     async def _query(self, prepared: Prepared, request: Request, context: Context) -> Answer:
         seconds_max = self._settings.graphql_seconds_max
         try:
-            async with asyncio.timeout(seconds_max):
+            with Within(seconds_max):
                 (answer,) = await self.answers(prepared.document, request, context, [None])
                 return answer
         except TimeoutError:

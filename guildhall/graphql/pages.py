@@ -1,7 +1,6 @@
 """Connections: pages by keyset for many parents in one statement, totals only where they are selected."""
 
 import asyncio
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,11 @@ from guildhall.graphql.sources import Connection, Scope
 from guildhall.graphql.statements import Listing, Order
 
 PAGED = frozenset({"edges", "nodes", "pageInfo"})
+
+NO_ARGUMENTS = "{}"
+"""What `given_text` says of none, or of none that makes a list another list."""
+
+_GIVEN = json.JSONEncoder(sort_keys=True, default=str)
 
 
 class FirstRequired(Invalid):
@@ -143,6 +147,7 @@ class _Page:
         self._given = given_text(given)
         self._where = (coordinate, self._given, tuple(self._labels), tuple(self._edge))
         self._listing = self._make_listing(given)
+        self._binding = binding_of(coordinate, self._given, self._context.actor)
 
     async def load(self, key: object, first: int, after: str | None, has_parent: bool) -> dict[str, Any]:
         """Edges, nodes and page info of one parent's page."""
@@ -192,7 +197,7 @@ class _Page:
         values, refused = None, {}
         for key in keys:
             try:
-                values = self._context.signer.open(self._binding(key), after)
+                values = self._context.signer.open(self._binding, after, key)
             except InvalidCursor as error:
                 refused[key] = error
         return values, refused
@@ -212,7 +217,7 @@ class _Page:
         edges = []
         for row in rows[:first]:
             values = dict(zip(self._edge, row[own:], strict=False))
-            values["cursor"] = self._context.signer.sign(self._binding(key), row[own + len(self._edge) :])
+            values["cursor"] = self._context.signer.sign(self._binding, row[own + len(self._edge) :], key)
             if self._target is None:
                 values["node"] = (row[0], row[1])
             else:
@@ -225,9 +230,6 @@ class _Page:
             "end_cursor": edges[-1].values["cursor"] if edges else None,
         }
         return {"edges": edges, "nodes": [edge.values["node"] for edge in edges], "pageInfo": Record("PageInfo", info)}
-
-    def _binding(self, key: object) -> bytes:
-        return binding_of(self._where[0], self._given, key, self._context.actor)
 
     def _make_listing(self, given: Mapping[str, Any]) -> Listing:
         source, context, scope = self._source, self._context, self._scope
@@ -292,14 +294,13 @@ def given_text(arguments: Mapping[str, Any]) -> str:
     """The arguments that make a list another list, in one way of writing."""
     given = {name: value for name, value in arguments.items() if name not in {"first", "after"}}
     if not given:  # as mostly
-        return "{}"
-    return json.dumps(given, sort_keys=True, default=str)
+        return NO_ARGUMENTS
+    return _GIVEN.encode(given)
 
 
-def binding_of(coordinate: str, given: str, key: object, viewer: Actor) -> bytes:
-    """What a list's cursors are bound to: the field, its arguments, the object that it belongs to, the viewer."""
-    bound = (coordinate, given, str(key), str(viewer.id))
-    return hashlib.sha256("\n".join(bound).encode()).digest()
+def binding_of(coordinate: str, given: str, viewer: Actor) -> bytes:
+    """What a list's cursors are bound to beside the object that it belongs to: the field, its arguments, the viewer."""
+    return "\n".join((coordinate, given, str(viewer.id))).encode()
 
 
 def node_fields(info: Info, names: Names) -> list[FieldNode]:

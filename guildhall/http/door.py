@@ -97,10 +97,10 @@ class _Inside:
     def __init__(self, door: Door) -> None:
         self._door = door
 
-    async def __aenter__(self) -> None:
+    def __enter__(self) -> None:
         self._door.enter()
 
-    async def __aexit__(self, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         self._door.go()
 
 

@@ -1,11 +1,11 @@
 """Plain ASGI answers and bounded bodies, for routes that need no more of a framework than its routing."""
 
-import asyncio
 from collections.abc import Callable, Iterable
 
 from litestar.types import Receive, Send
 
 from guildhall.errors import GuildhallError, LimitExceeded
+from guildhall.patience import Within
 
 BODY_SECONDS_MAX = 20
 """How long a client may take to send a body: it holds a place as long."""
@@ -39,7 +39,7 @@ async def read_body(receive: Receive, bytes_max: int, *, hold: Callable[[int], N
     chunks: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(BODY_SECONDS_MAX):
+        with Within(BODY_SECONDS_MAX):
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
@@ -62,7 +62,8 @@ async def read_body(receive: Receive, bytes_max: int, *, hold: Callable[[int], N
 
 async def send_bytes(send: Send, status: int, body: bytes, content_type: str | None, headers: Headers = ()) -> None:
     """A whole answer; one without a content type has no body either."""
-    about = [] if content_type is None else [("content-type", content_type), ("content-length", str(len(body)))]
-    encoded = [(name.encode("ascii"), value.encode("latin-1")) for name, value in (*about, *headers)]
+    encoded = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
+    if content_type is not None:
+        encoded += [(b"content-type", content_type.encode("latin-1")), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": encoded})
     await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -11,6 +11,7 @@ import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -68,8 +69,8 @@ class GraphQLDesk:
     streams: Streams
     recognised: Recognised
 
-    def context(self, actor: Actor | None, request_id: str) -> Context:
-        """What one request, or one look of a stream, carries: its moment is now."""
+    def context(self, actor: Actor | None, request_id: str, at: datetime | None = None) -> Context:
+        """What one request, or one look of a stream, carries: its moment is now, unless it was taken already."""
         return Context(
             database=self.database,
             actor_or_none=actor,
@@ -78,7 +79,7 @@ class GraphQLDesk:
             settings=self.settings,
             services=self.services,
             signer=self.signer,
-            at=self.clock.now(),
+            at=at or self.clock.now(),
             request_id=request_id,
         )
 
@@ -127,9 +128,8 @@ class GraphQLEndpoint:
                 await _refuse(call, MalformedRequest(told), 406)
             else:
                 await self._exchange(call)
-        except (
-            ClientGone
-        ) as gone:  # an answer all the same: where there is none, the server makes up a 500 in plain text
+        except ClientGone as gone:
+            # An answer all the same: where there is none, the server makes up a 500 in plain text.
             await _refuse(call, gone, 503)
         except Exception:
             key = request_id(scope)
@@ -140,7 +140,7 @@ class GraphQLEndpoint:
 
     async def _exchange(self, call: _Call) -> None:
         try:
-            async with self._desk.door.inside():
+            with self._desk.door.inside():
                 body = await self._body(call)
                 try:
                     asked = self._read(call, body)
@@ -166,12 +166,8 @@ class GraphQLEndpoint:
             return b""
         if method != "POST":
             raise _Refused(405, MalformedRequest("GraphQL is asked by POST or GET."))
-        content_type, _, parameters = call.header(b"content-type").partition(";")
-        if (
-            content_type.strip().lower() != PLAIN_JSON
-            or not _is_utf8(parameters)
-            or b"content-encoding" in call.headers
-        ):
+        sent = call.header(b"content-type")
+        if (sent != PLAIN_JSON and not _is_json(sent)) or b"content-encoding" in call.headers:
             raise _Refused(415, MalformedRequest(f"A request is sent as {PLAIN_JSON} in UTF-8, not compressed."))
         try:
             return await read_body(call.receive, self._desk.reader.body_bytes_max, hold=self._desk.door.hold)
@@ -195,8 +191,9 @@ class GraphQLEndpoint:
 
     async def _serve(self, call: _Call, asked: Request) -> None:
         desk = self._desk
-        async with desk.door.working(), WhileConnected(call.receive):
-            answer = await self._answer(call, asked)
+        async with desk.door.working():
+            with WhileConnected(call.receive):
+                answer = await self._answer(call, asked)
         (desk.metrics.by_statement if answer.compiled else desk.metrics.by_graphql_core).inc()
         for told in answer.errors:
             desk.metrics.graphql_errors.labels(told["extensions"]["code"]).inc()
@@ -212,7 +209,7 @@ class GraphQLEndpoint:
         refused: RequestRefused | None = None
         if standing is not None:
             try:
-                answer = await desk.executor.run_standing(asked, desk.context(standing.actor, key), standing)
+                answer = await desk.executor.run_standing(asked, desk.context(standing.actor, key, at), standing)
             except RequestRefused as refusal:  # not before it is certain who asks
                 answer, refused = None, refusal
             if answer is not None:
@@ -260,7 +257,11 @@ def _status(answer: Answer, media_type: str) -> int:
     return 400 if media_type == GRAPHQL_JSON else 200
 
 
-def _is_utf8(parameters: str) -> bool:
+def _is_json(content_type: str) -> bool:
+    """Whether it is JSON in UTF-8, with whatever parameters besides."""
+    name, _, parameters = content_type.partition(";")
+    if name.strip().lower() != PLAIN_JSON:
+        return False
     for parameter in parameters.split(";"):
         name, _, value = parameter.strip().lower().partition("=")
         if name == "charset" and value.strip('"') not in {"utf-8", "utf8"}:

@@ -6,6 +6,7 @@ from types import TracebackType
 from litestar.types import Receive
 
 from guildhall.http.exchange import ClientGone
+from guildhall.patience import Patience, patience
 
 PATIENCE_SECONDS = 0.05
 """Whoever is answered sooner is never watched: the watch would cost more than what is left to do."""
@@ -14,30 +15,35 @@ PATIENCE_SECONDS = 0.05
 class WhileConnected:
     """Cancels its block when the connection ends, and raises ClientGone; for a request whose body has been read."""
 
-    __slots__ = ("_gone", "_receive", "_timer", "_watching", "_working")
+    __slots__ = ("_gone", "_patience", "_receive", "_watching", "_working")
+
+    _patience: Patience
+    _working: "asyncio.Task[object]"
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._watching: asyncio.Task[None] | None = None
         self._gone = False
 
-    async def __aenter__(self) -> None:
+    def __enter__(self) -> None:
         working = asyncio.current_task()
         assert working is not None, "a request is served by a task"
         self._working = working
-        self._timer = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._begin)
+        self._patience = patience()
+        self._patience.begin(self, PATIENCE_SECONDS)
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._timer.cancel()
+        self._patience.end(self)
         if self._watching is not None:
             self._watching.cancel()
         # One that is cancelled otherwise is of a server that stops: not ours to catch.
         if isinstance(error, asyncio.CancelledError) and self._gone and self._working.uncancel() == 0:
             raise ClientGone("The connection ended before the answer was there.") from None
 
-    def _begin(self) -> None:
+    def ring(self) -> None:
+        """The answer takes a while: see whether anybody still waits for it."""
         self._watching = asyncio.create_task(self._watch())
 
     async def _watch(self) -> None:

@@ -1,5 +1,7 @@
 """Which of our media types an Accept header asks for."""
 
+from functools import lru_cache
+
 GRAPHQL_JSON = "application/graphql-response+json"
 PLAIN_JSON = "application/json"
 HTML = "text/html"
@@ -7,9 +9,17 @@ HTML = "text/html"
 RANGES_MAX = 20
 """How many ranges of an Accept header are read; browsers send eight."""
 
+KEPT_MAX = 200
+KEPT_CHARACTERS_MAX = 300
+"""How many headers are remembered with what they like best, and how long they are at most."""
+
 
 def accepted(header: str, offered: tuple[str, ...]) -> str | None:
     """The offered type that the header likes best; ties go to the more specific, then to the first offered."""
+    return _kept(header, offered) if len(header) <= KEPT_CHARACTERS_MAX else _accepted(header, offered)
+
+
+def _accepted(header: str, offered: tuple[str, ...]) -> str | None:
     if not header.strip():
         return offered[0]
     best: tuple[float, int, int] | None = None
@@ -20,6 +30,9 @@ def accepted(header: str, offered: tuple[str, ...]) -> str | None:
         if quality > 0 and (best is None or rank > best):
             best, chosen = rank, offer
     return chosen
+
+
+_kept = lru_cache(maxsize=KEPT_MAX)(_accepted)
 
 
 def _quality(header: str, offer: str) -> tuple[float, int]:

@@ -114,6 +114,8 @@ def _object(part: msgspec.Raw, name: str) -> Mapping[str, Any] | None:
 
 
 def _decoded(part: msgspec.Raw, name: str) -> Any:  # noqa: ANN401 -- any JSON
+    if part is _ABSENT:
+        return None
     try:
         return msgspec.json.decode(part)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

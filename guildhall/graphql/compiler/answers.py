@@ -45,16 +45,16 @@ class Answering:
         fragments = [source(self._run) for source in plan.slots]
         statement = statement_of(plan, fragments, lambda: write(plan, fragments, self._words))
         found = await self._fetch(statement.text, statement.arguments(self._run, fragments))
-        return found if found is None or is_finished(found) else await self._finished(plan, fragments, found)
+        return found if found is None or is_finished(found) else await self._finished(plan, found)
 
-    async def _finished(self, plan: Plan, fragments: Sequence[Fragment], text: str) -> str:
+    async def _finished(self, plan: Plan, text: str) -> str:
         said: dict[str, str] = {}
         if plan.called:
             for number, payloads in calls_in(text).items():
                 called, below = plan.called[number]
                 texts = await self._called(called, below, payloads)
                 said |= {f"{number}|{payload}": one for payload, one in zip(payloads, texts, strict=True)}
-        return Marks(plan, self._run, fragments, self._reads, said).replaced(text)
+        return Marks(plan, self._run, self._reads, said).replaced(text)
 
     async def _called(self, called: Called, below: Plan | None, payloads: Sequence[str]) -> list[str]:
         """What a function says of each payload, as JSON text."""

@@ -7,7 +7,9 @@ same shape with other values share one statement; SQLAlchemy's own cache keys sa
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
+from asyncpg.pgproto.pgproto import UUID as DriverUUID  # noqa: N811 -- a class
 from sqlalchemy import BindParameter
 
 SHAPES_MAX = 20_000
@@ -43,13 +45,20 @@ def fragment(parts: Mapping[str, Sequence[Any]], *notes: object) -> Fragment:
             assert key is not None, f"a clause without a cache key cannot be compiled: {element}"
             shape.append(key.key)
             binds += key.bindparams
-            values += [bind.effective_value for bind in key.bindparams]
+            values += [ready(bind.effective_value) for bind in key.bindparams]
     return Fragment(clauses, _number(tuple(shape)), tuple(values), tuple(binds), notes)
 
 
 def noted(*notes: object, values: Sequence[Any] = ()) -> Fragment:
     """A fragment without SQL of its own: what the statement looks like follows from `notes`, with these values."""
     return Fragment({}, _number(notes), tuple(values), (), notes)
+
+
+def ready(value: Any) -> Any:  # noqa: ANN401 -- any value
+    """A list of ids as the driver's own kind, which it writes faster: a caller's teams are bound again and again."""
+    if isinstance(value, list | tuple) and all(isinstance(each, UUID) for each in value):
+        return [DriverUUID(each.bytes) for each in value]
+    return value
 
 
 def clause_of(element: Any) -> Any:  # noqa: ANN401 -- an attribute of a mapped class, or a clause

@@ -68,21 +68,21 @@ class Arguments:
         self._definition = definition
         self._node = node
         given = {argument.name.value: argument for argument in node.arguments or ()}
-        self._fixed: dict[str, Any] = {}
+        self.fixed: dict[str, Any] = {}
         self._variables: list[tuple[str, str, GraphQLArgument]] = []
         self._nested = False
         for name, argument in definition.args.items():
             self._prepare(name, argument, given.get(name))
         self.constant = not self._variables and not self._nested
-        """Whether the values are the same for every request."""
+        """Whether the values are the same for every request: `fixed`."""
 
     def values(self, variables: VariableValues) -> dict[str, Any]:
         """The coerced values by their GraphQL names; not to be changed by whoever reads them."""
         if self.constant:
-            return self._fixed
+            return self.fixed
         if self._nested:
             return get_argument_values(self._definition, self._node, variables)
-        found = dict(self._fixed)
+        found = dict(self.fixed)
         for name, variable, argument in self._variables:
             value = variables.coerced.get(variable, Undefined)
             required = is_non_null_type(argument.type)
@@ -100,7 +100,7 @@ class Arguments:
         elif given is not None and _has_variables(given.value):
             self._nested = True
         else:
-            coerce_argument(self._fixed, self._node, name, argument, given, None, None)
+            coerce_argument(self.fixed, self._node, name, argument, given, None, None)
 
 
 def _plain_type(signature: GraphQLVariableSignature) -> type | None:

@@ -55,7 +55,7 @@ def kept(key: Hashable, run: Run, make: Callable[[Context], Fragment]) -> Fragme
 
 def ruled(key: Hashable, run: Run, make: Callable[[], Fragment]) -> Fragment:
     """What follows from who asks and from the policy alone."""
-    rules = rules_of(run)
+    rules = rules_of(run) if run.rules is None else run.rules
     found = rules.get(key)
     if found is None:
         found = make()

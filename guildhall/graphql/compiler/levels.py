@@ -18,19 +18,23 @@ Parameter = Callable[[Run, Sequence[Fragment]], Any]
 
 
 class Parameters:
-    """The parameters of a statement while it is written."""
+    """The parameters of a statement while it is written.
+
+    `values` are the same for all requests; those that are `taken` from each stand there as None, by their place.
+    """
 
     def __init__(self, fragments: Sequence[Fragment]) -> None:
         self.fragments = fragments
-        self.taken: list[Parameter] = []
+        self.values: list[Any] = []
+        self.taken: list[tuple[int, Parameter]] = []
         self._bound: dict[str, str] = {}
         self._valued: dict[tuple[int, int, Process | None], str] = {}
         self._shared: list[tuple[Subquery, str]] = []
 
     def add(self, parameter: Parameter) -> str:
         """The `$n` of a new parameter."""
-        self.taken.append(parameter)
-        return f"${len(self.taken)}"
+        self.taken.append((len(self.values), parameter))
+        return self.constant(None)
 
     def text(self, text: str) -> str:
         """The `$n` of a text that is the same for all requests, but not ours."""
@@ -40,7 +44,8 @@ class Parameters:
 
     def constant(self, value: Any) -> str:  # noqa: ANN401 -- any value
         """The `$n` of a value that is the same for all requests."""
-        return self.add(lambda _run, _fragments: value)
+        self.values.append(value)
+        return f"${len(self.values)}"
 
     def value(self, slot: int, place: int, process: Process | None = None) -> str:
         """The `$n` of a fragment's value."""
@@ -97,15 +102,17 @@ class Levels:
         self._parameters = parameters
         self._fragments = parameters.fragments
         self._known: dict[tuple[str, str], About] = {}
+        self._firsts: dict[str, str] = {}
         self._orders: dict[str, int] = {}
 
     def known(self, value: Value) -> About | None:
         """What is known of a column; None for a key of JSON."""
         return self._known[value.alias, value.column] if isinstance(value, RowValue) else None
 
-    def places(self, level: Level) -> list[str]:
-        """The columns of what a level is ordered by."""
-        return [f"{level.alias}.o{index}" for index in range(self._orders[level.alias])]
+    def places(self, level: Level) -> list[tuple[str, Any]]:
+        """The columns of what a level is ordered by, each with its SQL type."""
+        names = [f"o{index}" for index in range(self._orders[level.alias])]
+        return [(f"{level.alias}.{name}", self._known[level.alias, name].type) for name in names]
 
     def rows(self, level: Level) -> str:
         """`(SELECT …) r1`, with all columns that were asked of it."""
@@ -162,7 +169,9 @@ class Levels:
         """The parameter of how many rows a page has."""
         read = level.limit
         assert callable(read), "a page's length comes from its argument"
-        return self._parameters.add(lambda run, _fragments: read(run)) + "::bigint"
+        if level.alias not in self._firsts:
+            self._firsts[level.alias] = self._parameters.add(lambda run, _fragments: read(run)) + "::bigint"
+        return self._firsts[level.alias]
 
     def linked(self, value: Value, type_: Any) -> str:  # noqa: ANN401 -- a SQL type
         """A value of the object above, as the type of what it is compared with."""

@@ -69,6 +69,7 @@ class PagePlanner:
         self._slot: int | None = None
         if self._depends_on_request():
             self._slot = self._plan.slot(self._listing)
+        self._signing: int | None = None
         self._level: Level | None = None
         self._frame: RowFrame | None = None
 
@@ -80,7 +81,8 @@ class PagePlanner:
                 members.append((key, self._member(name, details)))
         checked = None
         if self._level is not None and self._has_after() and self._link is not None:
-            checked = shapes.CursorCheck(self._site(), self._link.local)
+            assert self._slot is not None, "where a page begins depends on the request"
+            checked = shapes.CursorCheck(self._slot, self._link.local)
         return Page(members, self._level, None if self._level is None else self._listing.first, checked)
 
     def _member(self, name: str, details: FieldDetailsList) -> Member:
@@ -183,12 +185,9 @@ class PagePlanner:
         return shapes.Fact(SlotPart(self._slot, f"fact {source.expression}"), asked.definition.type)
 
     def _cursor(self, level: Level) -> shapes.CursorOf:
-        return shapes.CursorOf(self._site(), None if self._link is None else self._link.local, level)
-
-    def _site(self) -> int:
-        if self._listing not in self._plan.sites:
-            self._plan.sites.append(self._listing)
-        return self._plan.sites.index(self._listing)
+        if self._signing is None:
+            self._signing = self._plan.slot(slots.Signing(self._listing))
+        return shapes.CursorOf(self._signing, None if self._link is None else self._link.local, level)
 
     def _part(self, level: Level, part: str) -> shapes.RowValue:
         assert self._slot is not None, "what has a scope depends on the request"

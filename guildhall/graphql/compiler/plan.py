@@ -10,17 +10,15 @@ from sqlalchemy import ColumnElement
 from guildhall.auth.permissions import PERMISSIONS
 from guildhall.graphql import statements
 from guildhall.graphql.catalogue import Catalogue
-from guildhall.graphql.compiler.fragments import Fragment
 from guildhall.graphql.compiler.frames import Frame, NoOperand, RowFrame
 from guildhall.graphql.compiler.leaves import NoText
 from guildhall.graphql.compiler.python_fields import Called, Prepared
 from guildhall.graphql.compiler.runs import FieldCall
 from guildhall.graphql.compiler.shapes import Level, Link, Object, Slot
-from guildhall.graphql.compiler.slots import Computed, Listing, Source, Visible
+from guildhall.graphql.compiler.slots import Computed, Source, Visible
 from guildhall.graphql.declarations import TypeDeclaration
-from guildhall.graphql.pages import list_orders
 from guildhall.graphql.recording import Recorded
-from guildhall.graphql.sources import Mutation, Operand, Scope, Table
+from guildhall.graphql.sources import Mutation, Operand, Table
 
 ITEMS = "items"
 """What a statement calls the objects that Python gave it as JSON."""
@@ -78,16 +76,15 @@ class at:  # noqa: N801 -- read as a word: `with at(key)`
 class Plan:
     """What the statement is made of, and what each request is asked for it.
 
-    `slots` are the fragments that a request makes, `sites` the lists whose cursors are signed, `records` the permission
-    and rule of reads that are recorded, `permissions` those without which the root refuses. `prepared` is what Python
-    gives before the statement, `called` what it does after it, with the plan of the objects that it returns.
-    `change` is the mutation whose payload the root is. `statements` are kept by the shapes of the fragments.
+    `slots` are the fragments that a request makes, `records` the permission and rule of reads that are recorded,
+    `permissions` those without which the root refuses. `prepared` is what Python gives before the statement, `called`
+    what it does after it, with the plan of the objects that it returns. `change` is the mutation whose payload the root
+    is. `statements` are kept by the shapes of the fragments.
     """
 
     catalogue: Catalogue
     root: Object = field(default_factory=lambda: Object(()))
     slots: list[Source] = field(default_factory=list)
-    sites: list[Listing] = field(default_factory=list)
     records: list[tuple[str, Recorded]] = field(default_factory=list)
     permissions: list[str] = field(default_factory=list)
     prepared: list[Prepared] = field(default_factory=list)
@@ -97,18 +94,7 @@ class Plan:
     fields: int = 0
     _names: int = 0
     _twins: Counter[str] = field(default_factory=Counter)
-    _order_types: dict[int, list[Any]] = field(default_factory=dict)
     _rules: dict[tuple[object, ...], Slot] = field(default_factory=dict)
-
-    def order_types(self, site: int, fragments: Sequence[Fragment]) -> list[Any]:
-        """The SQL types of what a list is ordered by."""
-        listing = self.sites[site]
-        if listing in self.slots:
-            return [clause.type for clause in fragments[self.slots.index(listing)].parts["orders"]]
-        if site not in self._order_types:
-            orders = list_orders(listing.source, listing.target, Scope(), None)
-            self._order_types[site] = [order.expression.type for order in orders]
-        return self._order_types[site]
 
     def alias(self) -> str:
         """A name for the rows of a level, or for the elements of a list."""

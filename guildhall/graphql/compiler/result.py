@@ -1,29 +1,23 @@
 r"""The text that a statement returned, made an answer: its marks are replaced, or tell that it is none.
 
 A mark is `\x01`, a letter, what belongs to it, `\x02`; no JSON text holds these characters. `!` is a mistake that
-graphql-core must word. `c` is a cursor to be signed, `a` asks whether the cursor of a page belongs to its list, `r`
-names a record that was read, `p` is a field that Python answers. A text without marks is the answer as it is.
+graphql-core must word. `a` asks whether the cursor of a page belongs to its list, `r` names a record that was read,
+`p` is a field that Python answers. A text without marks is the answer as it is.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
-from typing import Any
+from collections.abc import Mapping
 from uuid import UUID
 
-import msgspec
-
-from guildhall.graphql.compiler.fragments import Fragment
 from guildhall.graphql.compiler.plan import Plan
-from guildhall.graphql.compiler.python_fields import reader_of
 from guildhall.graphql.compiler.runs import FallBack, Run
+from guildhall.graphql.compiler.slots import Listing
 from guildhall.graphql.cursors import InvalidCursor
 from guildhall.graphql.recording import Reads
 
 _MARK = re.compile("\x01(.)([^\x02]*)\x02")
 _CALL = re.compile("\x01p([^\x02]*)\x02")
 _MISTAKE = "\x01!"
-_PLACE = msgspec.json.Decoder(float_hook=Decimal)
 
 
 def is_finished(text: str) -> bool:
@@ -47,16 +41,11 @@ def calls_in(text: str) -> Mapping[int, list[str]]:
 class Marks:
     """Replaces the marks of one text; what Python said is given by the content of its marks."""
 
-    def __init__(
-        self, plan: Plan, run: Run, fragments: Sequence[Fragment], reads: Reads, said: Mapping[str, str]
-    ) -> None:
+    def __init__(self, plan: Plan, run: Run, reads: Reads, said: Mapping[str, str]) -> None:
         self._plan = plan
         self._run = run
-        self._fragments = fragments
         self._reads = reads
         self._said = said
-        self._bindings: dict[tuple[str, str], bytes] = {}
-        self._readers: dict[str, list[Callable[[Any], Any]]] = {}
 
     def replaced(self, text: str) -> str:
         """The text without marks; raises FallBack for a cursor of another list."""
@@ -65,8 +54,6 @@ class Marks:
     def _replace(self, mark: re.Match[str]) -> str:
         letter, rest = mark[1], mark[2]
         match letter:
-            case "c":
-                return self._signed(rest)
             case "a":
                 return self._checked(rest)
             case "r":
@@ -74,18 +61,14 @@ class Marks:
             case _:
                 return self._said[rest]
 
-    def _signed(self, rest: str) -> str:
-        site, parent, values = rest.split("|", 2)
-        place = _PLACE.decode(values)
-        read = [reader(value) for reader, value in zip(self._readers_of(site), place, strict=True)]
-        return f'"{self._run.context.signer.sign(self._binding(site, parent), read)}"'
-
     def _checked(self, rest: str) -> str:
-        site, parent = rest.split("|", 1)
-        after = self._run.arguments(self._plan.sites[int(site)].call).get("after")
+        number, parent = rest.split("|", 1)
+        listing = self._plan.slots[int(number)]
+        assert isinstance(listing, Listing), "the slot of a page"
+        after = self._run.arguments(listing.call).get("after")
         if after is not None:
             try:
-                self._run.context.signer.open(self._binding(site, parent), after)
+                self._run.context.signer.open(listing.binding(self._run), after, parent)
             except InvalidCursor as error:
                 raise FallBack from error
         return ""
@@ -95,17 +78,3 @@ class Marks:
         permission, recorded = self._plan.records[int(number)]
         self._reads.note(permission, recorded, [UUID(key) for key in keys.split(",")])
         return ""
-
-    def _binding(self, site: str, parent: str) -> bytes:
-        found = self._bindings.get((site, parent))
-        if found is None:
-            found = self._plan.sites[int(site)].binding(self._run, parent)
-            self._bindings[site, parent] = found
-        return found
-
-    def _readers_of(self, site: str) -> list[Callable[[Any], Any]]:
-        found = self._readers.get(site)
-        if found is None:
-            types = self._plan.order_types(int(site), self._fragments)
-            found = self._readers[site] = [reader_of(type_) for type_ in types]
-        return found

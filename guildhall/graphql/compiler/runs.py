@@ -10,6 +10,7 @@ from graphql.execution.values import VariableValues
 
 from guildhall.graphql.compiler.inputs import Arguments, FallBack
 from guildhall.graphql.context import Context
+from guildhall.graphql.pages import given_text
 
 __all__ = ["FallBack", "FieldCall", "Run"]
 
@@ -26,6 +27,11 @@ class FieldCall:
     def arguments(self) -> Arguments:
         """The arguments, with all that the document decides done once."""
         return Arguments(self.definition, self.node)
+
+    @cached_property
+    def text(self) -> str | None:
+        """The arguments as `given_text` writes them, None where they differ from request to request."""
+        return given_text(self.arguments.fixed) if self.arguments.constant else None
 
     @property
     def convert(self) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
@@ -59,3 +65,7 @@ class Run:
         if found is None:
             found = self._arguments[call] = call.arguments.values(self.variables)
         return found
+
+    def text(self, call: FieldCall) -> str:
+        """What of the arguments makes a list another list, in one way of writing."""
+        return given_text(self.arguments(call)) if call.text is None else call.text

@@ -179,18 +179,18 @@ class Pairs:
 
 @dataclass(frozen=True)
 class CursorOf:
-    """The place of a row in its list, signed when the text is finished; `site` says which list."""
+    """The place of a row in its list, signed with the keys that `signing` gives."""
 
-    site: int
+    signing: Slot
     parent: Value | None
     level: Level
 
 
 @dataclass(frozen=True)
 class CursorCheck:
-    """That the cursor which a page begins at belongs to this list, asked when the text is finished."""
+    """That the cursor which a page begins at belongs to the list of `listing`, asked when the text is finished."""
 
-    site: int
+    listing: Slot
     parent: Value
 
 

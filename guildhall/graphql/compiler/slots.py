@@ -20,7 +20,7 @@ from guildhall.graphql.context import Context
 from guildhall.graphql.cursors import InvalidCursor
 from guildhall.graphql.declarations import TypeDeclaration
 from guildhall.graphql.filters import filter_clauses
-from guildhall.graphql.pages import binding_of, given_text, list_orders
+from guildhall.graphql.pages import NO_ARGUMENTS, binding_of, list_orders
 from guildhall.graphql.sources import Calculated, Clauses, Connection, Find, Scope
 from guildhall.graphql.viewing import Viewing
 
@@ -130,7 +130,7 @@ class Found:
         """Made by the declared function, which has arguments alone to look at."""
         given = run.arguments(self.call)
         made = self.source.clauses
-        key = (self.call.convert, given_text(given))
+        key = (self.call.convert, run.text(self.call))
         return kept(key, run, lambda _: fragment({"where": list(made(**self.call.convert(given)))}))
 
 
@@ -189,8 +189,13 @@ class Calculation:
     def __call__(self, run: Run) -> Fragment:
         """Kept for each caller and arguments while the policy holds."""
         given = run.arguments(self.call)
-        key = (self.call.coordinate, self.twin, repr(sorted(given.items())))
+        text = self._text if self.call.arguments.constant else repr(sorted(given.items()))
+        key = (self.call.coordinate, self.twin, text)
         return ruled(key, run, lambda: self._made(run, given))
+
+    @cached_property
+    def _text(self) -> str:
+        return repr(sorted(self.call.arguments.fixed.items()))
 
     def _made(self, run: Run, given: Mapping[str, Any]) -> Fragment:
         viewing = Viewing(run.context, self.types)
@@ -217,7 +222,7 @@ class Listing:
         """As `guildhall.graphql.pages` makes the same list; alike wherever the page begins."""
         given = run.arguments(self.call)
         place = self._place(run, given)
-        key = (self.call.convert, given_text(given), len(place))
+        key = (self.call.convert, run.text(self.call), len(place))
         places = [_Place(index) for index in range(len(place))]
         found = kept(key, run, lambda context: self._made(context, given, places))
         if not place:
@@ -254,14 +259,13 @@ class Listing:
         try:
             if self.has_parent:
                 return signer.read(after)
-            return signer.open(self.binding(run, None), after)
+            return signer.open(self.binding(run), after)
         except InvalidCursor as error:
             raise FallBack from error
 
-    def binding(self, run: Run, parent: object) -> bytes:
-        """What the list's cursors are bound to."""
-        given = given_text(run.arguments(self.call))
-        return binding_of(self.call.coordinate, given, parent, run.context.actor)
+    def binding(self, run: Run) -> bytes:
+        """What the list's cursors are bound to, beside the object whose list it is."""
+        return binding_of(self.call.coordinate, run.text(self.call), run.context.actor)
 
     def first(self, run: Run) -> int:
         """How many rows; what is missing or too much is for graphql-core to refuse."""
@@ -269,6 +273,23 @@ class Listing:
         if not isinstance(first, int) or not 0 <= first <= run.context.settings.graphql_page_max:
             raise FallBack
         return first
+
+
+@dataclass(frozen=True)
+class Signing:
+    """The keys that the cursors of a list are signed with."""
+
+    listing: Listing
+
+    def __call__(self, run: Run) -> Fragment:
+        """Kept for each caller where the list has no arguments; of those there are as many as callers make up."""
+        call, signer = self.listing.call, run.context.signer
+        if run.text(call) != NO_ARGUMENTS:
+            return self._made(run)
+        return ruled((signer, call.coordinate), run, lambda: self._made(run))
+
+    def _made(self, run: Run) -> Fragment:
+        return noted("signed", values=run.context.signer.keys(self.listing.binding(run)))
 
 
 @dataclass(frozen=True)

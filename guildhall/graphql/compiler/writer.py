@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Uuid
 
 from guildhall.graphql.compiler import shapes
+from guildhall.graphql.compiler.cursor_texts import cursor_text
 from guildhall.graphql.compiler.fragments import Fragment
 from guildhall.graphql.compiler.leaves import MISTAKE, plain_text, quoted, reference, text_of
 from guildhall.graphql.compiler.levels import Levels, Parameter, Parameters
@@ -26,14 +27,18 @@ SEPARATOR = "\x03"
 
 @dataclass(frozen=True)
 class Statement:
-    """The text, which holds nothing that a caller wrote, and what its parameters are taken from."""
+    """The text, which holds nothing that a caller wrote, and what its parameters are."""
 
     text: str
-    parameters: tuple[Parameter, ...]
+    values: Sequence[Any]
+    taken: Sequence[tuple[int, Parameter]]
 
     def arguments(self, run: Run, fragments: Sequence[Fragment]) -> list[Any]:
         """The values of the parameters, in order."""
-        return [take(run, fragments) for take in self.parameters]
+        found = list(self.values)
+        for place, take in self.taken:
+            found[place] = take(run, fragments)
+        return found
 
 
 def write_items(plan: Plan, fragments: Sequence[Fragment], words: frozenset[str]) -> Statement:
@@ -41,14 +46,14 @@ def write_items(plan: Plan, fragments: Sequence[Fragment], words: frozenset[str]
     parameters = Parameters(fragments)
     rows = f"jsonb_array_elements({parameters.add(lambda run, _fragments: run.given[plan])}::jsonb) {ITEMS}(v)"
     text = f"SELECT string_agg({_Writer(parameters, words).text(plan.root)}, E'\\x03') FROM {rows}"
-    return Statement(text, tuple(parameters.taken))
+    return Statement(text, parameters.values, parameters.taken)
 
 
 def write_statement(plan: Plan, fragments: Sequence[Fragment], words: frozenset[str]) -> Statement:
     """The statement for requests whose fragments have these shapes; `words` are the schema's own names."""
     parameters = Parameters(fragments)
     text = f"SELECT {_Writer(parameters, words).text(plan.root)}"
-    return Statement(text, tuple(parameters.taken))
+    return Statement(text, parameters.values, parameters.taken)
 
 
 class _Writer:
@@ -168,10 +173,9 @@ class _Writer:
         return _list(f"(SELECT string_agg({self._choice(member.body)}, ',') FROM {rows})")
 
     def _cursor(self, member: shapes.CursorOf) -> list[Piece]:
-        parent = "'None'" if member.parent is None else plain_text(member.parent)
-        values = ", ".join(self._levels.places(member.level))
-        mark = rf"E'\x01c{member.site}|', {parent}, '|', json_build_array({values}), E'\x02'"
-        return [Sql(f"concat({mark})")]
+        parent = None if member.parent is None else plain_text(member.parent)
+        inner, outer = (self._parameters.value(member.signing, place) + "::bytea" for place in (0, 1))
+        return [Sql(cursor_text(self._levels.places(member.level), parent, inner, outer))]
 
     def _page(self, page: shapes.Page) -> list[Piece]:
         if page.level is None:
@@ -179,7 +183,7 @@ class _Writer:
         counted = any(isinstance(member, shapes.Count | shapes.CountTo) for _, member in page.members)
         check: list[Piece] = []
         if page.check is not None:
-            mark = rf"concat(E'\x01a{page.check.site}|', {plain_text(page.check.parent)}, E'\x02')"
+            mark = rf"concat(E'\x01a{page.check.listing}|', {plain_text(page.check.parent)}, E'\x02')"
             check = [Sql(mark)]
         with self._levels.shared(page.level, wanted=counted) as shared:
             rows = self._levels.rows(page.level)

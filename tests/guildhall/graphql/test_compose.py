@@ -1,5 +1,6 @@
 """Composing declarations, and the small parts that it rests on."""
 
+import base64
 from uuid import UUID
 
 import pytest
@@ -99,6 +100,29 @@ class TestCursorSigner:
         assert CursorSigner(b"a" * 32).open(b"list", cursor) == [1, "x", None, 2.5, True]
         with pytest.raises(InvalidCursor):
             CursorSigner(b"b" * 32).open(b"list", cursor)
+
+    def test_a_list_below_an_object_is_another_list(self) -> None:
+        signer = CursorSigner(b"a" * 32)
+        cursor = signer.sign(b"list", [1], "1")
+        assert signer.open(b"list", cursor, "1") == [1]
+        for binding, parent in ((b"list", None), (b"list", "2"), (b"list", "11"), (b"other", "1")):
+            with pytest.raises(InvalidCursor):
+                signer.open(binding, cursor, parent)
+
+    def test_keys_of_one_list_are_of_no_other(self) -> None:
+        signer = CursorSigner(b"a" * 32)
+        keys = [*signer.keys(b"list"), *signer.keys(b"other")]
+        assert [len(key) for key in keys] == [64] * 4
+        assert len(set(keys)) == 4
+
+    @pytest.mark.parametrize(
+        "body", [b"1", b"{", b"[[]]", b'[["u",1]]', b'[["u","x"]]', b'[["f","00"]]', b'[["f","x"]]', b'[["?","x"]]',
+                 b'[["n","x"]]', b"[" * 1_400, b"\xff"]
+    )  # fmt: skip
+    def test_what_anybody_writes_is_no_cursor(self, body: bytes) -> None:
+        cursor = base64.urlsafe_b64encode(b"m" * 16 + body).rstrip(b"=").decode()
+        with pytest.raises(InvalidCursor):
+            CursorSigner(b"a" * 32).read(cursor)
 
 
 class TestServices:

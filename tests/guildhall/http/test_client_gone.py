@@ -37,5 +37,5 @@ class TestGraphQLEndpoint:
             "The connection ended before the request did.",
             "CLIENT_GONE",
         )
-        async with door.inside():
+        with door.inside():
             pass

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from guildhall import patience
 from guildhall.http import leaving
 from guildhall.http.exchange import ClientGone
 from guildhall.http.leaving import WhileConnected
@@ -13,6 +14,7 @@ from guildhall.http.leaving import WhileConnected
 @pytest.fixture(autouse=True)
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leaving, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(patience, "TICK_SECONDS", 0.0)
 
 
 async def gone() -> Any:
@@ -32,7 +34,7 @@ class TestWhileConnected:
         ended: list[str] = []
 
         async def work() -> None:
-            async with WhileConnected(gone):
+            with WhileConnected(gone):
                 try:
                     await asyncio.sleep(30)
                 finally:
@@ -45,12 +47,12 @@ class TestWhileConnected:
 
     @pytest.mark.parametrize("receive", [here, talkative])
     async def test_who_stays_does_not(self, receive: Any) -> None:
-        async with WhileConnected(receive):
+        with WhileConnected(receive):
             await asyncio.sleep(0.02)
 
     async def test_a_server_that_stops_is_not_a_client_that_went(self) -> None:
         async def serve() -> None:
-            async with WhileConnected(here):
+            with WhileConnected(here):
                 await asyncio.sleep(30)
 
         serving = asyncio.create_task(serve())

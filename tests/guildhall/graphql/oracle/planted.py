@@ -149,7 +149,7 @@ def lost_cursor(patch: pytest.MonkeyPatch) -> None:
 @bug
 def cursor_of_anybody(patch: pytest.MonkeyPatch) -> None:
     """A cursor that is well made is good for every list and caller."""
-    patch.setattr(CursorSigner, "open", lambda self, _binding, cursor: self.read(cursor))
+    patch.setattr(CursorSigner, "open", lambda self, _binding, cursor, _parent=None: self.read(cursor))
 
 
 @bug
