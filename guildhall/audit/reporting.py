@@ -4,14 +4,14 @@ import asyncio
 import csv
 import io
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Subquery, select, text, tuple_
+from sqlalchemy import ColumnElement, Select, Subquery, select, text, tuple_
 
 from guildhall.audit.outcomes import conclude
 from guildhall.audit.questions import between
@@ -28,6 +28,7 @@ PAGE_ROWS = 1_000
 COLUMNS = [column.name for column in ACTS.c]
 PLANNED_ANEW = text("SET LOCAL plan_cache_mode = force_custom_plan")
 """Who did half of all is found another way than who did little: a plan for anybody sorts a month for the former."""
+Value = TypeVar("Value")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -114,14 +115,30 @@ async def _pages(database: Database, actor: Actor, report: Report) -> AsyncItera
     while True:  # ends at the first page that is not full
         # The moment alone says less than both, but leaves out the partitions after it.
         page = statement if last is None else statement.where(order[0] <= last[0], tuple_(*order) < tuple_(*last))
-        async with database.read() as session:
-            await session.execute(PLANNED_ANEW)
-            rows = [dict(row) for row in (await session.execute(page)).mappings()]
+        rows = await _cancelled_once(_fetched(database, page))
         if rows:
             yield rows
         if len(rows) < PAGE_ROWS:
             return
         last = rows[-1]["occurred_at"], rows[-1]["id"]
+
+
+async def _fetched(database: Database, page: Select[Any]) -> list[dict[str, Any]]:
+    async with database.read() as session:
+        await session.execute(PLANNED_ANEW)
+        return [dict(row) for row in (await session.execute(page)).mappings()]
+
+
+async def _cancelled_once(work: Coroutine[Any, Any, Value]) -> Value:
+    """Where the reader leaves, the server cancels us again at each wait, as often as it takes to end us.
+
+    The driver could not ask the database to stop the statement then, which would go on for nobody.
+    """
+    working = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(working)
+    finally:
+        working.cancel()
 
 
 def _written(form: ReportFormat, rows: Sequence[Mapping[str, Any]]) -> bytes:

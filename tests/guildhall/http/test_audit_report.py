@@ -1,8 +1,11 @@
 """The report of an auditor, and what is recorded of its taking."""
 
+import asyncio
 import csv
 import io
 import json
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,15 +20,24 @@ from guildhall.audit.reporting import Report, ReportFormat, begin_report, report
 from guildhall.audit.search import ACTS, PERMISSION
 from guildhall.auth.actor import system_actor
 from guildhall.auth.resources import ResourceRef
+from guildhall.auth.subjects import ActorKind
 from guildhall.clock import SimulatedClock, new_id
+from guildhall.db import engine
 from guildhall.db.embedded import EmbeddedServer
-from guildhall.db.transaction import Database
+from guildhall.db.transaction import Database, connect_database
 from guildhall.graphql.ids import encode_id
-from tests.conftest import MONDAY_MORNING
+from guildhall.organisation.tokens import issue_token
+from guildhall.settings import Settings
+from tests.conftest import AUDIT_KEY, MONDAY_MORNING
 from tests.guildhall.audit.many_events import fill
+from tests.people import make_user
+from tests.streaming import served
 
 READ = "registry:dataset:read"
 WORKER = system_actor("worker")
+WAIT_SECONDS = 120
+NEVER_SECONDS = 3_600
+THAT_WAIT = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 async def taken(database: Database) -> list[tuple[str, int | None]]:
@@ -111,6 +123,55 @@ class TestReportRoute:
         answer = await client.get("/audit/report", params=asked, headers=headers)
         assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
         assert await taken(database) == ([("REFUSED", None), *before] if who == "mia" else before)
+
+
+async def become(wanted: object, look: Callable[[], Awaitable[object]]) -> None:
+    async with asyncio.timeout(WAIT_SECONDS):
+        while await look() != wanted:
+            await asyncio.sleep(0.05)
+
+
+class TestReaderGone:
+    @pytest.mark.parametrize("form", ReportFormat)
+    async def test_its_statement_is_cancelled_and_the_record_says_that_the_reader_left(
+        self, fresh_database: Database, server: EmbeddedServer, settings: Settings, clock: SimulatedClock,
+        monkeypatch: pytest.MonkeyPatch, form: ReportFormat,
+    ) -> None:  # fmt: skip
+        """Nothing else could end the statement: it waits for a lock, and may wait for an hour."""
+        monkeypatch.setattr(engine, "LOCK_WAIT_SECONDS_MAX", NEVER_SECONDS)
+        patient = connect_database(fresh_database.url, statement_seconds=NEVER_SECONDS, audit_key=AUDIT_KEY)
+        token = await auditor_token(patient)
+        holder, watcher = [await server.connect(database=str(patient.engine.url.database)) for _ in range(2)]
+        try:
+            async with served(patient, settings, clock) as url:
+                holding = holder.transaction()
+                await holding.start()
+                await holder.execute("LOCK TABLE audit_leaves IN ACCESS EXCLUSIVE MODE")
+                headers = {"authorization": f"Bearer {token}"}
+                async with httpx.AsyncClient(timeout=WAIT_SECONDS) as client:
+                    asked = client.get(f"{url}/audit/report", params={"format": form}, headers=headers)
+                    asking = asyncio.create_task(asked)
+                    await become(1, lambda: watcher.fetchval(THAT_WAIT))
+                    asking.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await asking
+                await become(0, lambda: watcher.fetchval(THAT_WAIT))
+                await holding.rollback()
+                await become([("ABORTED", 0)], lambda: taken(patient))
+        finally:
+            await holder.close()
+            await watcher.close()
+            await patient.close()
+
+
+async def auditor_token(database: Database) -> str:
+    async with database.transaction() as session:
+        auditor = await make_user(session, "auditor", roles={"auditor": [None]})
+        issued = await issue_token(
+            session, WORKER, subject_kind=ActorKind.USER, subject_id=auditor, label="tests",
+            expires_at=MONDAY_MORNING + timedelta(days=30), at=MONDAY_MORNING, new_id=new_id,
+        )  # fmt: skip
+    return issued.text
 
 
 class TestReportLines:
