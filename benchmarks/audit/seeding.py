@@ -97,6 +97,12 @@ SELECT resource_id, act_at, id FROM audit_events, unnest(resource_ids) AS resour
 _RESOURCES_WHOLE = """
 ALTER TABLE audit_resources ADD CONSTRAINT pk_audit_resources PRIMARY KEY (resource_id, act_at, event_id)
 """
+_USES = """
+INSERT INTO audit_used_grants (access_grant_id, act_at, event_id)
+SELECT DISTINCT ON (access_grant_id) access_grant_id, act_at, id FROM audit_events
+WHERE access_grant_id IS NOT NULL AND permission_class = 'DATA_READ' AND concludes_id IS NULL
+ORDER BY access_grant_id, act_at
+"""
 _BARE = """
 DO $$ DECLARE each record; BEGIN
     FOR each IN SELECT conname AS name FROM pg_constraint
@@ -136,7 +142,8 @@ async def seed(connection: "asyncpg.Connection[Any]", events: int) -> int:
     await connection.execute(_RESOURCES_BARE)
     await connection.execute(_RESOURCES)
     await connection.execute(_RESOURCES_WHOLE)
-    tables = "audit_events, audit_resources, audit_leaves, audit_personal, access_grants"
+    await connection.execute(_USES)
+    tables = "audit_events, audit_resources, audit_used_grants, audit_leaves, audit_personal, access_grants"
     await connection.execute(f"VACUUM (ANALYZE) {tables}")
     return a_month * MONTHS
 

@@ -7,11 +7,10 @@ so that they can be erased.
 
 import asyncio
 import hashlib
-import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,6 +20,7 @@ from guildhall.audit.archive_store import ArchiveStore
 from guildhall.audit.archives import Month, verify_archive, write_archive
 from guildhall.audit.checkpoints import Verifier
 from guildhall.audit.mac import AuditKey, AuditKeys, compute_mac
+from guildhall.audit.partitions import month_after, month_beginnings
 from guildhall.audit.record import record
 from guildhall.audit.sealing import COLUMNS
 from guildhall.audit.tables import AuditArchive, AuditEvent, AuditLeaf, AuditSeal, AuditStream
@@ -36,9 +36,7 @@ DROP_TRIES_MAX = 20
 DROP_SECONDS_BETWEEN = 0.5
 LOCK_MILLISECONDS_MAX = 500
 """Less than the server takes to see a deadlock: where a writer and we wait for each other, it is we who give way."""
-
-_PARTITIONS = text("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'audit_events'::regclass")
-_MONTH = re.compile(r"audit_events_(\d{4})_(\d{2})")
+_DELETE_STRAY = text("DELETE FROM audit_resources_default WHERE act_at >= :begins_at AND act_at < :ends_at")
 
 
 class NotSealed(Conflict):
@@ -83,9 +81,8 @@ class Archived:
 async def months_before(database: Database, before: datetime) -> list[Month]:
     """The months that have a partition of their own and ended by then, the oldest first."""
     async with database.read() as session:
-        names = [_MONTH.fullmatch(name) for name in await session.scalars(_PARTITIONS)]
-    begins = sorted(datetime(int(name[1]), int(name[2]), 1, tzinfo=UTC) for name in names if name is not None)
-    months = [Month(begin.strftime("%Y-%m"), begin, _month_after(begin)) for begin in begins]
+        beginnings = await month_beginnings(session)
+    months = [Month(begins.strftime("%Y-%m"), begins, month_after(begins)) for begins in beginnings]
     return [month for month in months if month.ends_at <= before]
 
 
@@ -182,14 +179,10 @@ async def _record_and_drop(
     after = {"name": month.name, "events": archived.events, "sha256": archived.sha256}
     await record(session, ARCHIVER, action="guildhall:audit:archive", at=at, new_id=new_id, after=after)
     await session.flush()
-    await session.execute(
-        text(
-            f"DELETE FROM audit_resources USING {partition} AS event "  # noqa: S608 -- a month's name
-            "WHERE audit_resources.resource_id = ANY (event.resource_ids) "
-            "AND audit_resources.act_at = event.act_at AND audit_resources.event_id = event.id"
-        )
-    )
-    await session.execute(text(f"DROP TABLE {partition}"))
+    # What its acts are about: in the default partition only where the month had begun there.
+    in_month = {"begins_at": month.begins_at, "ends_at": month.ends_at}
+    await session.execute(_DELETE_STRAY, in_month)
+    await session.execute(text(f"DROP TABLE IF EXISTS {partition}, audit_resources_{month.begins_at:%Y_%m}"))
 
 
 async def fetch_archives(
@@ -274,10 +267,6 @@ def _require_proof(path: Path, month: Month, verifiers: Sequence[Verifier], even
 def month_of(row: RowMapping) -> Month:
     """The month that a row of the archives is about."""
     return Month(row["name"], row["begins_at"], row["ends_at"])
-
-
-def _month_after(begins_at: datetime) -> datetime:
-    return begins_at.replace(year=begins_at.year + begins_at.month // 12, month=begins_at.month % 12 + 1)
 
 
 def sha256_of(path: Path) -> str:

@@ -7,10 +7,16 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, ScalarSelect, SQLColumnExpression, String, Subquery, func, literal_column, select
 from sqlalchemy.dialects.postgresql import ARRAY, distinct_on
-from sqlalchemy.orm import aliased
 
-from guildhall.audit.search import ACTS
-from guildhall.audit.tables import POLICY_ACTIONS, AuditArchive, AuditEvent, AuditResource, PolicyHistory
+from guildhall.audit.search import ACTS, speaks_of
+from guildhall.audit.tables import (
+    POLICY_ACTIONS,
+    AuditArchive,
+    AuditEvent,
+    AuditResource,
+    AuditUsedGrant,
+    PolicyHistory,
+)
 
 
 class PolicyLineKind(StrEnum):
@@ -35,15 +41,15 @@ def acts_about(resource_id: UUID, since: datetime | None, until: datetime | None
     """The ids and moments of what was done about it, to be joined to acts; that of a data set covers its versions."""
     of_time = [AuditResource.act_at >= since] if since is not None else []
     of_time += [AuditResource.act_at < until] if until is not None else []
-    statement = select(AuditResource.event_id.label("id"), AuditResource.act_at)
+    statement = select(AuditResource.event_id.label("id"), AuditResource.act_at, AuditResource.resource_id)
     return statement.where(AuditResource.resource_id == resource_id, *of_time).subquery("about")
 
 
 def data_reads(about: Subquery) -> list[ColumnElement[bool]]:
-    """Who read this data, where `acts_about` it is joined by the id."""
+    """Who read this data, where `acts_about` it is joined by the id; the event, which is sealed, must say so too."""
     # Two comparisons for one: by equality of both columns the planner would take a pair of rows for a rare thing.
     at_once = (ACTS.c.occurred_at >= about.c.act_at, ACTS.c.occurred_at <= about.c.act_at)
-    return [*at_once, ACTS.c.permission_class == "DATA_READ"]
+    return [*at_once, speaks_of(about.c.resource_id), ACTS.c.permission_class == "DATA_READ"]
 
 
 def acts_of(kind: str, actor_id: UUID) -> list[ColumnElement[bool]]:
@@ -100,18 +106,9 @@ def used_by(
     ]
 
 
-def was_used(
-    grant_id: SQLColumnExpression[UUID],
-    valid_from: SQLColumnExpression[datetime],
-    valid_to: SQLColumnExpression[datetime],
-) -> ColumnElement[bool]:
-    """Whether any read of data stands on the grant.
-
-    Not EXISTS, which PostgreSQL may turn into a join with all reads that there are; one is looked for, by an index.
-    """
-    event = aliased(AuditEvent)
-    clauses = used_by(event, grant_id, valid_from, valid_to)
-    return select(event.id).where(*clauses, event.outcome != "REFUSED").limit(1).scalar_subquery().is_not(None)
+def was_used(grant_id: SQLColumnExpression[UUID]) -> ColumnElement[bool]:
+    """Whether data was ever read by the grant, also in months that have left for archives."""
+    return select(AuditUsedGrant.access_grant_id).where(AuditUsedGrant.access_grant_id == grant_id).exists()
 
 
 def policy_at(moment: datetime) -> Subquery:

@@ -3,10 +3,9 @@
 An intent is shown with its conclusion's outcome, rows, bytes and reason; while there is none it shows as STARTED.
 """
 
-from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Subquery, Uuid, any_, func, literal, select, true
+from sqlalchemy import ColumnElement, SQLColumnExpression, Subquery, func, select, true
 from sqlalchemy.orm import aliased
 
 from guildhall.audit.tables import AuditEvent, AuditLeaf, AuditPersonal, AuditResource
@@ -58,11 +57,19 @@ the indexes of the table. Each question has one with its rows in the order of pa
 """
 
 
-def about_any(resource_ids: Collection[UUID]) -> ColumnElement[bool]:
-    """Acts on any of these. The id of a data set covers its versions, because acts on a version name both."""
+def speaks_of(resource_id: SQLColumnExpression[UUID]) -> ColumnElement[bool]:
+    """The event itself speaks of this resource, whatever the rows beside it say.
+
+    Not `= ANY`, which the planner would take for a rare thing: those rows are hardly ever wrong.
+    """
+    return func.array_position(ACTS.c.resource_ids, resource_id).is_not(None)
+
+
+def is_about(resource_id: UUID) -> ColumnElement[bool]:
+    """Acts on this. The id of a data set covers its versions, because acts on a version name both."""
     return (
         select(AuditResource.event_id)
-        .where(AuditResource.resource_id == any_(literal(list(resource_ids), ARRAY(Uuid(as_uuid=True)))))
+        .where(AuditResource.resource_id == resource_id, speaks_of(AuditResource.resource_id))
         .where(AuditResource.event_id == ACTS.c.id, AuditResource.act_at == ACTS.c.occurred_at)
         .correlate(ACTS)
         .exists()

@@ -22,6 +22,7 @@ from guildhall.audit.sealing import COLUMNS, NAMES
 from guildhall.audit.tables import AuditEvent, AuditLeaf, AuditPersonal, AuditSeal, AuditStream
 from guildhall.auth.actor import Actor
 from guildhall.clock import Clock, IdSource
+from guildhall.db.leases import RETURNED
 from guildhall.db.transaction import Database
 from guildhall.errors import Invalid, NotFound
 
@@ -116,7 +117,7 @@ async def renew_lease(database: Database, lease: Lease, *, at: datetime) -> Leas
 async def end_lease(database: Database, lease: Lease) -> None:
     """Let others send at once."""
     async with database.transaction() as session:
-        await _change(session, lease, {"lease_owner": None, "lease_token": None, "lease_expires_at": None})
+        await _change(session, lease, RETURNED)
 
 
 async def move_on(database: Database, lease: Lease, next_leaf: int, *, at: datetime) -> Lease | None:
@@ -194,8 +195,8 @@ async def move_cursor(session: AsyncSession, actor: Actor, leaf: int, *, at: dat
     progress = await _required(session)
     if not 0 <= leaf <= progress.sealed:
         raise NoSuchLeaf(f"There are {progress.sealed} leaves: the stream can go on from 0 to {progress.sealed}.")
-    freed = {"next_leaf": leaf, "lease_owner": None, "lease_token": None, "lease_expires_at": None}
-    await session.execute(update(AuditStream).where(AuditStream.name == STREAM).values(freed))
+    freed = update(AuditStream).where(AuditStream.name == STREAM).values(next_leaf=leaf, **RETURNED)
+    await session.execute(freed)
     before, after = {"next_leaf": progress.next_leaf}, {"next_leaf": leaf}
     await record(session, actor, action=PERMISSION, before=before, after=after, at=at, new_id=new_id)
     return replace(progress, next_leaf=leaf)

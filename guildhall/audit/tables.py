@@ -1,8 +1,8 @@
 """The audit record: append-only events by month, the values of persons beside them, and the tree over both.
 
-`audit_events` and `audit_personal` are partitioned by `act_at`; `audit_make_partitions` makes the months ahead, and
-what no month is there for goes into the default partition. The service may INSERT and SELECT; of personal values it may
-take the content away, once.
+`audit_events`, `audit_personal` and `audit_resources` are partitioned by `act_at`; `audit_make_partitions` makes the
+months ahead, and what no month is there for goes into the default partition. The service may INSERT and SELECT; of
+personal values it may take the content away, once.
 """
 
 import builtins
@@ -172,10 +172,24 @@ class AuditResource(Base):
     """
 
     __tablename__ = "audit_resources"
+    __table_args__ = ({"postgresql_partition_by": "RANGE (act_at)"},)
 
     resource_id: Mapped[UUID] = mapped_column(primary_key=True)
     act_at: Mapped[Timestamp] = mapped_column(primary_key=True)
     event_id: Mapped[UUID] = mapped_column(primary_key=True)
+
+
+class AuditUsedGrant(Base):
+    """An access grant by which data was read, and the first such event that was written; it stays when events leave.
+
+    Written by the same trigger, and compared by `verify-audit` with what is in the database.
+    """
+
+    __tablename__ = "audit_used_grants"
+
+    access_grant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    act_at: Mapped[Timestamp]
+    event_id: Mapped[UUID]
 
 
 class AuditPersonal(Base):

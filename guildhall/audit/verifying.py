@@ -11,32 +11,19 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    ARRAY,
-    TIMESTAMP,
-    RowMapping,
-    Text,
-    Uuid,
-    bindparam,
-    column,
-    func,
-    literal,
-    literal_column,
-    select,
-    tuple_,
-)
+from sqlalchemy import RowMapping, Text, func, literal, literal_column, select, tuple_
 
 from guildhall.audit.checkpoints import Head, NotACheckpoint, Verifier, open_head
 from guildhall.audit.mac import AuditKeys, entry_of
 from guildhall.audit.merkle import Edge, leaf_hash
 from guildhall.audit.personal import Commitment, agrees
+from guildhall.audit.question_index import index_findings
 from guildhall.audit.sealing import COLUMNS, NAMES
 from guildhall.audit.tables import (
     AuditArchive,
     AuditEvent,
     AuditLeaf,
     AuditPersonal,
-    AuditResource,
     AuditSeal,
     AuditTreeHead,
 )
@@ -45,18 +32,6 @@ from guildhall.db.transaction import Database
 PAGE_ROWS = 2_000
 NAMED_MAX = 100
 """How many findings a report names; it counts them all."""
-
-_RESOURCE = AuditResource.__table__.columns
-_NAMED = (
-    func.unnest(
-        bindparam("keys", type_=ARRAY(Uuid(as_uuid=True))),
-        bindparam("moments", type_=ARRAY(TIMESTAMP(timezone=True))),
-        bindparam("events", type_=ARRAY(Uuid(as_uuid=True))),
-    )
-    .table_valued(*(column(each.name, each.type) for each in _RESOURCE), name="named")
-    .render_derived()
-)
-"""Resources, moments and ids of events that are being checked."""
 
 
 @dataclass
@@ -70,10 +45,10 @@ class Verification:
     wrong: int = 0
     named: list[str] = field(default_factory=list)
 
-    def find(self, sentence: str) -> None:
-        """Count a finding, and keep its words while there is room."""
-        self.wrong += 1
-        self.named += [sentence] if len(self.named) < NAMED_MAX else []
+    def find(self, *sentences: str, wrong: int = 1) -> None:
+        """Count findings, and keep their words while there is room."""
+        self.wrong += wrong
+        self.named += sentences[: NAMED_MAX - len(self.named)]
 
 
 async def verify_record(
@@ -99,7 +74,6 @@ async def verify_record(
     edge = Edge()
     async for page in leaves(database, state.size):
         personal = await _personal_of(database, [row["event_id"] for row in page])
-        await _check_resources(database, found, page)
         for row in page:
             _check_leaf(found, keys, row, edge.size, personal.get(row["event_id"], {}), archived)
             edge.append(leaf_hash(row["entry"]))
@@ -110,6 +84,8 @@ async def verify_record(
         found.find(f"There are {edge.size} leaves, and the seal says {state.size}.")
     found.sealed = edge.size
     await _check_unsealed(database, keys, state, found)
+    for wrong, sentences in await index_findings(database, named_max=NAMED_MAX):
+        found.find(*sentences, wrong=wrong)
     return found
 
 
@@ -254,7 +230,6 @@ async def _check_unsealed(database: Database, keys: AuditKeys, state: AuditSeal,
         async with database.read() as session:
             rows = (await session.execute(page)).mappings().all()
         personal = await _personal_of(database, [row["id"] for row in rows])
-        await _check_resources(database, found, rows)
         for row in rows:
             found.unsealed += 1
             _check_event(found, keys, {name: row[name] for name in NAMES}, personal.get(row["id"], {}))
@@ -263,22 +238,3 @@ async def _check_unsealed(database: Database, keys: AuditKeys, state: AuditSeal,
         if len(rows) < PAGE_ROWS:
             return
         last = rows[-1]["id"], rows[-1]["act_at"]
-
-
-async def _check_resources(database: Database, found: Verification, rows: Sequence[RowMapping]) -> None:
-    """What questions find events by must name them all: an act that is left out there would never be told of.
-
-    An event that has left since the page was read took what is told of it along, so it must still be there.
-    """
-    whole = [row for row in rows if row["id"] is not None and row["concludes_id"] is None]
-    named = [(key, row["act_at"], row["id"]) for row in whole for key in row["resource_ids"]]
-    told = select(AuditResource.event_id).where(*(column == _NAMED.c[column.name] for column in _RESOURCE)).exists()
-    lost = select(_NAMED.c.event_id, _NAMED.c.act_at).where(~told).cte("lost").prefix_with("MATERIALIZED")
-    there = select(AuditEvent.id).where(AuditEvent.id == lost.c.event_id, AuditEvent.act_at == lost.c.act_at)
-    still = there.correlate(lost).offset(0).exists()  # the offset keeps it from becoming a join with all events
-    statement = select(lost.c.event_id).where(still).distinct().order_by(lost.c.event_id)
-    keys, moments, event_ids = ([each[place] for each in named] for place in range(3))
-    async with database.read() as session:
-        untold = await session.scalars(statement, {"keys": keys, "moments": moments, "events": event_ids})
-        for event_id in untold:
-            found.find(f"Event {event_id} was taken out of what questions about its resources look at.")

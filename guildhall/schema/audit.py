@@ -13,7 +13,7 @@ from guildhall.audit import questions
 from guildhall.audit.personal import erase_person
 from guildhall.audit.questions import PolicyLineKind
 from guildhall.audit.record import record
-from guildhall.audit.search import ACTS, PERMISSION, about_any, visible_acts
+from guildhall.audit.search import ACTS, PERMISSION, is_about, visible_acts
 from guildhall.audit.tables import AuditEvent, Outcome, PolicyHistory
 from guildhall.auth.actor import Actor
 from guildhall.auth.authorize import require
@@ -88,7 +88,7 @@ def _key(value: str) -> UUID:
 
 
 def _about(value: str, _context: Context) -> ColumnElement[bool]:
-    return about_any([_key(value)])
+    return is_about(_key(value))
 
 
 @filters("AuditFilter")
@@ -252,7 +252,7 @@ class AuditQuestions:
     unused_access_grants = connection(
         "AccessGrant",
         name="UnusedAccessGrant",
-        where=[~questions.was_used(AccessGrant.id, AccessGrant.valid_from, AccessGrant.valid_to)],
+        where=[~questions.was_used(AccessGrant.id)],
         scope=_of_all_times,
         facts=ArchivedMonths,
         default_order=[AccessGrant.valid_from.desc()],

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import select, text
 
 from guildhall.audit import archiving
-from guildhall.audit.archive_store import ArchiveStore, ArchiveStoreUnavailable
+from guildhall.audit.archive_store import ArchiveStore
 from guildhall.audit.archives import Month, NoArchive, read_lines, verify_archive
 from guildhall.audit.archiving import (
     ARCHIVER,
@@ -40,6 +40,7 @@ from guildhall.audit.sealing import seal_once
 from guildhall.audit.tables import AuditEvent, AuditPersonal
 from guildhall.audit.verifying import Verification, verify_record
 from guildhall.auth.actor import Actor, RequestContext
+from guildhall.auth.resources import ResourceRef
 from guildhall.auth.subjects import ActorKind
 from guildhall.clock import SimulatedClock, new_id
 from guildhall.db.embedded import EmbeddedServer
@@ -55,6 +56,8 @@ DECEMBER = Month("2025-12", datetime(2025, 12, 1, tzinfo=UTC), datetime(2026, 1,
 ADA = Actor(
     kind=ActorKind.USER, id=UUID(int=7), name="ada", policy=ARCHIVER.policy, request=RequestContext(address="192.0.2.7")
 )  # fmt: skip
+DATASET = ResourceRef("Dataset", UUID(int=5))
+GRANT = UUID(int=6)
 
 
 @pytest.fixture
@@ -78,7 +81,16 @@ def store(tmp_path: Path) -> ArchiveStore:
 async def write(database: Database, at: datetime, number: int, actor: Actor = ADA) -> list[UUID]:
     async with database.transaction() as session:
         return [
-            await record(session, actor, action="registry:dataset:read", at=at, new_id=new_id) for _ in range(number)
+            await record(
+                session,
+                actor,
+                action="registry:dataset:read",
+                resources=[DATASET],
+                access_grant_id=GRANT,
+                at=at,
+                new_id=new_id,
+            )
+            for _ in range(number)
         ]
 
 
@@ -103,7 +115,7 @@ async def archive(owned: Database, store: ArchiveStore, clock: SimulatedClock, m
 
 async def partitions(database: Database) -> set[str]:
     async with database.read() as session:
-        return set(await session.scalars(archiving._PARTITIONS))
+        return set(await session.scalars(text("SELECT inhrelid::regclass::text FROM pg_inherits")))
 
 
 async def checked(database: Database, store: ArchiveStore) -> Verification:
@@ -126,7 +138,7 @@ class TestArchiveMonth:
         done = await archive(owned, store, clock)
         path = tmp_path / "archives" / "audit-2025-01.zip"
         assert done == Archived(JANUARY, 303, hashlib.sha256(path.read_bytes()).hexdigest())
-        assert "audit_events_2025_01" not in await partitions(owned)
+        assert await partitions(owned) & {"audit_events_2025_01", "audit_resources_2025_01"} == set()
         assert await months_before(owned, DECEMBER.ends_at) == [DECEMBER]
         assert verify_archive(path, JANUARY, KEYS, VERIFIERS) == Verification(sealed=303, heads=1)
         assert [number for number, _ in read_lines(path)] == [*range(300), 301, 302, 303]
@@ -145,6 +157,19 @@ class TestArchiveMonth:
         for name in ("events.jsonl", "checkpoint"):
             assert (tmp_path / "after" / name).read_bytes() == (tmp_path / "before" / name).read_bytes()
         assert verify_export(tmp_path / "after", KEYS, VERIFIERS) == Verification(sealed=304, heads=1)
+
+    async def test_what_its_acts_are_about_leaves_also_where_it_has_no_month(
+        self, owned: Database, server: EmbeddedServer, store: ArchiveStore, clock: SimulatedClock
+    ) -> None:
+        connection = await server.connect(database=str(owned.engine.url.database))
+        await connection.execute("DROP TABLE audit_resources_2025_01")
+        await fill(owned, clock, 2)
+        about = "SELECT tableoid::regclass::text, count(*)::int FROM audit_resources GROUP BY 1"
+        assert [tuple(row) for row in await connection.fetch(about)] == [("audit_resources_default", 6)]
+        assert (await archive(owned, store, clock)).events == 5
+        assert [tuple(row) for row in await connection.fetch(about)] == [("audit_resources_default", 1)]
+        await connection.close()
+        assert (await checked(owned, store)).named == []
 
     async def test_a_month_with_nothing_in_it(
         self, owned: Database, store: ArchiveStore, clock: SimulatedClock
@@ -276,7 +301,10 @@ class TestVerifyArchives:
         async with owned.transaction() as session:
             await session.execute(text("ALTER TABLE audit_events_default DISABLE TRIGGER USER"))
             await session.execute(text("DELETE FROM audit_events_default WHERE id = :id"), {"id": late})
-        assert (await checked(owned, store)).named == ["6 events of 2025-01 have left, and its archive has 5."]
+        assert (await checked(owned, store)).named == [
+            "6 events of 2025-01 have left, and its archive has 5.",
+            f"Event {late} (leaf 7) was put into what questions about {DATASET.id} look at, and is not about it.",
+        ]
 
     async def test_what_is_gone_from_another_month_was_deleted(
         self, owned: Database, store: ArchiveStore, clock: SimulatedClock
@@ -287,7 +315,11 @@ class TestVerifyArchives:
         async with owned.transaction() as session:
             await session.execute(text("ALTER TABLE audit_events_2025_12 DISABLE TRIGGER USER"))
             await session.execute(text("DELETE FROM audit_events_2025_12"))
-        assert (await checked(owned, store)).named == [f"Event {gone} (leaf 0) was deleted."]
+        assert (await checked(owned, store)).named == [
+            f"Event {gone} (leaf 0) was deleted.",
+            f"Event {gone} (leaf 0) was put into what questions about {DATASET.id} look at, and is not about it.",
+            f"Event {gone} (leaf 0) was put in as a use of the access grant {GRANT}, and is none.",
+        ]
 
 
 def rewritten(path: Path, change: Callable[[dict[str, bytes]], object]) -> None:
@@ -364,19 +396,3 @@ class TestVerifyArchive:
         for read in (lambda: verify_archive(path, JANUARY, KEYS, VERIFIERS), lambda: list(read_lines(path))):
             with pytest.raises(NoArchive, match="is no archive"):
                 read()
-
-
-class TestArchiveStore:
-    async def test_what_cannot_be_reached(self, tmp_path: Path) -> None:
-        (tmp_path / "file").write_text("")
-        with pytest.raises(ArchiveStoreUnavailable, match="is no store of archives"):
-            ArchiveStore.open(str(tmp_path / "file" / "folder"))
-        with pytest.raises(ArchiveStoreUnavailable, match="is no store of archives"):
-            ArchiveStore.open("gopher://example")
-        store = ArchiveStore.open(str(tmp_path / "store"))
-        (tmp_path / "store").rmdir()
-        (tmp_path / "store").write_text("no folder")
-        with pytest.raises(ArchiveStoreUnavailable, match="cannot be written"):
-            await store.add(tmp_path / "file", "audit.zip")
-        with pytest.raises(ArchiveStoreUnavailable, match="cannot be read"):
-            await store.fetch("audit.zip", tmp_path / "copy")

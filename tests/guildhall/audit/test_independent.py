@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from sqlalchemy import select
@@ -21,6 +22,7 @@ from guildhall.audit.tables import AuditLeaf, AuditSeal
 from guildhall.audit.tiles import tile_reader
 from guildhall.audit.verifying import Verification, verify_record
 from guildhall.auth.actor import system_actor
+from guildhall.auth.resources import ResourceRef
 from guildhall.clock import SimulatedClock, new_id
 from guildhall.db.embedded import EmbeddedServer
 from guildhall.db.transaction import Database
@@ -32,6 +34,7 @@ SIZE = 10_000
 BATCH = 400
 READ = "registry:dataset:read"
 WORKER = system_actor("worker")
+DATASET = ResourceRef("Dataset", UUID(int=7))
 SIGNER = Signer("guildhall.example/audit", b"s" * 32)
 KEYS = AuditKeys([AUDIT_KEY])
 VKEY = SIGNER.verifier.text
@@ -59,7 +62,11 @@ async def _write(database: Database, number: int, *, late_after: int = 0) -> Non
     clock = SimulatedClock(MONDAY_MORNING)
     async with database.transaction() as session:
         await add_events(
-            session, [compose_event(WORKER, action=READ, at=clock.now(), new_id=new_id) for _ in range(number)]
+            session,
+            [
+                compose_event(WORKER, action=READ, resources=[DATASET], at=clock.now(), new_id=new_id)
+                for _ in range(number)
+            ],
         )
         for _ in range(late_after):
             await seal_once(database, [SIGNER], at=clock.now())
@@ -72,7 +79,10 @@ async def sealed(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactor
         for round_ in range(SIZE // (4 * BATCH)):
             # Of four transactions that begin one after the other the first commits last.
             async with database.transaction() as late:
-                events = [compose_event(WORKER, action=READ, at=MONDAY_MORNING, new_id=new_id) for _ in range(BATCH)]
+                events = [
+                    compose_event(WORKER, action=READ, resources=[DATASET], at=MONDAY_MORNING, new_id=new_id)
+                    for _ in range(BATCH)
+                ]
                 await add_events(late, events)
                 await asyncio.gather(_write(database, BATCH, late_after=2), _write(database, BATCH, late_after=1))
                 await _write(database, BATCH)
@@ -213,7 +223,12 @@ class TestEveryEvent:
         [
             ("UPDATE audit_events SET purpose = 'x'", 2 * SIZE),
             ("UPDATE audit_events SET mac = sha256(mac)", 2 * SIZE),
-            ("DELETE FROM audit_events", SIZE),
+            ("DELETE FROM audit_events", 2 * SIZE),
+            ("DELETE FROM audit_resources", SIZE),
+            ("UPDATE audit_resources SET resource_id = gen_random_uuid()", 2 * SIZE),
+            ("UPDATE audit_resources SET act_at = act_at + interval '1 month'", 2 * SIZE),
+            ("UPDATE audit_resources SET event_id = gen_random_uuid()", 2 * SIZE),
+            ("INSERT INTO audit_resources SELECT gen_random_uuid(), act_at, event_id FROM audit_resources", SIZE),
         ],
     )
     async def test_each_change_of_each_is_counted(
@@ -221,11 +236,17 @@ class TestEveryEvent:
     ) -> None:
         connection = await server.connect(database=sealed.name)
         await connection.execute("SET session_replication_role = replica")
-        await connection.execute("CREATE TABLE saved AS TABLE audit_events")
+        for table in ("audit_events", "audit_resources"):
+            await connection.execute(f"CREATE TABLE saved_{table} AS TABLE {table}")
         await connection.execute(statement)
         found = await verify_record(sealed.database, KEYS, [SIGNER.verifier], sealed.published)
-        for back in ("DELETE FROM audit_events", "INSERT INTO audit_events TABLE saved", "DROP TABLE saved"):
-            await connection.execute(back)
+        for table in ("audit_events", "audit_resources"):
+            for back in (
+                f"DELETE FROM {table}",
+                f"INSERT INTO {table} TABLE saved_{table}",
+                f"DROP TABLE saved_{table}",
+            ):
+                await connection.execute(back)
         await connection.close()
         assert found.wrong == want
         as_it_was = await verify_record(sealed.database, KEYS, [SIGNER.verifier], sealed.published)

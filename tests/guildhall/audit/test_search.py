@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from guildhall.audit.outcomes import conclude
 from guildhall.audit.record import record
-from guildhall.audit.search import ACTS, about_any, visible_acts
+from guildhall.audit.search import ACTS, is_about, visible_acts
 from guildhall.audit.tables import Outcome
 from guildhall.auth.actor import system_actor
 from guildhall.auth.resources import ResourceRef
@@ -68,7 +68,7 @@ class TestPlans:
         assert PLANNED_ANEW in str(select(ACTS))
 
 
-class TestAboutAny:
+class TestIsAbout:
     async def test_a_data_set_covers_its_versions(self, session: WriteSession, clock: SimulatedClock) -> None:
         dataset, version, other = (ResourceRef(kind, new_id()) for kind in ("Dataset", "DatasetVersion", "Model"))
         reading = await record(
@@ -79,10 +79,10 @@ class TestAboutAny:
         )
         await record(session, WORKER, action=READ, resources=[other], at=clock.now(), new_id=new_id)
         await record(session, WORKER, action=READ, at=clock.now(), new_id=new_id)
-        assert await found(session, about_any([dataset.id])) == [reading, registering]
-        assert await found(session, about_any([version.id])) == [reading]
-        assert await found(session, about_any([dataset.id]), ACTS.c.action == READ) == [reading]
-        assert await found(session, about_any([])) == []
+        assert await found(session, is_about(dataset.id)) == [reading, registering]
+        assert await found(session, is_about(version.id)) == [reading]
+        assert await found(session, is_about(dataset.id), ACTS.c.action == READ) == [reading]
+        assert await found(session, is_about(new_id())) == []
 
     async def test_it_finds_one_among_many_by_the_index(self, fresh_database: Database, server: EmbeddedServer) -> None:
         async with fresh_database.read() as session:
@@ -91,13 +91,13 @@ class TestAboutAny:
         await owner.execute(MANY)
         await owner.execute("ANALYZE audit_events, audit_resources")
         await owner.close()
-        statement = select(ACTS.c.id).where(about_any([new_id()])).order_by(ACTS.c.occurred_at, ACTS.c.id).limit(20)
+        statement = select(ACTS.c.id).where(is_about(new_id())).order_by(ACTS.c.occurred_at, ACTS.c.id).limit(20)
         async with fresh_database.read() as session:
             connection = await session.connection()
             compiled = statement.compile(dialect=connection.dialect)
             values = tuple(compiled.params[name] for name in compiled.positiontup or [])
             plan = "\n".join((await connection.exec_driver_sql(f"EXPLAIN {compiled}", values)).scalars())
-        assert "Index Only Scan using pk_audit_resources" in plan
+        assert "Index Only Scan using audit_resources_default_pkey" in plan, plan
         assert "Seq Scan on audit_events_default" not in plan
 
 

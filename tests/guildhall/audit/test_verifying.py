@@ -18,7 +18,6 @@ from guildhall.audit.sealing import seal_once
 from guildhall.audit.tables import AuditSeal
 from guildhall.audit.verifying import Verification, verify_record
 from guildhall.auth.actor import Actor, RequestContext, system_actor
-from guildhall.auth.resources import ResourceRef
 from guildhall.auth.subjects import ActorKind
 from guildhall.clock import SimulatedClock, new_id
 from guildhall.db.embedded import EmbeddedServer
@@ -198,42 +197,6 @@ class TestSuperuser:
 
 
 class TestArchives:
-    @pytest.mark.parametrize("sealed", [True, False])
-    async def test_an_act_that_questions_about_its_resource_would_not_find(
-        self, fresh_database: Database, server: EmbeddedServer, clock: SimulatedClock, sealed: bool
-    ) -> None:
-        dataset = ResourceRef("Dataset", new_id())
-        async with fresh_database.transaction() as session:
-            act, _ = [
-                await record(
-                    session, WORKER, action="registry:dataset:read", resources=[dataset], at=clock.now(), new_id=new_id
-                )
-                for _ in range(2)
-            ]
-        if sealed:
-            await seal(fresh_database, clock)
-        assert (await check(fresh_database)).named == []
-        await alter(server, fresh_database, f"DELETE FROM audit_resources WHERE event_id = '{act}'")
-        found = await check(fresh_database)
-        assert found.named == [f"Event {act} was taken out of what questions about its resources look at."]
-
-    async def test_an_event_that_leaves_for_an_archive_meanwhile_is_not_missed(
-        self, fresh_database: Database, server: EmbeddedServer, clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        dataset = ResourceRef("Dataset", new_id())
-        async with fresh_database.transaction() as session:
-            await record(
-                session, WORKER, action="registry:dataset:read", resources=[dataset], at=clock.now(), new_id=new_id
-            )
-        personal_of = verifying._personal_of
-
-        async def rival(database: Database, event_ids: Sequence[UUID]) -> Any:
-            await alter(server, fresh_database, "DELETE FROM audit_events", "DELETE FROM audit_resources")
-            return await personal_of(database, event_ids)
-
-        monkeypatch.setattr(verifying, "_personal_of", rival)  # after the page, before its rows there
-        assert await check(fresh_database) == Verification(unsealed=1)
-
     async def test_events_of_an_archive_are_counted_apart(
         self, fresh_database: Database, server: EmbeddedServer, clock: SimulatedClock, tmp_path: Path
     ) -> None:

@@ -15,7 +15,7 @@ from guildhall.db.migrating import migrate, newest_revision
 from guildhall.db.transaction import Database
 from tests.conftest import TEMPLATE
 
-PARTITION = re.compile(r"audit_(events|personal)_(default|\d{4}_\d{2})")
+PARTITION = re.compile(r"audit_(events|personal|resources)_(default|\d{4}_\d{2})")
 
 
 def differences(connection: Connection) -> list[object]:

@@ -14,6 +14,7 @@ from tests.conftest import run_as_superuser
 
 BEFORE = "0022"
 """The first revision from which rows are known to have been upgraded here."""
+BEFORE_MONTHS = "0028"
 DIGESTS = ("a" * 64, "b" * 64)
 WAIT_SECONDS = 120
 
@@ -37,16 +38,18 @@ WAITING = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND application_name LIKE '%-migrate' AND wait_event_type = 'Lock'
 """
+WAITERS = WAITING.replace("AND application_name LIKE '%-migrate' ", "")
+PLACES = "SELECT tableoid::regclass::text, event_id FROM audit_resources ORDER BY event_id"
 RESOURCES = "SELECT event_id, resource_id FROM audit_resources ORDER BY event_id, resource_id"
 
 
 @asynccontextmanager
-async def old_database(server: EmbeddedServer) -> AsyncIterator[str]:
+async def old_database(server: EmbeddedServer, revision: str = BEFORE) -> AsyncIterator[str]:
     """A database of its own, as the older program left it; its name."""
     name = f"old_{new_id().hex}"
     await run_as_superuser(server, f"CREATE DATABASE {name} OWNER {OWNER_ROLE}")
     try:
-        await migrate(server.url(OWNER_ROLE, name), BEFORE)
+        await migrate(server.url(OWNER_ROLE, name), revision)
         yield name
     finally:
         await run_as_superuser(server, f"DROP DATABASE {name} WITH (FORCE)")
@@ -111,3 +114,38 @@ class TestUpgrade:
             assert [tuple(row) for row in await connection.fetch(RESOURCES)] == [
                 (before, resource), (meanwhile, resource),
             ]  # fmt: skip
+
+    async def test_what_acts_are_about_moves_into_its_months(self, server: EmbeddedServer) -> None:
+        first, second, meanwhile, afterwards = sorted(new_id() for _ in range(4))
+        resource = new_id()
+        async with old_database(server, BEFORE_MONTHS) as name, superuser(server, name) as connection:
+            await connection.execute("SET session_replication_role = origin")
+            await connection.execute(EVENT, first, "ALLOWED", [resource], None)  # into the default partition
+            await connection.execute("SELECT audit_make_partitions('2026-04-02Z', 1)")
+            await connection.execute(EVENT.replace("2026-03-02", "2026-04-02"), second, "ALLOWED", [resource], None)
+            async with superuser(server, name) as writer, superuser(server, name) as holder:
+                await writer.execute("SET session_replication_role = origin")
+                holding = holder.transaction()
+                await holding.start()
+                await holder.execute("LOCK TABLE alembic_version IN SHARE MODE")
+                upgrade = asyncio.create_task(to_newest(server, name))
+                await waiting_for_locks(connection, 1)  # the rows are moved, and it says so at last
+                writing = asyncio.create_task(writer.execute(EVENT, meanwhile, "ALLOWED", [resource], None))
+                await waiting_for_locks(connection, 2)
+                await holding.rollback()
+                await upgrade
+                await writing
+            await connection.execute("SELECT audit_make_partitions('2026-05-02Z', 1)")
+            await connection.execute(EVENT.replace("2026-03-02", "2026-05-02"), afterwards, "ALLOWED", [resource], None)
+            assert [tuple(row) for row in await connection.fetch(PLACES)] == [
+                ("audit_resources_default", first),
+                ("audit_resources_2026_04", second),
+                ("audit_resources_default", meanwhile),
+                ("audit_resources_2026_05", afterwards),
+            ]
+
+
+async def waiting_for_locks(connection: "asyncpg.Connection[asyncpg.Record]", number: int) -> None:
+    async with asyncio.timeout(WAIT_SECONDS):
+        while await connection.fetchval(WAITERS) != number:
+            await asyncio.sleep(0.05)
