@@ -16,7 +16,6 @@ from guildhall.graphql.compiler.fragments import fragment, noted
 from guildhall.graphql.compiler.levels import Levels, Parameters
 from guildhall.graphql.compiler.pieces import Piece, Sql
 from guildhall.graphql.compiler.result import Marks
-from guildhall.graphql.cursors import CursorSigner
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 BUGS: dict[str, Plant] = {}
@@ -149,7 +148,12 @@ def lost_cursor(patch: pytest.MonkeyPatch) -> None:
 @bug
 def cursor_of_anybody(patch: pytest.MonkeyPatch) -> None:
     """A cursor that is well made is good for every list and caller."""
-    patch.setattr(CursorSigner, "open", lambda self, _binding, cursor, _parent=None: self.read(cursor))
+
+    def place(_self: slots.Listing, run: Any, given: Any) -> Any:
+        return () if given.get("after") is None else run.context.signer.read(given["after"])
+
+    patch.setattr(slots.Listing, "_place", place)
+    patch.setattr(Marks, "_checked", lambda _self, _rest: "")
 
 
 @bug

@@ -13,6 +13,8 @@ from tests.guildhall.graphql.oracle.rounds import Rounds, compilable_fields
 from tests.guildhall.graphql.oracle.world import World, standing_still
 
 SHORT, LONG = 500, 10_000
+MORE = 2_000
+"""How many others are asked where the first did not show a planted mistake: it takes one that holds its case."""
 SEED, LONG_SEED = 20, 21
 WITHOUT_ERRORS_MIN, COMPILED_MIN = 0.7, 0.8
 FIELDS_MIN, LONG_FIELDS_MIN = 0.6, 0.95
@@ -73,7 +75,10 @@ class TestPlantedBugs:
             again = await compiled(rounds.world, outcome.viewer, outcome.document)
             if not Outcome(outcome.document, outcome.viewer, outcome.oracle, again).equal:
                 return
-        pytest.fail(f"{len(outcomes)} documents did not show it")
+        async for outcome in Rounds(rounds.world, rounds.composed, LONG_SEED).outcomes(MORE):
+            if not outcome.equal:
+                return
+        pytest.fail(f"{len(outcomes) + MORE} documents did not show it")
 
 
 @pytest.mark.long
