@@ -12,7 +12,7 @@ _FEWER = "Ask for less at once: a smaller `first`, or fewer lists within lists."
 
 HINTS: Mapping[str, str] = MappingProxyType(
     {
-        "ACCESS_REFUSED": "Ask for it with `guildhall access request`, or the mutation requestAccess.",
+        "ACCESS_REFUSED": "On the command line, `guildhall access request` asks.",
         "ALREADY_REQUESTED": "Its stewards have it before them; `guildhall access list` and `guildhall loosening list` "
         "show how it stands.",
         "ARTIFACT_STORE_UNAVAILABLE": _LATER,

@@ -40,7 +40,7 @@ def test_from_registration_to_who_read_it(mira: Command, person: Callable[[str],
     refused = quentin("dataset", "download", "maintenance/dials@1")
     assert (refused.code, refused.out) == (4, "")
     assert "stella@guildhall.example" in refused.err
-    assert refused.err.endswith("`guildhall access request`, or the mutation requestAccess.\n")
+    assert refused.err.endswith("On the command line, `guildhall access request` asks.\n")
     assert not list(quentin.folder.glob("dials-v1/*"))
 
     ask = ["access", "request", "--dataset", "maintenance/dials", "--purpose", "defect-detection", "--for", "14d"]
@@ -131,7 +131,7 @@ def test_a_preview_without_access_is_refused(mira: Command, person: Callable[[st
     mira.ok("dataset", "upload", "maintenance/unseen-dials", "dials")
     refused = person("quentin")("dataset", "preview", "maintenance/unseen-dials")
     assert (refused.code, refused.out) == (4, "")
-    assert "Ask for it with `guildhall access request`" in refused.err
+    assert "On the command line, `guildhall access request` asks." in refused.err
 
 
 @pytest.mark.parametrize(

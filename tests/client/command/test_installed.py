@@ -81,7 +81,7 @@ class TestCompletion:
     @pytest.mark.parametrize(
         ("words", "offered"),
         [
-            ("guildhall lo", ["login", "logout", "logs"]),
+            ("guildhall log", ["login", "logout", "logs"]),
             ("guildhall model d", ["download"]),
             ("guildhall jobs --s", ["--state", "--since"]),
             ("guildhall jobs --state can", ["cancelled"]),

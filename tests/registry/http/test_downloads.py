@@ -130,7 +130,7 @@ class TestRefusals:
                     "reason": "ACCESS_GRANT_REQUIRED",
                     "message": "You may not read a.bin of the data set gauge-digits. "
                     f"It is CONFIDENTIAL and goes by access grant only. {ASK}",
-                    "hint": "Ask for it with `guildhall access request`, or the mutation requestAccess.",
+                    "hint": "On the command line, `guildhall access request` asks.",
                 }
             },
         )

@@ -72,7 +72,9 @@ def logout(keep: bool) -> None:
         if not keep:
             _end(credentials)
     except CommandFailed as error:
-        until = "it ends by itself" if credentials.expires_at is None else _moment(credentials.expires_at)
+        # What renews a token is good for longer than the token, and does not say how long.
+        ends_at = None if credentials.refresh_token else credentials.expires_at
+        until = "it ends by itself" if ends_at is None else _moment(ends_at)
         why = str(error).replace(f" {WHEN_UNREACHABLE}", "")  # the same command again would know no token to end
         message = f"The token is forgotten here, but stays good until {until}, because it could not be ended: {why}"
         raise CommandFailed(message, error.exit_code) from error
