@@ -1,7 +1,8 @@
-"""What others run in production: a PostgreSQL behind TLS and an S3 store, known to an installation by secrets alone."""
+"""What others run in production: a PostgreSQL, an S3 store and a mail server behind TLS, known by secrets alone."""
 
 import re
 import secrets
+import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,6 +16,7 @@ from tests.cluster.handle import RealCluster
 from tests.cluster.object_store import ObjectStore, object_store
 from tests.conftest import run_as_superuser
 from tests.encrypted_database import EncryptedDatabase, encrypted_database
+from tests.guildhall.inbox.mail_sink import PASSWORD, USER, Sink, mail_sink
 from tests.helm.installation import LITTLE, Installation
 from tools.chart_checks import CHART
 
@@ -26,12 +28,14 @@ KEYS = ("secret.key", "audit.key", "credentials.key", "seal.key")
 
 @dataclass(frozen=True)
 class Surroundings:
-    """The two, and where pods reach them."""
+    """The three, and where pods reach them."""
 
     database: EncryptedDatabase
     database_urls: dict[str, str]
     store: ObjectStore
     store_variables: dict[str, str]
+    mail: Sink
+    mail_url: str
     authority: Authority
 
 
@@ -39,15 +43,16 @@ class Surroundings:
 async def surroundings(
     cluster: RealCluster, server: EmbeddedServer, versitygw: Path, folder: Path
 ) -> AsyncIterator[Surroundings]:
-    """Both, signed for by one authority, with the logins that the guide says."""
+    """All signed for by one authority, the database with the logins that the guide says."""
     authority = Authority(folder)
     host = cluster.host_for_pods
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(encrypted_database(server, authority, host))
         store = await stack.enter_async_context(object_store(versitygw, folder, authority, [BUCKET, HEADS], host))
-        database_port, store_port = [
+        mail = await stack.enter_async_context(mail_sink(starttls=_shown(authority, host), sign_in=True))
+        database_port, store_port, mail_port = [
             int((await stack.enter_async_context(cluster.exposed(port))).rpartition(":")[2])
-            for port in (database.port, store.port)
+            for port in (database.port, store.port, mail.port)
         ]
         passwords = await stack.enter_async_context(_logins_of_the_guide(server))
         where = f"{host}:{database_port}/house?sslmode=verify-full"
@@ -55,7 +60,10 @@ async def surroundings(
             "url": f"postgresql://house:{passwords['house']}@{where}",
             "migrationUrl": f"postgresql://house_owner:{passwords['house_owner']}@{where}",
         }
-        yield Surroundings(database, urls, store, store.at(store_port).variables(host), authority)
+        yield Surroundings(
+            database, urls, store, store.at(store_port).variables(host), mail, f"smtp+starttls://{USER}@{host}:{mail_port}",
+            authority,
+        )  # fmt: skip
 
 
 async def install_by_secrets(installation: Installation, around: Surroundings) -> None:
@@ -64,13 +72,13 @@ async def install_by_secrets(installation: Installation, around: Surroundings) -
     await _make_secret(installation, "house-database", around.database_urls)
     await _make_secret(installation, "house-store", around.store_variables)
     await _make_secret(installation, "house-keys", {name: secrets.token_hex(32) for name in KEYS})
-    await _make_secret(installation, "house-mail", {"password": "geheim"})
+    await _make_secret(installation, "house-mail", {"password": PASSWORD})
     certificate = (around.authority.folder / "ca.crt").read_text(encoding="ascii")
     await installation.make("configmaps", "house-authorities", data={"ca.crt": certificate})
-    await installation.install(values_by_secrets())
+    await installation.install(values_by_secrets(around))
 
 
-def values_by_secrets() -> dict[str, Any]:
+def values_by_secrets(around: Surroundings) -> dict[str, Any]:
     """Those of production, with the names of what was made."""
     return {
         "database": {"existingSecret": "house-database"},
@@ -79,12 +87,20 @@ def values_by_secrets() -> dict[str, Any]:
         "keys": {"existingSecret": "house-keys"},
         "authorities": {"existingConfigMap": "house-authorities"},
         "mail": {
-            "url": "smtps://house@mail.example.org",
+            "url": around.mail_url,
             "from": "Guildhall <guildhall@example.org>",
             "existingSecret": "house-mail",
         },
         "api": {"replicas": 1, "processes": 2, "resources": LITTLE},
     }
+
+
+def _shown(authority: Authority, host: str) -> ssl.SSLContext:
+    """What the mail server shows."""
+    authority.server("mail", ["127.0.0.1", host])
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(authority.folder / "mail.crt", authority.folder / "mail.key")
+    return context
 
 
 @asynccontextmanager

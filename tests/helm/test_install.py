@@ -19,8 +19,10 @@ from demo.story import organisation, publishing
 from demo.world import World
 from guildhall.clock import SystemClock
 from guildhall.db.embedded import EmbeddedServer
+from guildhall_client.command.documents import REGISTER_DATASET, REQUEST_ACCESS
 from tests.cluster.demonstration import platform_of
 from tests.cluster.handle import RealCluster
+from tests.guildhall.inbox.mail_sink import PASSWORD
 from tests.helm.external import (
     BUCKET,
     HEADS,
@@ -34,6 +36,19 @@ from tests.helm.installation import Installation, installed_trial, loaded_image,
 
 BOOTSTRAP = ("python3", "-m", "guildhall", "bootstrap", "--email", "pat@guildhall.example", "--name", "Pat Porter")
 SEALED_SECONDS_MAX = 120
+MAILED_SECONDS_MAX = 120
+WANT_MAIL = """
+mutation Want($input: UpdateInboxSettingsInput!) {
+  updateInboxSettings(input: $input) { settings { mail } errors { code field message } }
+}
+"""
+DIALS = {
+    "team": "maintenance", "name": "dials", "description": "Photographs of dials.", "classification": "CONFIDENTIAL",
+    "visibility": "ORGANISATION", "stewards": ["stella@guildhall.example"],
+    "legal": {
+        "licence": "CC0", "legalBasis": "contract", "permittedPurposes": ["defect-detection"], "regions": ["eu-local"],
+    },
+}  # fmt: skip
 MODEL = {
     "team": "maintenance", "name": "gauge-reader", "task": "image-classification", "visibility": "ORGANISATION",
     "riskTier": "LIMITED", "description": "Reads the handwritten digits on pressure gauges.",
@@ -169,6 +184,21 @@ def published_and_fetched(url: str, token: str, made: Path, folder: Path) -> dic
         return fetched
 
 
+def asked_for_data(url: str, token: str, folder: Path) -> None:
+    """A steward who wants mail is asked for access to data."""
+    with ExitStack() as stack:
+        world = World(url, Narrator(Console(file=StringIO(), width=120)), folder, SystemClock().now, stack)
+        world.sign_in("pat", token)
+        organisation.set_up(world)
+        world.people["stella"].mutate(WANT_MAIL, {"mail": "ALL"})
+        dataset = world.people["mira"].mutate(REGISTER_DATASET, DIALS)["dataset"]
+        inputs = {
+            "resourceIds": [dataset["id"]], "beneficiary": {"team": "quality"}, "purpose": "defect-detection",
+            "justification": "our presses carry the same dials", "durationSeconds": 86_400,
+        }  # fmt: skip
+        world.people["quentin"].mutate(REQUEST_ACCESS, inputs)
+
+
 class TestExternal:
     """In the same cluster, after the trial: a second one would cost more than all of this."""
 
@@ -202,15 +232,28 @@ class TestExternal:
 
     async def test_only_the_worker_has_the_password_for_mail(self, house: Installation) -> None:
         command = ("sh", "-c", "cat /etc/guildhall/secrets/* 2>&1")
-        assert await house.execute("worker", *command) == "geheim"
+        assert await house.execute("worker", *command) == PASSWORD
         assert "No such file" in await house.execute("api", *command)
+
+    async def test_mail_leaves_the_worker_encrypted_and_signed_in(
+        self, house: Installation, house_administrator: str, around: Surroundings, tmp_path: Path
+    ) -> None:
+        await asyncio.to_thread(asked_for_data, house.url, house_administrator, tmp_path)
+        async with asyncio.timeout(MAILED_SECONDS_MAX):
+            while not around.mail.mails:
+                await asyncio.sleep(1)
+        (mail,), (envelope,) = around.mail.mails, around.mail.envelopes
+        assert (envelope.mail_from, envelope.rcpt_tos) == ("guildhall@example.org", ["stella@guildhall.example"])
+        assert mail["Subject"] == "Quentin Quast asks for access to maintenance/dials"
+        assert "our presses carry the same dials" in mail.get_content()
+        assert around.mail.encrypted == [True]
 
     async def test_an_upgrade_migrates_again_and_goes_on_with_what_is_there(
         self, house: Installation, house_administrator: str, around: Surroundings
     ) -> None:
         assert house_administrator.startswith("ghu_")
         before = await house.pods()
-        await house.upgrade({**values_by_secrets(), "settings": {"LOG_LEVEL": "DEBUG"}})
+        await house.upgrade({**values_by_secrets(around), "settings": {"LOG_LEVEL": "DEBUG"}})
         after = await house.pods()
         assert after["migration"]["metadata"]["name"].startswith("guildhall-migration-2-")
         assert after["migration"]["status"]["phase"] == "Succeeded"
