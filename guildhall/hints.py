@@ -43,7 +43,7 @@ HINTS: Mapping[str, str] = MappingProxyType(
         "TOO_MANY_SUBSCRIPTIONS": "End one that you follow.",
         "UNAUTHENTICATED": _SIGN_IN,
         "UNKNOWN_PURPOSE": "`{ purposes { name } }` lists those that there are.",
-        "UPLOADS_INCOMPLETE": "Upload what is missing and complete it again; `guildhall publish` goes on where it was.",
+        "UPLOADS_INCOMPLETE": "Upload what is missing and complete it; `guildhall model publish` goes on where it was.",
         "WEBHOOK_ADDRESS_REFUSED": "Name a receiver that the world can reach, or ask the operator.",
     }
 )

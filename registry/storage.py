@@ -31,7 +31,7 @@ WRITE_CHUNK_BYTES = 5 * 1024 * 1024
 WRITES_AT_ONCE = 2
 APPEND_BYTES = 1024 * 1024
 """What is collected before it is digested and written in a thread, while as much again is collected."""
-BUCKET_SECONDS_MAX = 10
+BUCKET_SECONDS_MAX = 30
 _STAGED = re.compile(r".*#\d+")
 
 logger = logging.getLogger(__name__)

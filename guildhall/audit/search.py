@@ -42,7 +42,7 @@ def _acts() -> Subquery:
         .select_from(event)
         .outerjoin(conclusion, (conclusion.concludes_id == event.c.id) & (conclusion.act_at == event.c.act_at))
         .outerjoin(caller, (caller.event_id == event.c.id) & same_caller & (caller.act_at == event.c.act_at))
-        .outerjoin(leaf, leaf.event_id == event.c.id)
+        .outerjoin(leaf, (leaf.event_id == event.c.id) & (leaf.act_at == event.c.act_at))
         .where(event.c.concludes_id.is_(None))
         .prefix_with(PLANNED_ANEW)
         .subquery("acts")

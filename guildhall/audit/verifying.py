@@ -216,7 +216,8 @@ def _check_event(
 async def _check_unsealed(database: Database, keys: AuditKeys, state: AuditSeal, found: Verification) -> None:
     """Events without a leaf: those that the seal has not come to yet, and those that it should have had."""
     event = AuditEvent.__table__
-    without_leaf = ~select(AuditLeaf.number).where(AuditLeaf.event_id == event.c.id).exists()
+    own = (AuditLeaf.event_id == event.c.id) & (AuditLeaf.act_at == event.c.act_at)  # an id may be borrowed
+    without_leaf = ~select(AuditLeaf.number).where(own).exists()
     sealed = literal(state.sealed_snapshot, Text).op("::")(literal_column("pg_snapshot"))
     statement = (
         select(*COLUMNS, func.pg_visible_in_snapshot(event.c.xid, sealed).label("passed"))

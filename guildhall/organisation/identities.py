@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import delete, select, update
@@ -21,6 +21,9 @@ from guildhall.db.announcing import announce_change
 from guildhall.organisation.group_roles import apply_groups, lock_mappings
 from guildhall.organisation.members import CHANGE
 from guildhall.organisation.tokens import REVOKE, TOPIC
+
+KEPT_AFTER_END = timedelta(days=1)
+"""How long an ended token stays known: a download that began with it may outlast it, and is still asked after."""
 
 
 async def known_person(
@@ -69,7 +72,7 @@ async def admit_token(
     if person.signed_out_at is not None and claims.issued_at <= person.signed_out_at:
         raise NotOfIssuer("This token is from before you signed out everywhere; sign in again.")
     own = [Token.user_id == person.user_id, Token.origin == TokenOrigin.ISSUER.value]
-    await session.execute(delete(Token).where(*own, Token.expires_at <= at))
+    await session.execute(delete(Token).where(*own, Token.expires_at <= at - KEPT_AFTER_END))
     same = Token.claims["signed"].astext == signed.hex()
     if await session.scalar(select(Token.id).where(*own, same, Token.revoked_at.is_not(None)).limit(1)) is not None:
         raise NotOfIssuer("This token was withdrawn; sign in again.")

@@ -17,7 +17,13 @@ from guildhall.clock import new_id
 from guildhall.errors import InvalidInput
 from guildhall.organisation.bindings import LastAdministrator
 from guildhall.organisation.groups import UnknownMapping, remove_group_mapping, set_group_mapping
-from guildhall.organisation.identities import admit_token, end_tokens_of_other_keys, known_person, sign_out_before
+from guildhall.organisation.identities import (
+    KEPT_AFTER_END,
+    admit_token,
+    end_tokens_of_other_keys,
+    known_person,
+    sign_out_before,
+)
 from tests.people import REQUEST, actor_of, make_team, make_user
 
 AT = datetime(2026, 3, 2, 8, tzinfo=UTC)
@@ -257,11 +263,16 @@ class TestAdmitToken:
         (token,) = await session.scalars(select(Token))
         assert (token.origin, token.label, token.expires_at) == ("ISSUER", f"from {ISSUER}", claims().expires_at)
 
-    async def test_ended_ones_are_swept_away(self, session: AsyncSession, root: Actor) -> None:
+    async def test_ended_ones_are_swept_away_a_day_later(self, session: AsyncSession, root: Actor) -> None:
+        """A download that began with one may outlast it, and asks whether it was withdrawn."""
         await self.admit(session, claims())
-        late = AT + timedelta(hours=1)
-        await self.admit(session, claims(seconds=3_600), b"u", late)
-        assert (await session.scalars(select(Token.hash))).all() == [b"u".ljust(32, b".")]
+        hashes = select(Token.hash).order_by(Token.created_at)
+        for text, late, kept in (
+            (b"u", timedelta(hours=1), [b"t", b"u"]),
+            (b"v", KEPT_AFTER_END + timedelta(minutes=30), [b"u", b"v"]),
+        ):
+            await self.admit(session, claims(seconds=int(late.total_seconds())), text, AT + late)
+            assert (await session.scalars(hashes)).all() == [each.ljust(32, b".") for each in kept]
 
     async def test_a_withdrawn_one_does_not_come_back_in_another_spelling(
         self, session: AsyncSession, root: Actor

@@ -62,8 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError:  # told already; what the interpreter flushes at its end must not fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if sentence:
+        from guildhall_client.command.printing import printable  # noqa: PLC0415 -- most calls end without a sentence
+
         with suppress(OSError):
-            sys.stderr.write(f"guildhall: {sentence}\n")
+            sys.stderr.write(f"guildhall: {printable(sentence)}\n")
     return code
 
 
