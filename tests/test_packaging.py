@@ -34,7 +34,7 @@ def test_the_server_is_not_installed_not_even_editable() -> None:
 def test_the_client_is_a_distribution_of_its_own_that_brings_little() -> None:
     requirements = importlib.metadata.requires("guildhall-client") or []
     needed = [re.split(r"[^a-z]", requirement)[0] for requirement in requirements if "extra ==" not in requirement]
-    assert needed == ["click", "httpx", "pathspec", "platformdirs", "pyyaml", "rich"]
+    assert needed == ["click", "filelock", "httpx", "pathspec", "platformdirs", "pyyaml", "rich"]
     assert importlib.import_module("guildhall_client").__file__ == str(
         ROOT / "client" / "src" / "guildhall_client" / "__init__.py"
     )

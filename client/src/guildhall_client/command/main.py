@@ -13,6 +13,7 @@ import click
 
 from guildhall_client.command.catalogue import COMMANDS, ListedGroup
 from guildhall_client.command.exits import CommandFailed, Exit, told
+from guildhall_client.command.printable import printable
 from guildhall_client.errors import GuildhallClientError
 
 _WITHOUT_KEYRING = "unlock it, or keep tokens in a file with PYTHON_KEYRING_BACKEND=keyring.backends.null.Keyring"
@@ -62,8 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError:  # told already; what the interpreter flushes at its end must not fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if sentence:
-        from guildhall_client.command.printing import printable  # noqa: PLC0415 -- most calls end without a sentence
-
         with suppress(OSError):
             sys.stderr.write(f"guildhall: {printable(sentence)}\n")
     return code

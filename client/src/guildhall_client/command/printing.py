@@ -1,9 +1,7 @@
 """What goes to standard output: tables for people, JSON for programs; and sentences on standard error."""
 
 import json
-import re
 import sys
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -14,10 +12,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from guildhall_client.command.printable import printable
+
 UNTRIMMED_COLUMNS = 10_000
 """Into a pipe or a file a table is as wide as it is: a program that cuts cells off would be lying."""
 
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)?")
 _STATE_STYLES = {
     "SUCCEEDED": "green", "PUBLISHED": "green", "READY": "green", "APPROVED": "green", "RUNNING": "cyan",
     "STARTING": "cyan", "QUEUED": "yellow", "ADMITTED": "yellow", "PENDING": "yellow", "STOPPING": "yellow",
@@ -82,12 +81,6 @@ def print_line(text: str, style: str = "") -> None:
 def note(text: str) -> None:
     """A sentence for the person, on standard error, where it disturbs no program."""
     Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True).print(printable(text))
-
-
-def printable(text: str) -> str:
-    """The text without what would move the cursor or change the terminal: it was written by others."""
-    plain = _ESCAPES.sub("", text)
-    return "".join(mark for mark in plain if mark in "\n\t" or unicodedata.category(mark) not in {"Cc", "Cf", "Cs"})
 
 
 def moment(value: str | None) -> str:

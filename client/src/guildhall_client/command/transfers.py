@@ -24,7 +24,8 @@ from guildhall_client.bundles import Wanted
 from guildhall_client.client import Client
 from guildhall_client.command.connection import all_nodes
 from guildhall_client.command.exits import CommandFailed, Exit, NoSuchThing
-from guildhall_client.command.printing import file_count, printable
+from guildhall_client.command.printable import printable
+from guildhall_client.command.printing import file_count
 from guildhall_client.files import Progress as Told
 
 
