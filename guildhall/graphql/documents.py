@@ -29,6 +29,7 @@ from graphql import (
     NoUnusedVariablesRule,
     OperationDefinitionNode,
     OperationType,
+    OverlappingFieldsCanBeMergedRule,
     PossibleFragmentSpreadsRule,
     UniqueDirectivesPerLocationRule,
     UniqueFragmentNamesRule,
@@ -54,7 +55,8 @@ from guildhall.graphql.compiler.plan import NotCompilable
 from guildhall.graphql.compose import Composed
 from guildhall.graphql.cost import Cost, Costing
 from guildhall.graphql.limits import check_outline
-from guildhall.graphql.outline import Definition, Outline, Selection, Unreadable, opened, outline_of
+from guildhall.graphql.outline import Definition, Outline, RepeatedFragment, Selection, Unreadable, opened, outline_of
+from guildhall.graphql.overlaps import OverlapsWithinLimit
 from guildhall.settings import Settings
 
 DOCUMENTS_MAX = 500
@@ -86,6 +88,11 @@ RULES_ABOUT: Mapping[str, frozenset[type[ASTValidationRule]]] = {
     ),
 }  # fmt: skip
 """By what a document writes wherever it has it: graphql-core's rules that are about nothing else."""
+
+_OURS: Mapping[type[ASTValidationRule], type[ASTValidationRule]] = {
+    OverlappingFieldsCanBeMergedRule: OverlapsWithinLimit
+}
+"""Rules of graphql-core that cost more than a document may."""
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +171,7 @@ class Documents:
         self._held: OrderedDict[str, Prepared] = OrderedDict()
         self._tokens = 0
         introspection = [] if settings.graphql_introspection else [NoSchemaIntrospectionCustomRule]
-        self._rules = [*specified_rules, *introspection]
+        self._rules = [_OURS.get(rule, rule) for rule in (*specified_rules, *introspection)]
         self._rules_by_marks: dict[frozenset[str], list[type[ASTValidationRule]]] = {}
 
     def prepare(
@@ -226,7 +233,7 @@ class Documents:
         try:
             outline = outline_of(text, self._settings.graphql_tokens_max)
             check_outline(outline, self._settings)
-        except LimitExceeded as error:
+        except (LimitExceeded, RepeatedFragment) as error:
             raise refused_by(error) from error
         except Unreadable:
             return None
@@ -250,13 +257,16 @@ class Documents:
 
     def _validate(self, document: DocumentNode, rules: list[type[ASTValidationRule]]) -> None:
         told = self._settings.graphql_suggestions
-        errors = validate(
-            self.schema,
-            document,
-            rules,
-            max_errors=_VALIDATION_ERRORS_MAX if told else 1,
-            hide_suggestions=not told,
-        )
+        try:
+            errors = validate(
+                self.schema,
+                document,
+                rules,
+                max_errors=_VALIDATION_ERRORS_MAX if told else 1,
+                hide_suggestions=not told,
+            )
+        except LimitExceeded as error:
+            raise refused_by(error) from error
         if errors and told:
             raise RequestRefused([coded(error, "GRAPHQL_VALIDATION_FAILED") for error in errors])
         if errors:  # which of its names exist is what a stranger would ask for, one name after the other

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from guildhall.errors import LimitExceeded
+from guildhall.errors import Invalid, LimitExceeded
 
 NESTING_MAX = 64
 """Brackets of any kind within each other, before fragments are opened; the parser would recurse as deep."""
@@ -34,6 +34,12 @@ class DocumentTooComplex(LimitExceeded):
     """Too many tokens, too deep, or too much of something after fragments are opened."""
 
     code = "DOCUMENT_TOO_COMPLEX"
+
+
+class RepeatedFragment(Invalid):
+    """Two fragments of one name: the limits would count one of them, and the validation reads both."""
+
+    code = "GRAPHQL_VALIDATION_FAILED"
 
 
 @dataclass(slots=True)
@@ -77,12 +83,17 @@ class Unreadable(Exception):
 
 
 def outline_of(text: str, tokens_max: int) -> Outline:
-    """Raises DocumentTooComplex for too many tokens or brackets within brackets, Unreadable for what is no document."""
+    """Raises DocumentTooComplex for too many tokens or brackets within brackets, RepeatedFragment, Unreadable.
+
+    Unreadable is what is no document.
+    """
     reader = _Reader(_tokens(text, tokens_max))
     operations, fragments = [], {}
     while reader.ahead:
         definition = reader.definition()
         if definition.kind == "fragment":
+            if definition.name in fragments:
+                raise RepeatedFragment(f"There can be only one fragment named '{definition.name[:80]}'.")
             fragments[definition.name] = definition
         else:
             operations.append(definition)

@@ -48,6 +48,11 @@ def corpus() -> Iterator[Abuse]:
     yield _document("a fragment 600 times", "{" + " ...F" * 600 + " } fragment F on Query { a b c d }")
     yield _document("a fragment that nobody spreads", "{ a } fragment F on Query {" + " x" * 1_900 + "}")
     yield _document(
+        "a fragment hidden by another of its name",
+        "{ __typename { ...F } } fragment F on Query {" + " x { y }" * 470 + " } fragment F on Query { __typename }",
+        "GRAPHQL_VALIDATION_FAILED",
+    )
+    yield _document(
         "introspection in circles", "{ __schema { types " + "{ fields { type " * 12 + "{ name }" + " } }" * 12 + " } }"
     )
     yield _document("pages within pages", "{ " + PAGES + " }", "QUERY_TOO_COSTLY")
