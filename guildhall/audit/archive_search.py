@@ -15,6 +15,7 @@ from uuid import UUID
 
 from sqlalchemy import RowMapping, select
 
+from guildhall.audit.archive_rows import is_ours
 from guildhall.audit.archive_store import ArchiveStore
 from guildhall.audit.archives import read_lines, verify_archive
 from guildhall.audit.archiving import ArchiveMissing, month_of, sha256_of
@@ -122,7 +123,7 @@ async def _archives(database: Database, question: ArchiveQuestion) -> Sequence[R
 
 def _require_proof(row: RowMapping, path: Path, keys: AuditKeys, verifiers: Sequence[Verifier]) -> None:
     """Of the row, that we wrote it; of the file, that it is the one, and that each event in it was sealed."""
-    if not keys.verify(dict(row)):
+    if not is_ours(keys, dict(row)):
         raise ArchiveNotProven(f"What the database says of the archive {row['name']} was not written by us.")
     if sha256_of(path) != row["sha256"]:
         raise ArchiveNotProven(f"The archive {row['name']} is not the file that was written: its SHA-256 is another.")

@@ -7,6 +7,7 @@ so that they can be erased.
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,11 +17,13 @@ from tempfile import TemporaryDirectory
 
 from sqlalchemy import BigInteger, RowMapping, func, select, text
 
+from guildhall.audit.archive_rows import keep_uses
 from guildhall.audit.archive_store import ArchiveStore
 from guildhall.audit.archives import Month, verify_archive, write_archive
 from guildhall.audit.checkpoints import Verifier
 from guildhall.audit.mac import AuditKey, AuditKeys, compute_mac
 from guildhall.audit.partitions import month_after, month_beginnings
+from guildhall.audit.question_index import COMPARED_KEY, MONTH_SECONDS_MAX
 from guildhall.audit.record import record
 from guildhall.audit.sealing import COLUMNS
 from guildhall.audit.tables import AuditArchive, AuditEvent, AuditLeaf, AuditSeal, AuditStream
@@ -31,11 +34,15 @@ from guildhall.clock import Clock, IdSource
 from guildhall.db.transaction import AUDIT_KEY, Database, DatabaseBusy, ReadSession, WriteSession
 from guildhall.errors import Conflict
 
+logger = logging.getLogger(__name__)
+
 ARCHIVER = system_actor("archiver")
 DROP_TRIES_MAX = 20
 DROP_SECONDS_BETWEEN = 0.5
 LOCK_MILLISECONDS_MAX = 500
 """Less than the server takes to see a deadlock: where a writer and we wait for each other, it is we who give way."""
+_NOBODY_COMPARES = text(f"SELECT pg_try_advisory_xact_lock({COMPARED_KEY})")
+_NOBODY_COMPARES_ANY_MORE = text(f"SELECT pg_advisory_xact_lock({COMPARED_KEY})")
 _DELETE_STRAY = text("DELETE FROM audit_resources_default WHERE act_at >= :begins_at AND act_at < :ends_at")
 
 
@@ -61,6 +68,12 @@ class ArchivingUnderWay(Conflict):
     """Somebody else archives at this moment."""
 
     code = "ARCHIVING_UNDER_WAY"
+
+
+class MonthInUse(Conflict):
+    """Somebody reads the record for so long that the month cannot be taken away from under them."""
+
+    code = "MONTH_IN_USE"
 
 
 class ArchiveMissing(Conflict):
@@ -116,7 +129,7 @@ async def archive_month(
 ) -> Archived:
     """Move the month's events into the store, as the owner of the tables, within `only_archiver`.
 
-    Raises NotSealed, ArchiveDisagrees, ArchiveStoreUnavailable; the month has not left then.
+    Raises NotSealed, ArchiveDisagrees, ArchiveStoreUnavailable, MonthInUse; the month has not left then.
     """
     key = AuditKey(database.session_info[AUDIT_KEY])
     async with database.read() as session:
@@ -147,14 +160,27 @@ async def archive_month(
             await asyncio.sleep(DROP_SECONDS_BETWEEN)
         else:
             return archived
-    await _let_go(database, archived, key, clock.now(), new_id)
-    return archived
+    raise MonthInUse(
+        f"{month.name} stays: somebody reads the audit record for longer than we wait (a report, a search, "
+        f"`verify-audit`). {month.file_name} is written; archive again when they have ended."
+    )
 
 
 async def _let_go(database: Database, archived: Archived, key: AuditKey, at: datetime, new_id: IdSource) -> None:
     """Record that the month has left, and drop its partition, unless it has got another event meanwhile."""
     async with database.transaction() as session:
+        await _wait_for_comparison(session, archived.month)
         await _record_and_drop(session, archived, key, at, new_id)
+
+
+async def _wait_for_comparison(session: WriteSession, month: Month) -> None:
+    """While `verify-audit` compares a month no partition can go, and to ask for it would hold up every writer."""
+    if await session.scalar(_NOBODY_COMPARES):
+        return
+    logger.warning("%s leaves as soon as `verify-audit` has compared the month that it is at.", month.name)
+    for setting in ("statement_timeout", "lock_timeout"):
+        await session.execute(text(f"SET LOCAL {setting} = '{MONTH_SECONDS_MAX}s'"))
+    await session.execute(_NOBODY_COMPARES_ANY_MORE)
 
 
 async def _record_and_drop(
@@ -166,22 +192,21 @@ async def _record_and_drop(
     await session.execute(text(f"LOCK TABLE ONLY {partition} IN SHARE MODE"))
     if await _count(session, month) != archived.events:
         raise NotSealed(f"{month.name} has got another event meanwhile; archive again when it is sealed.")
+    in_month = {"name": month.name, "begins_at": month.begins_at, "ends_at": month.ends_at}
     values = {
-        "name": month.name,
-        "begins_at": month.begins_at,
-        "ends_at": month.ends_at,
+        **in_month,
         "events": archived.events,
         "sha256": archived.sha256,
         "archived_at": at,
         "mac_key": key.name,
+        "uses_sha256": await keep_uses(session, in_month),
     }
     session.add(AuditArchive(**values, mac=compute_mac(key, values)))
     after = {"name": month.name, "events": archived.events, "sha256": archived.sha256}
     await record(session, ARCHIVER, action="guildhall:audit:archive", at=at, new_id=new_id, after=after)
     await session.flush()
     # What its acts are about: in the default partition only where the month had begun there.
-    in_month = {"begins_at": month.begins_at, "ends_at": month.ends_at}
-    await session.execute(_DELETE_STRAY, in_month)
+    await session.execute(_DELETE_STRAY, {"begins_at": month.begins_at, "ends_at": month.ends_at})
     await session.execute(text(f"DROP TABLE IF EXISTS {partition}, audit_resources_{month.begins_at:%Y_%m}"))
 
 

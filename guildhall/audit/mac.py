@@ -87,4 +87,6 @@ def _plain(value: object) -> str:
     if isinstance(value, bytes):
         return value.hex()
     assert isinstance(value, datetime), f"an audit row holds no {type(value).__name__}"
+    if value.tzinfo is None:  # an infinity, as the driver gives it: somebody's own row, which is to be told of
+        return value.isoformat(timespec="microseconds")
     return value.astimezone(UTC).isoformat(timespec="microseconds")

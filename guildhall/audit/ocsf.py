@@ -176,7 +176,7 @@ def _metadata(row: Mapping[str, Any], leaf: int, origin: str) -> dict[str, Any]:
             "correlation_uid": row["request_id"],
             "log_name": "audit",
             "log_provider": PRODUCT,
-            "original_time": row["occurred_at"].astimezone(UTC).isoformat(),
+            "original_time": _in_zone(row["occurred_at"]).isoformat(),
             "tenant_uid": origin,
         }
     )
@@ -202,7 +202,12 @@ def _endpoint(address: object) -> dict[str, str]:
 
 
 def _milliseconds(moment: datetime) -> int:
-    return int(moment.timestamp() * 1000)
+    return int(_in_zone(moment).timestamp() * 1000)
+
+
+def _in_zone(moment: datetime) -> datetime:
+    """An infinity has no zone, and is as far away as a calendar goes; somebody's own row shall not stop the stream."""
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _stated(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -97,10 +97,12 @@ def used_by(
     valid_from: SQLColumnExpression[datetime],
     valid_to: SQLColumnExpression[datetime],
 ) -> list[ColumnElement[bool]]:
-    """Events of reading data under a grant. None is older or younger than the grant, which leaves out other months."""
+    """Events of reading data by a grant. None is older or younger than the grant, which leaves out other months."""
     return [
         event.access_grant_id == grant_id,
         event.permission_class == "DATA_READ",
+        event.outcome != "REFUSED",
+        event.concludes_id.is_(None),
         event.act_at >= valid_from,
         event.act_at < valid_to,
     ]

@@ -78,6 +78,11 @@ _ACTIONS = ", ".join(f"'{action}'" for action in POLICY_ACTIONS)
 POLICY_CHANGE = f"permission_class = 'ADMIN_WRITE' AND action IN ({_ACTIONS})"
 """Which events those are, as SQL without a value that is bound."""
 
+USE_OF_GRANT = (
+    "access_grant_id IS NOT NULL AND permission_class = 'DATA_READ' AND outcome <> 'REFUSED' AND concludes_id IS NULL"
+)
+"""Which events say that data was read by an access grant: intents and whole acts, and nothing that was refused."""
+
 
 class AuditEvent(Base):
     """One act of one caller under one permission, about one or more resources.
@@ -284,6 +289,7 @@ class AuditArchive(Base):
     """A month that has left for the archive: its events lie in a file of that SHA-256, their leaves stay here.
 
     `mac` is over all other columns under an audit key, so that nobody passes a deletion off as an archive.
+    `uses_sha256` is of the rows in `audit_archived_uses`; what left before there were such rows has none.
     """
 
     __tablename__ = "audit_archives"
@@ -296,6 +302,19 @@ class AuditArchive(Base):
     archived_at: Mapped[Timestamp]
     mac_key: Mapped[str]
     mac: Mapped[builtins.bytes] = mapped_column(LargeBinary)
+    uses_sha256: Mapped[str | None]
+
+
+class AuditArchivedUse(Base):
+    """How often, and from when to when, data was read by an access grant in a month that has left for its archive."""
+
+    __tablename__ = "audit_archived_uses"
+
+    access_grant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    archive: Mapped[str] = mapped_column(primary_key=True)
+    times: Mapped[int] = mapped_column(BigInteger)
+    first_used_at: Mapped[Timestamp]
+    last_used_at: Mapped[Timestamp]
 
 
 class AuditStream(Base):

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import RowMapping, Text, func, literal, literal_column, select, tuple_
 
+from guildhall.audit.archive_rows import is_ours, use_findings
 from guildhall.audit.checkpoints import Head, NotACheckpoint, Verifier, open_head
 from guildhall.audit.mac import AuditKeys, entry_of
 from guildhall.audit.merkle import Edge, leaf_hash
@@ -54,7 +55,10 @@ class Verification:
 async def verify_record(
     database: Database, keys: AuditKeys, verifiers: Sequence[Verifier], published: Sequence[str]
 ) -> Verification:
-    """Check all events, in pages that each take a transaction of their own, so that nothing waits for it.
+    """Check all events, in pages that each take a transaction of their own.
+
+    Writers never wait for it. What questions go by is compared with the events of a month at a time, for up to an hour
+    each (`question_index`): a month that is about to leave for an archive waits for the comparison under way.
 
     `published` are the heads from outside of the database: without them a record that was cut, or put back together
     with its heads, cannot be told from a younger one.
@@ -65,9 +69,10 @@ async def verify_record(
         state = await session.get_one(AuditSeal, 1)
         own += [] if state.note is None else [state.note]
         archives = (await session.execute(select(*AuditArchive.__table__.columns))).mappings().all()
-    archived = Archives([row for row in archives if keys.verify(dict(row))])
+    ours = [row for row in archives if is_ours(keys, dict(row))]
+    archived = Archives(ours)
     for row in archives:
-        if not keys.verify(dict(row)):
+        if row not in ours:
             found.find(f"The archive {row['name']} was made up: its code does not fit.")
     heads = Heads(found, verifiers, [*own, *published])
     heads.pass_size(Edge())
@@ -84,7 +89,8 @@ async def verify_record(
         found.find(f"There are {edge.size} leaves, and the seal says {state.size}.")
     found.sealed = edge.size
     await _check_unsealed(database, keys, state, found)
-    for wrong, sentences in await index_findings(database, named_max=NAMED_MAX):
+    findings = await index_findings(database, named_max=NAMED_MAX)
+    for wrong, sentences in [*findings, *await use_findings(database, ours, named_max=NAMED_MAX)]:
         found.find(*sentences, wrong=wrong)
     return found
 
@@ -131,8 +137,8 @@ class Archives:
         self._counts: Counter[str] = Counter()
 
     def holds(self, found: Verification, act_at: datetime) -> bool:
-        """Whether an event of that moment has left; if so it is counted."""
-        for row in self._rows:
+        """Whether an event of that moment has left; if so it is counted. An infinity is of no month."""
+        for row in self._rows if act_at.tzinfo is not None else ():
             if row["begins_at"] <= act_at < row["ends_at"]:
                 self._counts[row["name"]] += 1
                 found.archived += 1

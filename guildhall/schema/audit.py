@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, ScalarSelect, case, false, func, select, true
+from sqlalchemy import BigInteger, ColumnElement, ScalarSelect, case, cast, false, func, select, true
 from sqlalchemy.orm import aliased
 
 from guildhall.audit import questions
@@ -14,7 +14,7 @@ from guildhall.audit.personal import erase_person
 from guildhall.audit.questions import PolicyLineKind
 from guildhall.audit.record import record
 from guildhall.audit.search import ACTS, PERMISSION, is_about, visible_acts
-from guildhall.audit.tables import AuditEvent, Outcome, PolicyHistory
+from guildhall.audit.tables import AuditArchivedUse, AuditEvent, Outcome, PolicyHistory
 from guildhall.auth.actor import Actor
 from guildhall.auth.authorize import require
 from guildhall.auth.permissions import PermissionClass
@@ -263,23 +263,36 @@ class AuditQuestions:
 
 
 def _use(*values: ColumnElement[Any]) -> ScalarSelect[Any]:
-    """Of the acts that stand on a grant."""
-    return (
-        select(*values)
-        .where(*questions.used_by(USE, AccessGrant.id, AccessGrant.valid_from, AccessGrant.valid_to))
-        .where(USE.concludes_id.is_(None))
-        .correlate(AccessGrant)
-        .scalar_subquery()
-    )
+    """Of the reads that stand on a grant and are in the record."""
+    used = questions.used_by(USE, AccessGrant.id, AccessGrant.valid_from, AccessGrant.valid_to)
+    return select(*values).where(*used).correlate(AccessGrant).scalar_subquery()
+
+
+def _archived_use(value: ColumnElement[Any]) -> ScalarSelect[Any]:
+    """Of those in months that have left for archives."""
+    of_grant = AuditArchivedUse.access_grant_id == AccessGrant.id
+    return select(value).where(of_grant).correlate(AccessGrant).scalar_subquery()
+
+
+_ARCHIVED_TIMES = func.coalesce(_archived_use(func.sum(AuditArchivedUse.times)), 0)
 
 
 @extend("AccessGrant")
 class AccessGrantUse:
-    """How long access lasted, beside how long it might have."""
+    """How long access lasted, beside how long it might have; months that have left for archives count too."""
 
-    first_used_at: datetime | None = column(_use(func.min(USE.act_at)), description="Null: never.")
-    last_used_at: datetime | None = column(_use(func.max(USE.act_at)), description="Null: never.")
-    times_used: int = column(_use(func.count(USE.id)), description="How often data was read by it.")
+    first_used_at: datetime | None = column(
+        func.least(_use(func.min(USE.act_at)), _archived_use(func.min(AuditArchivedUse.first_used_at))),
+        description="Null: never.",
+    )
+    last_used_at: datetime | None = column(
+        func.greatest(_use(func.max(USE.act_at)), _archived_use(func.max(AuditArchivedUse.last_used_at))),
+        description="Null: never.",
+    )
+    times_used: int = column(
+        cast(_use(func.count(USE.id)) + _ARCHIVED_TIMES, BigInteger),
+        description="How often data was read by it; what was refused is no read.",
+    )
 
 
 @input_type

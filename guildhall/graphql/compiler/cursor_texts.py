@@ -5,6 +5,7 @@ the text, read, written again and put in. PostgreSQL's own `sha256` takes a few 
 """
 
 from collections.abc import Callable, Sequence
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Boolean, Date, DateTime, Float, Integer, Numeric, String, Uuid
@@ -12,6 +13,7 @@ from sqlalchemy import Boolean, Date, DateTime, Float, Integer, Numeric, String,
 from guildhall.graphql.compiler.leaves import NoText
 from guildhall.graphql.cursors import MAC_BYTES
 
+_FIRST, _LAST = (end.isoformat(timespec="microseconds") for end in (datetime.min, datetime.max))  # noqa: DTZ901 -- as the driver
 _MOMENT = """'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'"""
 
 
@@ -45,7 +47,16 @@ def _pair(letter: str, text: str) -> str:
 
 
 def _moment(column: str) -> str:
-    return _pair("t", f"to_char({column} AT TIME ZONE 'UTC', {_MOMENT})")
+    """An infinity is NULL to `to_char`; to the driver it is the last or the first moment, in no zone."""
+    written = f"to_char({column} AT TIME ZONE 'UTC', {_MOMENT})"
+    return _pair(
+        "t", f"coalesce({written}, CASE {column} WHEN 'infinity' THEN '{_LAST}' WHEN '-infinity' THEN '{_FIRST}' END)"
+    )
+
+
+def _day(column: str) -> str:
+    ends = f"CASE {column} WHEN 'infinity' THEN '{date.max}' WHEN '-infinity' THEN '{date.min}' END"
+    return _pair("d", f"coalesce(to_char({column}, 'YYYY-MM-DD'), {ends})")
 
 
 def _text(column: str) -> str:
@@ -57,7 +68,7 @@ def _plain(column: str) -> str:
 
 
 _PLACES: tuple[tuple[Any, Callable[[str], str]], ...] = (
-    (DateTime, _moment), (Date, lambda column: _pair("d", f"to_char({column}, 'YYYY-MM-DD')")),
+    (DateTime, _moment), (Date, _day),
     (Uuid, lambda column: _pair("u", column)), (String, _text), (Integer | Boolean, _plain),
     (Float, lambda column: _pair("f", f"encode(float8send({column}), 'hex')")),
     (Numeric, lambda column: _pair("n", column)),

@@ -7,7 +7,6 @@ import zipfile
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -45,7 +44,7 @@ from guildhall.auth.subjects import ActorKind
 from guildhall.clock import SimulatedClock, new_id
 from guildhall.db.embedded import EmbeddedServer
 from guildhall.db.engine import OWNER_ROLE, create_owner_engine
-from guildhall.db.transaction import Database, DatabaseBusy
+from guildhall.db.transaction import Database
 from tests.conftest import AUDIT_KEY
 
 KEYS = AuditKeys([AUDIT_KEY])
@@ -230,30 +229,6 @@ class TestArchiveMonth:
             await archive(owned, store, clock)
         (Path(store.where) / JANUARY.file_name).unlink()
         assert (await archive(owned, store, clock)).events == 6
-
-    async def test_it_gives_way_to_readers_and_tries_again(
-        self, owned: Database, store: ArchiveStore, clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(archiving, "LOCK_MILLISECONDS_MAX", 20)
-        monkeypatch.setattr(archiving, "DROP_SECONDS_BETWEEN", 0.01)
-        monkeypatch.setattr(archiving, "DROP_TRIES_MAX", 2)
-        await fill(owned, clock, 2)
-        async with owned.read() as session:
-            await session.execute(select(AuditEvent.id).limit(1))
-            with pytest.raises(DatabaseBusy):
-                await archive(owned, store, clock)
-        assert await count_events(owned, JANUARY) == 5
-        let_go, tries = archiving._let_go, list[int]()
-
-        async def free_at_the_last(*given: Any) -> None:
-            tries.append(1)
-            if len(tries) <= archiving.DROP_TRIES_MAX:
-                raise DatabaseBusy("Somebody reads.")
-            await let_go(*given)
-
-        monkeypatch.setattr(archiving, "_let_go", free_at_the_last)
-        assert (await archive(owned, store, clock)).events == 5
-        assert len(tries) == 3
 
     async def test_one_archiver_at_a_time(self, owned: Database) -> None:
         async with only_archiver(owned):

@@ -64,6 +64,10 @@ class TestCanonical:
         elsewhere = MOMENT.astimezone(timezone(timedelta(hours=5, minutes=30)))
         assert canonical({"at": MOMENT}) == canonical({"at": elsewhere}) == b'{"at":"2026-03-02T08:00:00.123456+00:00"}'
 
+    def test_an_infinity_is_as_far_as_a_calendar_goes_and_in_no_zone(self) -> None:
+        assert canonical({"at": datetime.max}) == b'{"at":"9999-12-31T23:59:59.999999"}'  # noqa: DTZ901 -- as the driver
+        assert canonical({"at": datetime.min}) == b'{"at":"0001-01-01T00:00:00.000000"}'  # noqa: DTZ901 -- the same
+
     def test_the_order_of_names_does_not_matter(self) -> None:
         assert canonical({"b": 1, "a": UUID(int=7)}) == canonical({"a": UUID(int=7), "b": 1})
 

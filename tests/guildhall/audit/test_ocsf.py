@@ -159,3 +159,15 @@ class TestTheSchema:
     )
     def test_finds(self, change: dict[str, Any], want: str) -> None:
         assert want in problems(said(row()) | change)
+
+    @pytest.mark.parametrize(
+        ("moment", "milliseconds", "year"),
+        [
+            (datetime.max, 253402300800000, "9999"),  # noqa: DTZ901 -- the infinities, as the driver gives them
+            (datetime.min, -62135596800000, "0001"),  # noqa: DTZ901 -- the same
+        ],
+    )
+    def test_of_a_moment_that_no_clock_says(self, moment: datetime, milliseconds: int, year: str) -> None:
+        """Somebody's own row, which shall not stop the stream."""
+        event = ocsf_event(row(occurred_at=moment), leaf=7, entry=b"", personal={}, origin="here")
+        assert (event["time"], event["metadata"]["original_time"][:4]) == (milliseconds, year)

@@ -67,8 +67,10 @@ class TestResourceFindings:
              "Event {1} (leaf 2) was put into"),
             ("INSERT INTO audit_resources VALUES ('{sought}', '1999-04-09Z', '{nobody}')",
              "Event {nobody} was put into"),
+            ("INSERT INTO audit_resources VALUES ('{sought}', 'infinity', '{nobody}')", "Event {nobody} was put into"),
+            ("INSERT INTO audit_resources VALUES ('{sought}', '-infinity', '{nobody}')", "Event {nobody} was put into"),
         ],
-        ids=["sealed", "unsealed", "another's act", "an outcome", "another moment", "no act"],
+        ids=["sealed", "unsealed", "another's act", "an outcome", "another moment", "no act", "the end", "the start"],
     )  # fmt: skip
     async def test_a_row_that_was_changed(
         self, fresh_database: Database, server: EmbeddedServer, acts: Sequence[UUID], statement: str, want: str

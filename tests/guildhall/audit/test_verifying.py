@@ -161,6 +161,12 @@ class TestSuperuser:
               " access_grant_id, reason_code, reason_message, request_id, client, rows, bytes, before, after,"
               " commitments, concludes_id, mac_key, mac, '3' FROM audit_events WHERE id = '{5}'")],
              "has no leaf, though the seal has passed it"),
+            ([("INSERT INTO audit_events SELECT gen_random_uuid(), '-infinity', '-infinity', actor_kind, actor_id,"
+              " on_behalf_of_id, team_id, action, permission_class, outcome, resource_types, resource_ids, purpose,"
+              " access_grant_id, reason_code, reason_message, request_id, client, rows, bytes, before, after,"
+              " commitments, concludes_id, mac_key, mac, '3' FROM audit_events WHERE id = '{5}'")],
+             "was altered or made up: its code does not fit"),
+            (["UPDATE audit_leaves SET act_at = 'infinity' WHERE number = 5"], "(leaf 5) was deleted"),
             (["UPDATE audit_leaves SET entry = sha256('x') WHERE number = 5"], "is not the one that was sealed"),
             (["UPDATE audit_seal SET note = replace(note, E'\\n8\\n', E'\\n9\\n')"], "bears no valid signature"),
             (["INSERT INTO audit_archives VALUES ('all', '-infinity', 'infinity', 8, '', '-infinity', '', '')",

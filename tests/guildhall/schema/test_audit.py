@@ -18,6 +18,7 @@ from guildhall.clock import SystemClock, new_id
 from guildhall.db.embedded import EmbeddedServer
 from guildhall.db.transaction import Database
 from guildhall.graphql.ids import encode_id
+from registry.access.tables import AccessGrant
 from tests.conftest import MONDAY_MORNING
 from tests.guildhall.conftest import Asker
 from tests.people import make_user
@@ -117,6 +118,43 @@ class TestQuestions:
         data = (await ask("otto", document))["data"]
         assert {"action": "guildhall:role:bind"} in data["policyChanges"]["nodes"]
         assert data["unusedAccessGrants"]["nodes"] == []
+
+
+class TestAccessGrantUse:
+    async def test_what_was_refused_is_no_read_and_what_has_left_still_is(
+        self, ask: Asker, database: Database, server: EmbeddedServer
+    ) -> None:
+        async with database.transaction() as session:
+            grant = AccessGrant(
+                id=new_id(), basis="OWNERSHIP", beneficiary_user_id=await make_user(session, "uma"),
+                justification="to look", valid_from=MONDAY_MORNING, created_at=MONDAY_MORNING,
+                valid_to=MONDAY_MORNING + timedelta(days=90),
+            )  # fmt: skip
+            session.add(grant)
+        document = """query ($id: ID!) { node(id: $id) { ... on AccessGrant {
+            firstUsedAt lastUsedAt timesUsed } } }"""
+        key, reader = encode_id("AccessGrant", grant.id), await person(database, "Mia")
+        await read(database, reader, new_id(), hours=1, access_grant_id=grant.id, outcome=Outcome.REFUSED)
+        assert (await ask("otto", document, id=key))["data"]["node"] == {
+            "firstUsedAt": None, "lastUsedAt": None, "timesUsed": 0,
+        }  # fmt: skip
+        for hours in (2, 3):
+            await read(database, reader, new_id(), hours=hours, access_grant_id=grant.id)
+        first, last = (
+            (MONDAY_MORNING + timedelta(hours=hours)).strftime("%Y-%m-%dT%H:00:00.000000Z") for hours in (2, 3)
+        )
+        used = {"firstUsedAt": first, "lastUsedAt": last, "timesUsed": 2}
+        assert (await ask("otto", document, id=key))["data"]["node"] == used
+        connection = await server.connect(database=str(database.engine.url.database))
+        for month, times in (("2026-01", 4), ("2026-02", 5)):
+            begins = datetime.fromisoformat(f"{month}-05T00:00:00Z")
+            await connection.execute(
+                "INSERT INTO audit_archived_uses VALUES ($1, $2, $3, $4, $5)",
+                grant.id, month, times, begins, begins + timedelta(days=1),
+            )  # fmt: skip
+        await connection.close()
+        earlier = {"firstUsedAt": "2026-01-05T00:00:00.000000Z", "lastUsedAt": last, "timesUsed": 11}
+        assert (await ask("otto", document, id=key))["data"]["node"] == earlier
 
 
 class TestArchivedMonths:

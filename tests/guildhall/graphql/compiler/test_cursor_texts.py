@@ -24,6 +24,8 @@ VALUES = [
     (DateTime(timezone=True), "timestamptz", datetime(2026, 3, 2, 8, 0, tzinfo=UTC)),
     (DateTime(timezone=True), "timestamptz", datetime(1999, 12, 31, 23, 59, 59, 5, tzinfo=UTC)),
     (Date(), "date", date(2026, 3, 2)),
+    *((DateTime(timezone=True), "timestamptz", end) for end in (datetime.max, datetime.min)),  # noqa: DTZ901 -- infinities, as the driver has them
+    *((Date(), "date", end) for end in (date.max, date.min)),
     (Uuid(), "uuid", KEY),
     (String(), "text", EVERY_CHARACTER),
     (Enum("LARGE", "SMALL"), "text", "LARGE"),
