@@ -1,20 +1,36 @@
 -- The whole organisation of the benchmark, made where it is kept. Every fiftieth model is rich: it has what ModelPage
 -- shows. One model in ten is for its own team's eyes only. Triggers and foreign keys are off meanwhile
 -- (session_replication_role), so the search documents are written here, by the same functions.
-CREATE FUNCTION pg_temp.key_of(kind int, at timestamptz, n bigint) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
+-- The functions are STABLE, as what they call: PostgreSQL then puts their bodies in their place, three times as fast.
+CREATE FUNCTION pg_temp.key_of(kind int, at timestamptz, n bigint) RETURNS uuid LANGUAGE sql STABLE AS $$
     SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || lpad(to_hex(kind), 3, '0')
         || '8' || lpad(to_hex(n), 15, '0'))::uuid $$;
-CREATE FUNCTION pg_temp.began(n bigint) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS $$
+CREATE FUNCTION pg_temp.began(n bigint) RETURNS timestamptz LANGUAGE sql STABLE AS $$
     SELECT timestamptz '2025-01-01 00:00:00+00' + n * interval '10 seconds' $$;
-CREATE FUNCTION pg_temp.model_of(n bigint) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
+CREATE FUNCTION pg_temp.model_of(n bigint) RETURNS uuid LANGUAGE sql STABLE AS $$
     SELECT pg_temp.key_of(3, pg_temp.began(n), n) $$;
-CREATE FUNCTION pg_temp.version_of(n bigint, number int) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
+CREATE FUNCTION pg_temp.version_of(n bigint, number int) RETURNS uuid LANGUAGE sql STABLE AS $$
     SELECT pg_temp.key_of(4, pg_temp.began(n) + number * interval '1 hour', n * 10 + number) $$;
 CREATE FUNCTION pg_temp.word_of(n bigint) RETURNS text LANGUAGE sql IMMUTABLE AS $$
     SELECT (ARRAY['gauge', 'weld', 'bearing', 'turbine', 'valve', 'conveyor', 'camera', 'thermal', 'vibration', 'paint',
         'scratch', 'torque', 'pressure', 'acoustic', 'battery', 'motor', 'gearbox', 'packaging', 'label', 'pallet',
         'forklift', 'robot', 'gripper', 'fastener', 'casting', 'sensor', 'corrosion', 'leak', 'filter', 'pump',
         'nozzle', 'laser'])[1 + n % 32] $$;
+
+-- An index that is built over all rows at once costs a fraction of one that grows with each of them.
+CREATE TEMPORARY TABLE built_afterwards AS
+SELECT index.indexrelid::regclass::text AS name, pg_get_indexdef(index.indexrelid) AS definition
+FROM pg_index AS index JOIN pg_class AS of_table ON of_table.oid = index.indrelid
+WHERE of_table.relnamespace = 'public'::regnamespace AND of_table.relname IN ('models', 'model_versions', 'model_metrics',
+        'card_sections', 'data_needs', 'artifacts', 'aliases', 'lessons', 'adoptions', 'lineage_edges')
+    AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = index.indexrelid);
+DO $$
+DECLARE index text;
+BEGIN
+    FOR index IN SELECT name FROM built_afterwards LOOP
+        EXECUTE 'DROP INDEX ' || index;
+    END LOOP;
+END $$;
 
 INSERT INTO teams (id, name, title, created_at)
 SELECT pg_temp.key_of(1, pg_temp.began(0), n), 'team-' || n, 'Team ' || n, pg_temp.began(0) FROM generate_series(0, 99) AS n;
@@ -99,6 +115,14 @@ INSERT INTO lineage_edges (id, kind, from_kind, from_id, to_kind, to_id, basis, 
 SELECT pg_temp.key_of(12, pg_temp.began(n), n * 10 + number), 'FINE_TUNED_FROM', 'MODEL_VERSION', pg_temp.version_of(n, number),
     'MODEL_VERSION', pg_temp.version_of(n, number - 1), 'DECLARED', pg_temp.began(n)
 FROM rich, generate_series(2, 5) AS number;
+
+DO $$
+DECLARE index text;
+BEGIN
+    FOR index IN SELECT definition FROM built_afterwards LOOP
+        EXECUTE index;
+    END LOOP;
+END $$;
 
 -- With their cards and lessons: some hundred at a time, as the product has it, and with statistics, or the planner scans.
 ANALYZE;
