@@ -5,7 +5,9 @@ With `GUILDHALL_GRAPHQL_TRUSTED_ONLY` a server runs these and no others, so the 
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import sys
 
 from guildhall.graphql.trusted import MANIFEST, digest_of
@@ -33,7 +35,11 @@ def main() -> None:
 
 def manifest() -> str:
     """The file's text: documents by hash, in the order of their text."""
-    sent = [*vars(documents).values(), *vars(command_documents).values()]
+    own = [
+        importlib.import_module(f"{command_documents.__name__}.{found.name}")
+        for found in pkgutil.iter_modules(command_documents.__path__)
+    ]
+    sent = [value for module in (documents, *own) for value in vars(module).values()]
     texts = sorted({*ALIVE, *(text for text in sent if isinstance(text, documents.Document))})
     return json.dumps({digest_of(text): text for text in texts}, indent=2) + "\n"
 

@@ -19,7 +19,8 @@ from demo.story import organisation, publishing
 from demo.world import World
 from guildhall.clock import SystemClock
 from guildhall.db.embedded import EmbeddedServer
-from guildhall_client.command.documents import REGISTER_DATASET, REQUEST_ACCESS
+from guildhall_client.command.documents.access import REQUEST_ACCESS
+from guildhall_client.command.documents.datasets import REGISTER_DATASET
 from tests.cluster.demonstration import platform_of
 from tests.cluster.handle import RealCluster
 from tests.guildhall.inbox.mail_sink import PASSWORD

@@ -8,7 +8,7 @@ import pytest
 
 from guildhall.graphql.trusted import digest_of
 from guildhall_client import documents
-from guildhall_client.command import documents as command_documents
+from guildhall_client.command.documents.people import WHO_AM_I
 from tools import trusted_documents
 
 
@@ -30,7 +30,7 @@ class TestMain:
         call(monkeypatch, "check")
         written = json.loads(file.read_text())
         assert all(digest == digest_of(text) for digest, text in written.items())
-        assert {documents.JOB, command_documents.WHO_AM_I, *trusted_documents.ALIVE} <= set(written.values())
+        assert {documents.JOB, WHO_AM_I, *trusted_documents.ALIVE} <= set(written.values())
 
     @pytest.mark.parametrize("committed", [None, "{}\n"])
     def test_a_difference_fails_and_changes_nothing(

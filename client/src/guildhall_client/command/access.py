@@ -6,7 +6,7 @@ import click
 
 from guildhall_client.client import Client
 from guildhall_client.command.connection import connected
-from guildhall_client.command.documents import (
+from guildhall_client.command.documents.access import (
     ACCESS_GRANTS,
     ACCESS_REQUESTS,
     ACCESS_TO_DECIDE,

@@ -6,7 +6,7 @@ import click
 
 from guildhall_client.client import Client
 from guildhall_client.command.connection import connected
-from guildhall_client.command.documents import WHO_READ
+from guildhall_client.command.documents.access import WHO_READ
 from guildhall_client.command.options import MOMENT, json_option, page_options
 from guildhall_client.command.printing import moment, note, print_json, print_table
 from guildhall_client.command.references import (

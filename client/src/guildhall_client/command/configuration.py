@@ -8,7 +8,7 @@ import click
 
 from guildhall_client.command.asking import require_yes
 from guildhall_client.command.connection import connected
-from guildhall_client.command.documents import APPLY_CONFIGURATION
+from guildhall_client.command.documents.configuration import APPLY_CONFIGURATION
 from guildhall_client.command.exits import CommandFailed, Exit
 from guildhall_client.command.options import json_option, yes_option
 from guildhall_client.command.printing import note, print_json, print_line

@@ -10,12 +10,15 @@ import click
 
 from guildhall_client.client import Client
 from guildhall_client.command import device
-from guildhall_client.command.documents import PAGE_ROWS_MAX
+from guildhall_client.command.documents.fragments import PAGE_ROWS_MAX
 from guildhall_client.command.exits import CommandFailed, NotSignedIn
+from guildhall_client.command.interruptions import uninterrupted
 from guildhall_client.command.profiles import Credentials, Profiles, Target, same_address
 
 EARLY_SECONDS = 30
 """A token that ends within this time is renewed before it is used."""
+AGAIN_SECONDS = 5
+"""How long a token that could not be renewed, and is still good, is used before that is tried again."""
 PAGES_MAX = 1_000
 
 
@@ -30,12 +33,24 @@ class Bearer:
     def __init__(self, found: Target) -> None:
         self._found = found
         self._credentials = found.signed_in()
+        self._again_at = 0.0
 
     def __call__(self) -> str:
-        """A token that is good for a while; raises `NotSignedIn`, `CommandFailed`."""
-        if not _lasts(self._credentials):
-            self._credentials = _renewed(self._found, self._credentials)
+        """A token that is good for a while, or at least for now; raises `NotSignedIn`, `CommandFailed`, `OSError`."""
+        if not _lasts(self._credentials) and time.time() >= self._again_at:
+            self._renew()
         return self._credentials.token
+
+    def _renew(self) -> None:
+        try:
+            self._credentials = _renewed(self._found, self._credentials)
+        except NotSignedIn:
+            raise
+        except (CommandFailed, OSError):
+            now = time.time()
+            if self._credentials.expires_at is None or now >= self._credentials.expires_at:
+                raise
+            self._again_at = min(now + AGAIN_SECONDS, self._credentials.expires_at)
 
 
 @contextmanager
@@ -84,12 +99,16 @@ def _renewed(found: Target, credentials: Credentials) -> Credentials:
             return kept
         if not (kept.refresh_token and kept.issuer and kept.client_id):
             raise NotSignedIn(f"Your token for {found.url} has ended.")
-        tokens = device.renew(kept.issuer, kept.client_id, kept.refresh_token)
-        renewed = replace(
-            kept,
-            token=tokens.access,
-            refresh_token=tokens.refresh or kept.refresh_token,
-            expires_at=tokens.expires_at,
-        )
-        profiles.keep(found.profile, renewed)
+        renewal = device.renewal(kept.issuer, kept.client_id, kept.refresh_token)
+        # Where nothing can be kept, that is told before the issuer takes back what there is.
+        profiles.keep(found.profile, kept)
+        with uninterrupted():
+            tokens = renewal()
+            renewed = replace(
+                kept,
+                token=tokens.access,
+                refresh_token=tokens.refresh or kept.refresh_token,
+                expires_at=tokens.expires_at,
+            )
+            profiles.keep(found.profile, renewed)
     return renewed

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from guildhall_client.command.connection import connected
-from guildhall_client.command.documents import DATASET_FILES, REGISTER_DATASET, SHOW_DATASET
+from guildhall_client.command.documents.datasets import DATASET_FILES, REGISTER_DATASET, SHOW_DATASET
 from guildhall_client.command.downloading import download_version
 from guildhall_client.command.exits import CommandFailed, NoSuchThing
 from guildhall_client.command.options import DAY, choice, json_option

@@ -1,5 +1,6 @@
 """Signing in without a browser of our own: the device flow (RFC 8628) with the issuer that the server names."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,8 +11,8 @@ import httpx
 from guildhall_client.command.exits import WHEN_UNREACHABLE, CommandFailed, Exit, NotSignedIn
 
 TIMEOUT_SECONDS = 15.0
-INTERVAL_SECONDS = 5
-SLOWER_SECONDS = 5
+INTERVAL_SECONDS = 5.0
+SLOWER_SECONDS = 5.0
 FAILURES_MAX = 4
 """So often in a row the issuer may be away while somebody is at their browser; the waits between double each time."""
 WAIT_SECONDS_MAX = 1_800
@@ -82,14 +83,22 @@ def sign_in(settings: AuthSettings, show: Callable[[str, str], None]) -> Tokens:
     return _wait_for_token(settings, endpoints, grant)
 
 
-def renew(issuer: str, client_id: str, refresh_token: str) -> Tokens:
-    """Another access token; raises `NotSignedIn` where the issuer gives none."""
+def renewal(issuer: str, client_id: str, refresh_token: str) -> Callable[[], Tokens]:
+    """What gets another access token, once, and raises `NotSignedIn` where the issuer gives none.
+
+    It is one request, after which the refresh token may be used up; all that can be asked before has been asked.
+    """
+    address = _safe(str(_endpoints(issuer)["token_endpoint"]))
     asked = {"grant_type": "refresh_token", "client_id": client_id, "refresh_token": refresh_token}
-    answer = _ask("POST", _safe(str(_endpoints(issuer)["token_endpoint"])), asked)
-    granted = _json(answer)
-    if answer.status_code != httpx.codes.OK or "access_token" not in granted:
-        raise NotSignedIn(f"Your session has ended ({_reason(granted, answer)}).")
-    return _tokens(granted)
+
+    def renew() -> Tokens:
+        answer = _ask("POST", address, asked)
+        granted = _json(answer)
+        if answer.status_code != httpx.codes.OK or "access_token" not in granted:
+            raise NotSignedIn(f"Your session has ended ({_reason(granted, answer)}).")
+        return _tokens(granted)
+
+    return renew
 
 
 def revoke(issuer: str, client_id: str, *, access: str, refresh: str | None) -> bool:
@@ -110,20 +119,19 @@ def revoke(issuer: str, client_id: str, *, access: str, refresh: str | None) -> 
 
 
 def _wait_for_token(settings: AuthSettings, endpoints: dict[str, Any], grant: dict[str, Any]) -> Tokens:
-    interval = int(grant.get("interval") or INTERVAL_SECONDS)
-    ends_at = time.monotonic() + min(int(grant.get("expires_in") or WAIT_SECONDS_MAX), WAIT_SECONDS_MAX)
+    interval = _seconds(grant.get("interval")) or INTERVAL_SECONDS
+    ends_at = time.monotonic() + min(_seconds(grant.get("expires_in")) or WAIT_SECONDS_MAX, WAIT_SECONDS_MAX)
     asked = {**settings.form, "grant_type": GRANT, "device_code": str(grant["device_code"])}
     address = _safe(str(endpoints["token_endpoint"]))
     failures = 0
-    while time.monotonic() < ends_at:
-        time.sleep(interval)
+    while (left := ends_at - time.monotonic()) > 0:
+        time.sleep(min(interval * 2**failures, left))
         try:
             answer = _ask("POST", address, asked)
         except IssuerAway:
             failures += 1
             if failures == FAILURES_MAX:
                 raise
-            interval *= 2
             continue
         failures = 0
         granted = _json(answer)
@@ -183,10 +191,19 @@ def _reason(said: dict[str, Any], answer: httpx.Response) -> str:
 
 
 def _tokens(granted: dict[str, Any]) -> Tokens:
-    lasts = granted.get("expires_in")
+    lasts = _seconds(granted.get("expires_in"))
     refresh = granted.get("refresh_token")
     return Tokens(
         access=str(granted["access_token"]),
         refresh=str(refresh) if refresh else None,
-        expires_at=time.time() + float(lasts) if lasts else None,
+        expires_at=time.time() + lasts if lasts else None,
     )
+
+
+def _seconds(value: Any) -> float | None:  # noqa: ANN401 -- whatever an issuer may say
+    """A time of more than none, also a part of a second; None for what is none."""
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        return None
+    return seconds if 0 < seconds < math.inf else None

@@ -7,7 +7,7 @@ import click
 
 from guildhall_client.command.catalogue import COMMANDS, GROUPS, ListedGroup
 from guildhall_client.command.connection import connected
-from guildhall_client.command.documents import (
+from guildhall_client.command.documents.inbox import (
     INBOX,
     MARK_NOTIFICATIONS_READ,
     MARK_NOTIFICATIONS_UNREAD,

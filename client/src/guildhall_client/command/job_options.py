@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import click
 
 from guildhall_client.client import Client
-from guildhall_client.command.documents import PROGRAMMES_OF_TEAM, WHO_AM_I
+from guildhall_client.command.documents.jobs import PROGRAMMES_OF_TEAM
+from guildhall_client.command.documents.people import WHO_AM_I
 from guildhall_client.command.exits import CommandFailed, Exit, NoSuchThing
 from guildhall_client.command.options import DURATION, MOMENT, PAIR, SIZE, choice
 from guildhall_client.command.references import (

@@ -8,7 +8,7 @@ import click
 
 from guildhall_client.client import Client
 from guildhall_client.command.connection import connected
-from guildhall_client.command.documents import CANCEL_JOB, JOBS, LOG_TAIL
+from guildhall_client.command.documents.jobs import CANCEL_JOB, JOBS, LOG_TAIL
 from guildhall_client.command.exits import Exit, NoSuchThing
 from guildhall_client.command.options import MOMENT, choice, json_option, page_options
 from guildhall_client.command.printing import drawn, moment, note, print_json, print_line, print_table, redraws

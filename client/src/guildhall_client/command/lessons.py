@@ -7,7 +7,7 @@ import click
 
 from guildhall_client.client import Client
 from guildhall_client.command.connection import connected
-from guildhall_client.command.documents import RECORD_LESSON
+from guildhall_client.command.documents.models import RECORD_LESSON
 from guildhall_client.command.exits import CommandFailed, Exit
 from guildhall_client.command.options import choice, json_option
 from guildhall_client.command.printing import print_json, print_line

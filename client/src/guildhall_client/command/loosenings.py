@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from guildhall_client.command.connection import connected
-from guildhall_client.command.documents import (
+from guildhall_client.command.documents.loosenings import (
     ASK_LOOSENING,
     DECIDE_LOOSENING,
     LOOSENINGS,

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from guildhall_client.command.connection import connected
-from guildhall_client.command.documents import FIND_MODELS, MODEL_FILES, SET_ALIAS, SHOW_MODEL
+from guildhall_client.command.documents.models import FIND_MODELS, MODEL_FILES, SET_ALIAS, SHOW_MODEL
 from guildhall_client.command.downloading import download_version
 from guildhall_client.command.exits import NoSuchThing
 from guildhall_client.command.options import json_option, page_options

@@ -41,8 +41,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty:
 
 def redraws() -> bool:
     """Whether standard output is a terminal on which a table can take the place of the one before."""
-    console = Console()
-    return console.is_terminal and not console.is_dumb_terminal
+    # Not the console's word alone: FORCE_COLOR has it say so of a pipe.
+    return sys.stdout.isatty() and not Console().is_dumb_terminal
 
 
 @contextmanager

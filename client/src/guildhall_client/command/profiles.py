@@ -105,15 +105,19 @@ class Profiles:
         return found
 
     def sign_in(self, name: str, credentials: Credentials) -> str:
-        """Keep the credentials under a profile, which becomes the current one; returns where they are kept."""
-        stored = self._read("profiles.json")
-        profiles = {**stored.get("profiles", {}), name: credentials.url}
-        where = self.keep(name, credentials)
-        self._write("profiles.json", {"current": name, "profiles": profiles})
+        """Keep the credentials under a profile, which becomes the current one; returns where they are kept.
+
+        Waits while a token is renewed elsewhere, which would put the old session in the place of this one.
+        """
+        with self.alone():
+            stored = self._read("profiles.json")
+            profiles = {**stored.get("profiles", {}), name: credentials.url}
+            where = self.keep(name, credentials)
+            self._write("profiles.json", {"current": name, "profiles": profiles})
         return where
 
     def keep(self, name: str, credentials: Credentials) -> str:
-        """Keep new credentials of a profile; returns where."""
+        """Keep new credentials of a profile, for one who is `alone`; returns where."""
         keyring = usable_keyring()
         tokens = self._read("tokens.json")
         tokens.pop(name, None)
@@ -138,23 +142,29 @@ class Profiles:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Nobody else renews a token of this person on this machine meanwhile; raises `CommandFailed`."""
+        """Nobody else changes this person's tokens on this machine meanwhile; raises `CommandFailed`."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
-            with FileLock(self._folder / "renewing.lock", timeout=RENEWING_SECONDS_MAX):
+            with FileLock(self._folder / "renewing.lock", timeout=RENEWING_SECONDS_MAX, mode=0o600):
                 yield
         except Timeout as error:
             message = f"Another guildhall has been renewing your token for {RENEWING_SECONDS_MAX} seconds; try again."
             raise CommandFailed(message) from error
 
-    def sign_out(self, name: str) -> None:
-        """Forget the profile's credentials."""
-        keyring = usable_keyring()
-        if keyring is not None and keyring.get_password(KEYRING_SERVICE, name) is not None:
-            keyring.delete_password(KEYRING_SERVICE, name)
-        tokens = self._read("tokens.json")
-        if tokens.pop(name, None) is not None:
-            self._write("tokens.json", tokens)
+    def sign_out(self, name: str) -> Credentials | None:
+        """Forget the profile's credentials, and return them: whoever ends them has those that nobody renews any more.
+
+        Waits while they are renewed elsewhere, which would bring them back.
+        """
+        with self.alone():
+            found = self.kept(name)
+            keyring = usable_keyring()
+            if keyring is not None and keyring.get_password(KEYRING_SERVICE, name) is not None:
+                keyring.delete_password(KEYRING_SERVICE, name)
+            tokens = self._read("tokens.json")
+            if tokens.pop(name, None) is not None:
+                self._write("tokens.json", tokens)
+        return found
 
     def _credentials(self, name: str, url: str) -> Credentials | None:
         found = self.kept(name)

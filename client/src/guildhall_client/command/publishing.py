@@ -8,7 +8,7 @@ import click
 
 from guildhall_client.client import Client
 from guildhall_client.command.connection import connected
-from guildhall_client.command.documents import MODEL_VERSIONS, PUBLISH_MODEL_VERSION, REGISTER_MODEL, UPDATE_CARD
+from guildhall_client.command.documents.models import MODEL_VERSIONS, PUBLISH_MODEL_VERSION, REGISTER_MODEL, UPDATE_CARD
 from guildhall_client.command.exits import CommandFailed, Exit
 from guildhall_client.command.options import PAIR, choice, json_option
 from guildhall_client.command.printing import note, print_json, print_line

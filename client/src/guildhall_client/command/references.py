@@ -7,7 +7,8 @@ import click
 
 from guildhall_client.client import Client
 from guildhall_client.command.connection import all_nodes
-from guildhall_client.command.documents import DATASET_VERSIONS, MODEL_VERSIONS
+from guildhall_client.command.documents.datasets import DATASET_VERSIONS
+from guildhall_client.command.documents.models import MODEL_VERSIONS
 from guildhall_client.command.exits import NoSuchThing
 
 

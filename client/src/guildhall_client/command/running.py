@@ -11,7 +11,8 @@ from guildhall_client import documents
 from guildhall_client.client import Client
 from guildhall_client.command.asking import require_yes
 from guildhall_client.command.connection import connected
-from guildhall_client.command.documents import ACCEPT_QUOTE, CANCEL_JOB, MODEL_FILES, REQUEST_QUOTE
+from guildhall_client.command.documents.jobs import ACCEPT_QUOTE, CANCEL_JOB, REQUEST_QUOTE
+from guildhall_client.command.documents.models import MODEL_FILES
 from guildhall_client.command.downloading import bring
 from guildhall_client.command.exits import CommandFailed, Exit
 from guildhall_client.command.ignoring import ignore_rules

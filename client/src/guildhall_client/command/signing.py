@@ -8,7 +8,7 @@ import click
 from guildhall_client.client import Client
 from guildhall_client.command import device
 from guildhall_client.command.connection import connected, target
-from guildhall_client.command.documents import REVOKE_TOKEN, WHO_AM_I
+from guildhall_client.command.documents.people import REVOKE_TOKEN, WHO_AM_I
 from guildhall_client.command.exits import WHEN_UNREACHABLE, CommandFailed, Exit, NotSignedIn, codes_of, told
 from guildhall_client.command.options import json_option
 from guildhall_client.command.printing import moment, note, print_facts, print_json, print_line
@@ -64,8 +64,9 @@ def logout(keep: bool) -> None:
     because a server is away; you are told then how long it stays good, and the exit code is not 0.
     """
     profiles, found = Profiles(), target()
-    credentials = None if found.profile is None else profiles.kept(found.profile)
-    if found.profile is None or credentials is None:
+    # Forgotten first: what another terminal renewed meanwhile is what has to end.
+    credentials = None if found.profile is None else profiles.sign_out(found.profile)
+    if credentials is None:
         note(f"You were not signed in at {found.url}.")
         return
     try:
@@ -78,8 +79,6 @@ def logout(keep: bool) -> None:
         why = str(error).replace(f" {WHEN_UNREACHABLE}", "")  # the same command again would know no token to end
         message = f"The token is forgotten here, but stays good until {until}, because it could not be ended: {why}"
         raise CommandFailed(message, error.exit_code) from error
-    finally:
-        profiles.sign_out(found.profile)
     print_line(f"Signed out of {credentials.url}; the token {'stays good until it ends' if keep else 'has ended'}.")
 
 

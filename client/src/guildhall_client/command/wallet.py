@@ -3,7 +3,7 @@
 import click
 
 from guildhall_client.command.connection import connected
-from guildhall_client.command.documents import WALLET
+from guildhall_client.command.documents.jobs import WALLET
 from guildhall_client.command.exits import NoSuchThing
 from guildhall_client.command.options import json_option
 from guildhall_client.command.printing import moment, print_facts, print_heading, print_json, print_table
