@@ -42,16 +42,25 @@ class Script:
 
 @pytest.fixture(params=["sync", "async"])
 def follow(request: pytest.FixtureRequest) -> Follow:
-    """All changes of a job that either client sees."""
+    """All changes of a job that either client sees; with `tokens` it is asked for one after the other."""
 
-    def run(script: Script, after: str | None = None) -> list[dict[str, Any]]:
+    def run(script: Script, after: str | None = None, tokens: Sequence[str] = ()) -> list[dict[str, Any]]:
         transport = httpx.MockTransport(script)
+        left = iter(tokens)
+
+        async def next_token() -> str:
+            return next(left)
+
         if request.param == "sync":
-            with Client("http://guildhall.test", "ghu_token", transport=transport) as client:
+            with Client(
+                "http://guildhall.test", (lambda: next(left)) if tokens else "ghu_token", transport=transport
+            ) as client:
                 return list(client.follow_job("Job_1", after))
 
         async def run_async() -> list[dict[str, Any]]:
-            async with AsyncClient("http://guildhall.test", "ghu_token", transport=transport) as client:
+            async with AsyncClient(
+                "http://guildhall.test", next_token if tokens else "ghu_token", transport=transport
+            ) as client:
                 return [change async for change in client.follow_job("Job_1", after)]
 
         with asyncio.Runner() as runner:
@@ -101,25 +110,20 @@ class TestFollowing:
         with pytest.raises(Refused, match=code):
             follow(Script(stream("a", end=refusal(code))))
 
-    def test_goes_on_with_the_next_token(self) -> None:
+    def test_goes_on_with_the_next_token(self, follow: Follow) -> None:
         ended = {"errors": [{"message": "Sign in first.", "extensions": {"code": "UNAUTHENTICATED"}}]}
         script = Script(
             stream("a", end=refusal("TOKEN_REFUSED")), httpx.Response(401, json=ended), stream("b"),
             bearers=["ghu_token", "ghu_second", "ghu_third"],
         )  # fmt: skip
-        tokens = iter(["ghu_token", "ghu_second", "ghu_second", "ghu_third", "ghu_third"])
-        with Client("http://guildhall.test", lambda: next(tokens), transport=httpx.MockTransport(script)) as client:
-            assert states(list(client.follow_job("Job_1"))) == "ab"
+        tokens = ["ghu_token", "ghu_second", "ghu_second", "ghu_third", "ghu_third"]
+        assert states(follow(script, tokens=tokens)) == "ab"
         assert [asked["after"] for asked in script.asked] == [None, "a", "a"]
 
-    def test_what_has_no_cursor_ends_with_its_token(self) -> None:
+    def test_what_has_no_cursor_ends_with_its_token(self, follow: Follow) -> None:
         script = Script(stream("a", end=refusal("TOKEN_REFUSED"), cursor=False))
-        tokens = iter(["ghu_token", "ghu_next"])
-        with (
-            Client("http://guildhall.test", lambda: next(tokens), transport=httpx.MockTransport(script)) as client,
-            pytest.raises(Refused, match="TOKEN_REFUSED"),
-        ):
-            list(client.follow_job("Job_1"))
+        with pytest.raises(Refused, match="TOKEN_REFUSED"):
+            follow(script, tokens=["ghu_token", "ghu_next"])
 
     def test_a_refusal_of_the_request_is_raised(self, follow: Follow) -> None:
         body = {"errors": [{"message": "Sign in first.", "extensions": {"code": "UNAUTHENTICATED"}}]}

@@ -1,6 +1,7 @@
 """The page is carried out as it stands: its commands by a shell, its Python block by block in one session."""
 
 import contextlib
+import os
 import re
 import subprocess
 import tempfile
@@ -15,6 +16,7 @@ from tests.e2e.faults.processes import REPOSITORY, Site, make_site, running
 
 PAGE = (REPOSITORY / "docs" / "first-hour.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+SHELL = [block for kind, block in BLOCKS if kind == "sh"]
 ADDRESS = "http://127.0.0.1:8321"
 
 
@@ -24,8 +26,7 @@ def site() -> Iterator[Site]:
 
     Not below pytest's own folder: every start of pytest closes that to PostgreSQL's user.
     """
-    (commands,) = [block for kind, block in BLOCKS if kind == "sh"]
-    install, bootstrap, serve = commands.strip().splitlines()
+    install, bootstrap, serve = SHELL[0].strip().splitlines()
     assert (install, serve) == ("make install", "make serve")
     bootstrap = bootstrap.replace(".venv/bin/python", str(REPOSITORY / ".venv" / "bin" / "python"))
     with tempfile.TemporaryDirectory(prefix="gh-first-hour-") as folder:
@@ -62,5 +63,23 @@ class TestFirstHour:
         assert "'name': 'gauge-reader'" in found
         assert "registry:model:publish ALLOWED" in found
 
+    @pytest.mark.usefixtures("said")
+    def test_the_command_shows_it(self, site: Site) -> None:
+        folder = site.folder.parent
+        program = str(REPOSITORY / ".venv" / "bin" / "guildhall")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("GUILDHALL_", "XDG_"))}
+        shown = subprocess.run(
+            ["sh", "-ec", SHELL[1].replace(".venv/bin/guildhall", program).replace(ADDRESS, site.url)],
+            cwd=folder,
+            env={**kept, "HOME": str(folder), "XDG_CONFIG_HOME": str(folder / "config")},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+        ).stdout
+        assert shown.startswith(f"Signed in at {site.url} as You;")
+        assert shown.count("maintenance/gauge-reader") > 1
+
     def test_nothing_of_it_is_left_out(self) -> None:
+        assert len(SHELL) == 2
         assert {kind for kind, _ in BLOCKS} == {"sh", "python"}

@@ -1,7 +1,7 @@
 """The asynchronous client: the same operations as `client.Client`, for asyncio."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -12,6 +12,7 @@ from guildhall_client import documents, graphql, operations
 from guildhall_client import files as transfers
 from guildhall_client.bundles import Wanted
 from guildhall_client.client import POLL_SECONDS, TIMEOUT_SECONDS, authorization, describe
+from guildhall_client.errors import Refused
 from guildhall_client.files import Progress, no_progress
 from guildhall_client.following import SILENCE_SECONDS_MAX, Following
 from guildhall_client.packing import Ignore, nothing
@@ -21,11 +22,21 @@ T = TypeVar("T")
 
 
 class AsyncClient:
-    """One server and one token. Use it as an asynchronous context manager, or `close` it."""
+    """One server and one caller. Use it as an asynchronous context manager, or `close` it.
 
-    def __init__(self, url: str, token: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    `token` is asked before each request where it is a function, which answers with an awaitable: one that ends soon
+    can be renewed meanwhile. Requests that run side by side may ask it at once.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str | Callable[[], Awaitable[str]],
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         self.url = url.rstrip("/") + "/"
-        self._token = token
+        self._given_token = token
         self._http = httpx.AsyncClient(base_url=self.url, timeout=TIMEOUT_SECONDS, transport=transport)
 
     async def __aenter__(self) -> Self:
@@ -95,7 +106,8 @@ class AsyncClient:
         while not following.complete:
             reason = "it ended without being complete"
             body, headers = following.request()
-            headers |= authorization(self.url, "graphql", self._token)
+            token = await self._token()
+            headers |= authorization(self.url, "graphql", token)
             timeout = httpx.Timeout(TIMEOUT_SECONDS, read=SILENCE_SECONDS_MAX)
             stream = self._http.stream("POST", "graphql", content=body, headers=headers, timeout=timeout)
             try:
@@ -110,6 +122,10 @@ class AsyncClient:
                                 yield change
             except httpx.TransportError as error:
                 reason = describe(error)
+            except Refused as refused:
+                if not following.outlives(refused) or await self._token() == token:
+                    raise
+                reason = refused.message
             if not following.complete:
                 await asyncio.sleep(following.pause_seconds(reason))
 
@@ -138,7 +154,7 @@ class AsyncClient:
 
     async def _send(self, step: Send) -> Answer:
         try:
-            headers = {**step.headers, **authorization(self.url, step.url, self._token)}
+            headers = {**step.headers, **await self._authorization(step.url)}
             content: bytes | AsyncIterator[bytes] | None
             if isinstance(step.content, FilePart):
                 headers["Content-Length"] = str(step.content.size_bytes)
@@ -152,7 +168,7 @@ class AsyncClient:
 
     async def _save(self, step: Save) -> Answer:
         headers = {"Range": f"bytes={step.offset}-"} if step.offset else {}
-        headers |= authorization(self.url, step.url, self._token)
+        headers |= await self._authorization(step.url)
         try:
             async with self._http.stream(step.method, step.url, content=step.content, headers=headers) as response:
                 if response.status_code >= 300:
@@ -162,6 +178,12 @@ class AsyncClient:
         except httpx.TransportError as error:
             return Answer(0, unreachable=describe(error))
         return Answer(response.status_code)
+
+    async def _token(self) -> str:
+        return await self._given_token() if callable(self._given_token) else self._given_token
+
+    async def _authorization(self, url: str) -> dict[str, str]:
+        return authorization(self.url, url, await self._token())
 
 
 async def _blocks(part: FilePart) -> AsyncIterator[bytes]:

@@ -1,5 +1,8 @@
 """Lists over several pages, and tokens that are renewed in time."""
 
+import errno
+import signal
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
@@ -9,8 +12,8 @@ import pytest
 
 from guildhall_client.command import connection, device
 from guildhall_client.command import profiles as kept_profiles
-from guildhall_client.command.connection import EARLY_SECONDS, Bearer, all_nodes, connected
-from guildhall_client.command.device import Tokens
+from guildhall_client.command.connection import AGAIN_SECONDS, EARLY_SECONDS, Bearer, all_nodes, connected
+from guildhall_client.command.device import IssuerAway, Tokens
 from guildhall_client.command.exits import CommandFailed, NotSignedIn
 from guildhall_client.command.profiles import Credentials, Profiles
 from tests.client.command.answering import client_told
@@ -61,11 +64,14 @@ class TestConnected:
         """With what the issuer was asked; it gives one token after the other."""
         asked: list[tuple[str, ...]] = []
 
-        def renew(*given: str) -> Tokens:
-            asked.append(given)
-            return Tokens(f"access-{len(asked) + 1}", f"refresh-{len(asked) + 1}", NOW + 3_600)
+        def renewal(*given: str) -> Callable[[], Tokens]:
+            def renew() -> Tokens:
+                asked.append(given)
+                return Tokens(f"access-{len(asked) + 1}", f"refresh-{len(asked) + 1}", NOW + 3_600)
 
-        monkeypatch.setattr(device, "renew", renew)
+            return renew
+
+        monkeypatch.setattr(device, "renewal", renewal)
         return asked
 
     def sign_in(self, profiles: Profiles, **held: Any) -> None:
@@ -94,7 +100,7 @@ class TestConnected:
         self, profiles: Profiles, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         self.sign_in(profiles, expires_at=NOW, **self.HELD)
-        monkeypatch.setattr(device, "renew", lambda *_: Tokens("access-2", None, None))
+        monkeypatch.setattr(device, "renewal", lambda *_: lambda: Tokens("access-2", None, None))
         assert self.token_of() == "access-2"
         kept = profiles.kept("default")
         assert kept is not None
@@ -137,6 +143,75 @@ class TestConnected:
             pytest.raises(CommandFailed, match="Another guildhall has been renewing your token"),
         ):
             another.submit(Bearer(profiles.target(None))).result(60)
+        assert renewals == []
+
+    @pytest.mark.parametrize(
+        "failure", [IssuerAway("It does not answer."), CommandFailed("Late."), OSError(28, "full")]
+    )
+    def test_a_good_token_outlives_an_issuer_that_is_away(
+        self, profiles: Profiles, monkeypatch: pytest.MonkeyPatch, failure: Exception
+    ) -> None:
+        asked: list[float] = []
+        now = [NOW]
+        monkeypatch.setattr(connection, "time", SimpleNamespace(time=lambda: now[0]))
+
+        def renewal(*_: str) -> Callable[[], Tokens]:
+            asked.append(now[0])
+            raise failure
+
+        monkeypatch.setattr(device, "renewal", renewal)
+        self.sign_in(profiles, expires_at=NOW + 10, **self.HELD)
+        bearer = Bearer(profiles.target(None))
+        for after in (0.0, AGAIN_SECONDS - 1, AGAIN_SECONDS, 2 * AGAIN_SECONDS - 1):
+            now[0] = NOW + after
+            assert bearer() == "access-1"
+        assert asked == [NOW, NOW + AGAIN_SECONDS]
+        now[0] = NOW + 10
+        with pytest.raises(type(failure)):
+            bearer()
+        assert asked == [NOW, NOW + AGAIN_SECONDS, NOW + 10]
+
+    def test_a_session_that_has_ended_ends_the_command(
+        self, profiles: Profiles, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def renewal(*_: str) -> Callable[[], Tokens]:
+            raise NotSignedIn("Your session has ended.")
+
+        monkeypatch.setattr(device, "renewal", renewal)
+        self.sign_in(profiles, expires_at=NOW + 10, **self.HELD)
+        with pytest.raises(NotSignedIn, match="Your session has ended"):
+            self.token_of()
+
+    def test_an_interruption_waits_until_the_next_token_is_kept(
+        self, profiles: Profiles, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def renew() -> Tokens:
+            signal.raise_signal(signal.SIGINT)
+            return Tokens("access-2", "refresh-2", NOW + 3_600)
+
+        monkeypatch.setattr(device, "renewal", lambda *_: renew)
+        self.sign_in(profiles, expires_at=NOW, **self.HELD)
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                self.token_of()
+        finally:
+            signal.signal(signal.SIGINT, before)
+        kept = profiles.kept("default")
+        assert kept is not None
+        assert (kept.token, kept.refresh_token) == ("access-2", "refresh-2")
+
+    def test_a_full_disk_is_found_before_the_issuer_takes_back_the_old_one(
+        self, profiles: Profiles, renewals: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.sign_in(profiles, expires_at=NOW, **self.HELD)
+
+        def full(*_: object) -> str:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(profiles, "keep", full)
+        with pytest.raises(OSError, match="No space left"):
+            self.token_of()
         assert renewals == []
 
     @pytest.mark.parametrize("elsewhere", [None, "http://other.test"])

@@ -7,11 +7,13 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
 
+from guildhall_client.command import device
 from guildhall_client.command.device import AuthSettings
 from guildhall_client.command.exits import WHEN_UNREACHABLE
 from tests.client.command.conftest import Command
@@ -168,8 +170,10 @@ class TestLogin:
         assert issuer.bearers == ["Bearer access-1"]
 
     def test_a_session_outlives_an_issuer_that_is_away(self, issuer: Issuer, stranger: Command) -> None:
-        issuer.answers = [granted("access-1", lasts=5, refresh_token="refresh-1")]
+        issuer.answers = [granted("access-1", refresh_token="refresh-1")]
         stranger.ok("login", issuer.url)
+        kept = Path(stranger.environment["XDG_CONFIG_HOME"]) / "guildhall" / "tokens.json"
+        kept.write_text(json.dumps({"default": {**json.loads(kept.read_text())["default"], "expires_at": 1.0}}))
         issuer.answers = [(503, "away")]
         ended = stranger("whoami")
         assert (ended.code, ended.out) == (5, "")
@@ -190,6 +194,21 @@ class TestLogin:
         begun = time.monotonic()
         stranger.ok("login", issuer.url)
         assert time.monotonic() - begun >= 5
+
+    @pytest.mark.parametrize(
+        ("interval", "waits"),
+        [(0.5, [0.5, 0.5, 1.0, 2.0, 0.5, 1.0, 0.5]), ("nonsense", [5.0, 5.0, 10.0, 20.0, 5.0, 10.0, 5.0])],
+    )
+    def test_waits_grow_while_it_is_away_and_are_short_again_when_it_is_back(
+        self, issuer: Issuer, monkeypatch: pytest.MonkeyPatch, interval: object, waits: list[float]
+    ) -> None:
+        waited: list[float] = []
+        monkeypatch.setattr(device, "time", SimpleNamespace(monotonic=lambda: sum(waited), sleep=waited.append))
+        away = (503, {"error": "temporarily_unavailable"})
+        issuer.device_answer[1]["interval"] = interval
+        issuer.answers = [PENDING, away, away, PENDING, away, PENDING, (200, {"access_token": "access-1"})]
+        tokens = device.sign_in(AuthSettings(issuer.url, "cli", ("openid",)), lambda _address, _code: None)
+        assert (tokens.access, tokens.expires_at, waited) == ("access-1", None, waits)
 
     def test_no_device_flow(self, issuer: Issuer, stranger: Command) -> None:
         issuer.device_endpoint = None

@@ -53,6 +53,11 @@ class TestJobs:
         )
         assert ended == Ended(0, "", "No such jobs.\n")
 
+    def test_watched_through_a_pipe_ends_also_where_colour_is_forced(self, mira: Command) -> None:
+        ended = mira("jobs", "--watch", "--name", "none-of-this", FORCE_COLOR="1", TERM="xterm")
+        assert (ended.code, ended.out) == (0, "")
+        assert "No such jobs." in ended.err
+
     def test_for_programs(self, here: Callable[..., Ended]) -> None:
         told = here("jobs", "--name", "none-of-this", "--json").json
         assert told == {"nodes": [], "pageInfo": {"hasNextPage": False, "endCursor": None}}
