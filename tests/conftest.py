@@ -22,6 +22,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 from guildhall.clock import SimulatedClock
+from guildhall.db import engine
 from guildhall.db.embedded import EmbeddedServer
 from guildhall.db.engine import OWNER_ROLE, SERVICE_ROLE
 from guildhall.db.migrating import load_tables, migrate
@@ -34,6 +35,8 @@ TEMPLATE = "guildhall_template"
 OTHER_PROGRAMS = os.environ.get("TEST_POSTGRES_BIN")
 """A folder with `initdb` and `postgres` of another version, to see that it serves as well as the wheel's."""
 MONDAY_MORNING = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
+LOCK_WAIT_SECONDS = 120
+"""How long a rival that a test forces in may wait for what the test does meanwhile, on the slowest machine."""
 IN_FAILED_TRANSACTION = "25P02"
 AUDIT_KEY = b"the audit key of all the tests.."
 
@@ -125,7 +128,11 @@ async def cloned_database(server: EmbeddedServer) -> AsyncIterator[Database]:
     """A migrated database under the service's role, dropped at the end even where connections are left open."""
     name = f"guildhall_{next(_numbers)}"
     await run_as_superuser(server, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER {OWNER_ROLE}")
-    database = connect_database(server.url(SERVICE_ROLE, name), pool_size=20, audit_key=AUDIT_KEY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "LOCK_WAIT_SECONDS_MAX", LOCK_WAIT_SECONDS)
+        database = connect_database(
+            server.url(SERVICE_ROLE, name), pool_size=20, statement_seconds=LOCK_WAIT_SECONDS, audit_key=AUDIT_KEY
+        )
     try:
         yield database
     finally:

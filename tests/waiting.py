@@ -15,9 +15,14 @@ _WAITING = text("""
 
 async def until_one_waits(database: Database) -> None:
     """Return as soon as a transaction on this database waits for a lock that another one has."""
+    await until_so_many_wait(database, 1)
+
+
+async def until_so_many_wait(database: Database, number: int) -> None:
+    """Return as soon as that many do."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             async with database.read() as session:
-                if (await session.execute(_WAITING)).scalar_one():
+                if (await session.execute(_WAITING)).scalar_one() >= number:
                     return
             await asyncio.sleep(0.01)

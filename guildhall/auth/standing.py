@@ -14,13 +14,12 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import bindparam, text
-from sqlalchemy.types import Uuid
+from sqlalchemy import ColumnElement, exists, select, text
 
 from guildhall.auth.actor import Actor, RequestContext
 from guildhall.auth.networks import is_inside
-from guildhall.auth.policy_reading import read_version
 from guildhall.auth.subjects import ActorKind
+from guildhall.auth.tables import PolicyState, Token
 from guildhall.auth.tokens import LAST_USED_EVERY, hash_token
 from guildhall.db.transaction import WriteSession
 
@@ -29,6 +28,11 @@ CALLERS_MAX = 10_000
 
 STATEMENTS_MAX = 1_000
 """How many statements are kept with their guard."""
+
+STILL_SECONDS_MAX = 5
+"""How long a read that is being announced may stand still, or wait for a row: all that ends access waits for it."""
+HELD_SECONDS_MAX = 8
+"""How long it may take from here to its commit: less than those who wait for it wait (`LOCK_WAIT_SECONDS_MAX`)."""
 
 _STANDING = """
 SELECT policy.version::text || ' ' || coalesce(program.team_id::text, '') || ' '
@@ -43,24 +47,38 @@ SELECT policy.version::text || ' ' || coalesce(program.team_id::text, '') || ' '
         AND person.deactivated_at IS NULL AND program.deactivated_at IS NULL
 """
 
-# The token first: whoever ends a token and changes the policy waits for the policy's readers last, at the commit.
+# The lock first: waiting for it, a read holds nobody up yet. PostgreSQL 16 has no limit for a whole transaction.
 _HOLD = text("""
-    WITH shown AS MATERIALIZED (SELECT revoked_at FROM tokens WHERE id = :token_id FOR SHARE)
-    SELECT (SELECT count(*) FROM shown WHERE revoked_at IS NULL),
-        pg_advisory_xact_lock_shared(hashtextextended('guildhall policy', 0))
-""").bindparams(bindparam("token_id", type_=Uuid()))
+    SELECT pg_advisory_xact_lock_shared(hashtextextended('guildhall policy', 0)),
+        set_config('idle_in_transaction_session_timeout', :still, true),
+        set_config('lock_timeout', :still, true),
+        CASE WHEN current_setting('server_version_num')::int >= 170000
+            THEN set_config('transaction_timeout', :held, true) END
+""")
 
 
 async def hold_standing(session: WriteSession, actor: Actor, *, at: datetime) -> bool:
-    """Keep the caller's token and the policy as they are until the commit; whether both are as they were found.
+    """Keep all that a read rests on as it is until the commit; whether the caller's token and policy are as found.
 
-    What was withdrawn by then is seen here; what is withdrawn after waits, and comes after all that this transaction
-    writes. Deactivating the holder is a change of the policy.
+    That is the policy, tokens, access grants and what is said of data: whatever changes one of them waits for us at its
+    commit. What was withdrawn by then is seen here; what is withdrawn after comes after all that this transaction
+    writes. Deactivating the holder is a change of the policy. Who waits is before whoever comes later, so that a stream
+    of reads holds no withdrawal off; and a read that is stopped here loses its connection within `HELD_SECONDS_MAX`.
     """
-    token_id = None if actor.token is None else actor.token.id
-    counting = (await session.execute(_HOLD, {"token_id": token_id})).scalar_one()
-    version = await read_version(session)  # a statement of its own: the one above saw the database before it waited
-    return bool(counting) == (token_id is not None) and version == actor.policy.version and actor.policy.covers(at)
+    await session.execute(_HOLD, {"still": f"{STILL_SECONDS_MAX}s", "held": f"{HELD_SECONDS_MAX}s"})
+    # A statement of its own: the one above saw the database before it waited.
+    return bool(await session.scalar(select(is_standing(actor)))) and actor.policy.covers(at)
+
+
+def is_standing(actor: Actor) -> ColumnElement[bool]:
+    """SQL: whether token and policy are as the caller was found with them. A token that has expired since is no matter.
+
+    Deactivating the holder is a change of the policy.
+    """
+    same = exists().where(PolicyState.version == actor.policy.version)
+    if actor.token is None:
+        return same
+    return same & exists().where(Token.id == actor.token.id, Token.revoked_at.is_(None))
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
-
 from guildhall.audit.record import add_events, compose_event
 from guildhall.audit.tables import Outcome
 from guildhall.auth.actor import Actor
@@ -15,16 +13,7 @@ from guildhall.clock import IdSource
 from guildhall.db.transaction import ReadSession, WriteSession
 from registry.access.reading import OpenedFile
 from registry.access.sources import restricting_sources
-from registry.access.tables import AccessGrant
 from registry.volume.reserving import Reading
-
-
-async def is_live(session: ReadSession, grant_id: UUID, *, at: datetime) -> bool:
-    """Whether the grant still counts, for whoever is in the middle of sending what it opened."""
-    statement = select(AccessGrant.id).where(
-        AccessGrant.id == grant_id, AccessGrant.withdrawn_at.is_(None), AccessGrant.valid_to > at
-    )
-    return await session.scalar(statement) is not None
 
 
 async def record_intent(

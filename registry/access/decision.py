@@ -39,13 +39,11 @@ class Reason:
 class AccessDecision:
     """Whether, and under which grant and for which purpose; `ends_at` is when that grant ends at the latest.
 
-    `team_id` is the team that the grant is for. With `limits` only what they leave of the files may leave. `grant_ids`
-    are all that it rests on: of a model version one for each source.
+    `team_id` is the team that the grant is for. With `limits` only what they leave of the files may leave.
     """
 
     allowed: bool
     grant_id: UUID | None = None
-    grant_ids: frozenset[UUID] = frozenset()
     team_id: UUID | None = None
     purpose: str | None = None
     justification: str | None = None
@@ -150,7 +148,6 @@ def _by_grant(facts: Guarded, grants: Sequence[Grant], purpose: str | None, at: 
             return AccessDecision(
                 allowed=True,
                 grant_id=first.id,
-                grant_ids=frozenset(grant.id for grant in opening),
                 team_id=first.team_id,
                 purpose=wanted,
                 justification=first.justification,

@@ -25,7 +25,6 @@ from registry.access.decision import (
     reading_teams,
 )
 from registry.access.jobs import JobInputs
-from registry.access.tables import AccessGrant
 from registry.artifacts.completing import blob_key
 from registry.artifacts.owners import OwnerRef
 from registry.artifacts.packages import READ as READ_PACKAGE
@@ -37,9 +36,6 @@ from registry.minimisation.filtering import Filtered, Minimiser, WholeFile
 from registry.minimisation.filters import DataFilter
 from registry.models.lookup import visible_models
 from registry.models.tables import Model, ModelVersion
-
-_RESTRICTED: dict[str, type[Dataset | ModelVersion]] = {"Dataset": Dataset, "ModelVersion": ModelVersion}
-"""What says of data how restricted it is, by the type of the resource."""
 
 NOT_AN_INPUT = Reason("NOT_AN_INPUT", "A job reads only the inputs that it was submitted with, while it runs.")
 
@@ -71,7 +67,6 @@ class OpenedFile:
     purpose: str | None
     justification: str | None
     grant_id: UUID | None
-    grant_ids: frozenset[UUID] = frozenset()
     limits: DataFilter | None = None
     whole_sha256: str | None = None
     shown_rows: int | None = None
@@ -93,11 +88,7 @@ class AccessChanged(Conflict):
 
 
 class DecisionPassed(Exception):
-    """What the caller may, or the grants that open the files now, are not those that were held: to be decided anew."""
-
-    def __init__(self, files: Sequence[OpenedFile]) -> None:
-        super().__init__()
-        self.files = files
+    """The caller's token or policy is not the one that was decided by: they are to be identified anew."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +161,6 @@ def _opened(row: Any, owner: _Owner, decision: AccessDecision, actor: Actor) -> 
         purpose=decision.purpose,
         justification=decision.justification,
         grant_id=decision.grant_id,
-        grant_ids=decision.grant_ids,
         limits=decision.limits,
     )
 
@@ -242,30 +232,15 @@ async def open_again(
 ) -> tuple[OpenedFile, ...]:
     """Decide again in the transaction that announces the read; raises as `open_files` does, and DecisionPassed.
 
-    What was cut meanwhile stays as it is. All that the decision rests on is held until the commit: what was said of the
-    data, the grants, the caller's token and the policy. So a withdrawal is either seen here or comes after the intent.
+    What was cut meanwhile stays as it is. All that the decision rests on is held until the commit (`hold_standing`). So
+    a withdrawal is either seen here or comes after the intent.
     """
-    await _hold(session, files[0])
     if not await hold_standing(session, actor, at=at):
-        raise DecisionPassed(files)
+        raise DecisionPassed
     opened = await open_files(session, actor, [file.artifact_id for file in files], job_inputs=job_inputs, at=at)
     if opened[0].limits != files[0].limits:
         raise AccessChanged
-    again = tuple(_as_cut(now, file) for now, file in zip(opened, files, strict=True))
-    if not again[0].grant_ids <= files[0].grant_ids:
-        raise DecisionPassed(again)
-    return again
-
-
-async def _hold(session: WriteSession, file: OpenedFile) -> None:
-    """Before the caller's standing, as whoever deactivates a person goes: data, grants, tokens, and the policy last."""
-    for resource in file.resources:
-        table = _RESTRICTED.get(resource.type)
-        if table is not None:
-            await session.execute(select(table.id).where(table.id == resource.id).with_for_update(read=True))
-    if file.grant_ids:
-        held = select(AccessGrant.id).where(among(AccessGrant.id, file.grant_ids)).order_by(AccessGrant.id)
-        await session.execute(held.with_for_update(read=True))
+    return tuple(_as_cut(now, file) for now, file in zip(opened, files, strict=True))
 
 
 def _as_cut(now: OpenedFile, file: OpenedFile) -> OpenedFile:

@@ -125,8 +125,8 @@ async def _announce(desk: ArtifactDesk, actor: Actor, files: Sequence[OpenedFile
     for _ in range(DECISIONS_MAX):
         try:
             return await _announce_as(desk, actor, files, size_bytes)
-        except DecisionPassed as passed:
-            actor, files = await desk.still(actor), passed.files
+        except DecisionPassed:
+            actor = await desk.still(actor)
         except Crossed as crossed:
             async with desk.database.transaction() as session:
                 await record_crossing(session, actor, crossed, at=desk.clock.now(), new_id=desk.new_id)
@@ -179,12 +179,16 @@ async def _access_ended(desk: ArtifactDesk, reading: ReadUnderWay, sending: Send
 
 
 async def _may_go_on(desk: ArtifactDesk, reading: ReadUnderWay) -> bool:
+    async with desk.database.read() as session:
+        going_on = await reading.may_go_on(session, at=desk.clock.now())
+    if going_on is not None:
+        return going_on
     try:
         actor = await desk.still(reading.actor)
     except Unauthenticated:
         return False
     async with desk.database.read() as session:
-        return await reading.may_go_on(session, actor, at=desk.clock.now())
+        return await reading.may_go_on_for(session, actor, at=desk.clock.now())
 
 
 async def _client_gone(receive: Receive) -> None:

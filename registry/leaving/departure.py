@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import delete, exists, select, update
+from sqlalchemy import delete, exists, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import aliased
 
@@ -94,7 +94,6 @@ async def deactivate_person(
     reviews = await _hand_over_reviews(session, actor, user_id, heir_id, at=at)
     departure = Departure(
         user_id=user_id,
-        # Grants before tokens, as reads that are being announced hold them (`registry.access.reading`).
         access_grants=await _end_grants(session, actor, user_id, text, at=at, new_id=new_id),
         tokens=await _end_tokens(session, actor, user_id, at=at, new_id=new_id),
         roles=await _end_roles(session, user_id),
@@ -203,24 +202,24 @@ async def _end_grants(
     session: WriteSession, actor: Actor, user_id: UUID, reason: str, *, at: datetime, new_id: IdSource
 ) -> tuple[UUID, ...]:
     """Their own grants; what they read as members of teams ended with their roles."""
-    live = [
-        AccessGrant.beneficiary_user_id == user_id,
-        AccessGrant.withdrawn_at.is_(None),
-        AccessGrant.valid_to > at,
-    ]
-    values = {"withdrawn_at": at, "withdrawn_by": actor.id, "withdrawal_reason": reason}
-    statement = update(AccessGrant).where(*live).values(values).returning(AccessGrant.id, AccessGrant.purpose)
-    ended = (await session.execute(statement.execution_options(synchronize_session=False))).all()
-    for grant_id, purpose in ended:
+    live = select(AccessGrant.id).where(
+        AccessGrant.beneficiary_user_id == user_id, AccessGrant.withdrawn_at.is_(None), AccessGrant.valid_to > at
+    )
+    held = await lock_rows(session, AccessGrant, await session.scalars(live))
+    ended = [grant for grant in held if grant.withdrawn_at is None]  # somebody may have ended one meanwhile
+    for grant in ended:
+        grant.withdrawn_at = at
+        grant.withdrawn_by = actor.id
+        grant.withdrawal_reason = reason
         await record(
             session,
             actor,
             action=WITHDRAW,
             resources=[ResourceRef("User", user_id)],
-            purpose=purpose,
-            access_grant_id=grant_id,
+            purpose=grant.purpose,
+            access_grant_id=grant.id,
             after={"validTo": at, "reason": reason},
             at=at,
             new_id=new_id,
         )
-    return tuple(sorted(grant_id for grant_id, _ in ended))
+    return tuple(grant.id for grant in ended)

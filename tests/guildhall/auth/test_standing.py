@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import delete, text, update
 
 from guildhall.auth import standing as module
 from guildhall.auth.actor import Actor, JobClaims, system_actor
@@ -19,14 +19,17 @@ from guildhall.auth.tables import RoleBinding, ServiceAccount, Token, User
 from guildhall.auth.tokens import authenticate, identify_again
 from guildhall.clock import new_id
 from guildhall.db.kept_statements import KeptStatements
-from guildhall.db.transaction import Database
+from guildhall.db.transaction import Database, DatabaseUnavailable
 from guildhall.organisation.tokens import issue_token
 from tests.conftest import MONDAY_MORNING
 from tests.people import REQUEST, make_service_account, make_team, make_user
-from tests.waiting import until_one_waits
+from tests.waiting import PATIENCE_SECONDS, until_one_waits, until_so_many_wait
 
 AT = MONDAY_MORNING
 SOON = AT + timedelta(seconds=10)
+PROCESS = text("SELECT pg_backend_pid()")
+VERSION = text("SELECT CAST(current_setting('server_version_num') AS int)")
+VERSION_WITH_LIMIT = 170_000
 
 
 @pytest.fixture
@@ -135,6 +138,24 @@ class TestStanding:
         assert not await reads(kept, Standing(actor, b"x" * 32))
 
 
+async def stands(database: Database, actor: Actor) -> bool:
+    """Whether a read of theirs, announced now, goes on."""
+    async with database.transaction() as session:
+        return await hold_standing(session, actor, at=SOON)
+
+
+withdrawals = pytest.mark.parametrize(
+    "end",
+    [
+        lambda actor: update(Token).where(Token.id == actor.token.id).values(revoked_at=SOON),
+        lambda actor: update(User).where(User.id == actor.id).values(deactivated_at=SOON),
+        lambda actor: delete(RoleBinding).where(RoleBinding.user_id == actor.id),
+    ],
+    ids=["revoked", "deactivated", "without a role"],
+)
+End = Callable[[Actor], Any]
+
+
 class TestHoldStanding:
     @pytest.fixture
     async def paula(self, database: Database) -> Actor:
@@ -143,22 +164,20 @@ class TestHoldStanding:
             user = await make_user(session, f"user-{new_id().hex[-8:]}", roles={"maintainer": [team]})
         return await known(database, await issue(database, ActorKind.USER, user), Recognised())
 
-    async def test_who_stands_as_they_were_found(self, database: Database, paula: Actor) -> None:
-        async with database.transaction() as session:
-            assert await hold_standing(session, paula, at=SOON)
-            assert await hold_standing(session, replace(paula, token=None), at=SOON)
+    @pytest.fixture
+    def patient(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """However slow the machine is, a read outlasts what a test has happen meanwhile."""
+        monkeypatch.setattr(module, "STILL_SECONDS_MAX", PATIENCE_SECONDS)
+        monkeypatch.setattr(module, "HELD_SECONDS_MAX", PATIENCE_SECONDS)
 
-    @pytest.mark.parametrize(
-        "end",
-        [
-            lambda actor: update(Token).where(Token.id == actor.token.id).values(revoked_at=SOON),
-            lambda actor: update(User).where(User.id == actor.id).values(deactivated_at=SOON),
-            lambda actor: delete(RoleBinding).where(RoleBinding.user_id == actor.id),
-        ],
-        ids=["revoked", "deactivated", "without a role"],
-    )
+    async def test_who_stands_as_they_were_found(self, database: Database, paula: Actor) -> None:
+        assert await stands(database, paula)
+        assert await stands(database, replace(paula, token=None))
+
+    @withdrawals
+    @pytest.mark.usefixtures("patient")
     async def test_what_was_withdrawn_before_is_seen_and_after_it_waits(
-        self, database: Database, paula: Actor, end: Callable[[Actor], Any]
+        self, database: Database, paula: Actor, end: End
     ) -> None:
         async with database.transaction() as session:
             assert await hold_standing(session, paula, at=SOON)
@@ -166,8 +185,69 @@ class TestHoldStanding:
             await until_one_waits(database)
             assert not withdrawing.done()
         await withdrawing
+        assert not await stands(database, paula)
+
+    @withdrawals
+    @pytest.mark.usefixtures("patient")
+    async def test_a_read_that_comes_later_waits_for_a_withdrawal_that_waits(
+        self, database: Database, paula: Actor, end: End
+    ) -> None:
         async with database.transaction() as session:
-            assert not await hold_standing(session, paula, at=SOON)
+            assert await hold_standing(session, paula, at=SOON)
+            withdrawing = asyncio.create_task(change(database, end(paula)))
+            await until_one_waits(database)
+            later = asyncio.create_task(stands(database, paula))
+            await until_so_many_wait(database, 2)
+            assert not later.done()
+        await withdrawing
+        assert not await later
+
+    async def test_its_limits_end_with_the_transaction(self, database: Database, paula: Actor) -> None:
+        names = ["idle_in_transaction_session_timeout", "lock_timeout"]
+        shown = text("SELECT current_setting(name) FROM unnest(CAST(:names AS text[])) AS name")
+        async with database.transaction() as session:
+            before = (await session.scalars(shown, {"names": names})).all()
+            await hold_standing(session, paula, at=SOON)
+            assert (await session.scalars(shown, {"names": names})).all() == ["5s", "5s"]
+            connection = (await session.execute(PROCESS)).scalar_one()
+        async with database.transaction() as session:
+            assert (await session.execute(PROCESS)).scalar_one() == connection
+            assert (await session.scalars(shown, {"names": names})).all() == before
+
+    @withdrawals
+    async def test_one_that_stands_still_is_ended_and_holds_nobody_up(
+        self, database: Database, paula: Actor, monkeypatch: pytest.MonkeyPatch, end: End
+    ) -> None:
+        monkeypatch.setattr(module, "STILL_SECONDS_MAX", 2)
+
+        async def stopped() -> None:
+            async with database.transaction() as session:
+                await hold_standing(session, paula, at=SOON)
+                await change(database, end(paula))
+                await session.execute(text("SELECT 'it goes on'"))
+
+        with pytest.raises(DatabaseUnavailable):
+            await stopped()
+        await change(database, end(paula))
+        assert not await stands(database, paula)
+
+    async def test_one_that_takes_too_long_is_ended(
+        self, database: Database, paula: Actor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with database.read() as session:
+            if (await session.execute(VERSION)).scalar_one() < VERSION_WITH_LIMIT:
+                pytest.skip("PostgreSQL limits whole transactions from 17 on")
+        monkeypatch.setattr(module, "HELD_SECONDS_MAX", 1)
+
+        async def busy() -> None:
+            async with database.transaction() as session:
+                await hold_standing(session, paula, at=SOON)
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    while True:
+                        await session.execute(text("SELECT 'something'"))
+
+        with pytest.raises(DatabaseUnavailable):
+            await busy()
 
     async def test_a_role_that_has_ended_by_itself(self, database: Database, paula: Actor) -> None:
         values = {"ends_at": SOON + timedelta(minutes=1)}
@@ -177,11 +257,11 @@ class TestHoldStanding:
             assert await hold_standing(session, actor, at=SOON)
             assert not await hold_standing(session, actor, at=values["ends_at"])
 
-    async def test_a_long_change_of_the_policy_holds_nobody_up(self, database: Database, paula: Actor) -> None:
+    @withdrawals
+    async def test_a_long_change_holds_nobody_up(self, database: Database, paula: Actor, end: End) -> None:
         async with database.transaction() as changing:
-            await changing.execute(delete(RoleBinding).where(RoleBinding.user_id == paula.id))
-            async with database.transaction() as session:
-                assert await hold_standing(session, paula, at=SOON)
+            await changing.execute(end(paula))
+            assert await stands(database, paula)
 
 
 class TestRecognised:

@@ -29,6 +29,7 @@ from tests.registry.http.reading import grant_to_quality, reads, reads_now, with
 from tests.registry.http.test_bulk_reads import limit
 from tests.registry.http.test_previews import preview
 from tests.registry.http.test_withdrawn_meanwhile import run_before
+from tests.waiting import PATIENCE_SECONDS
 
 DATA = "bytes of data leave"
 RULES: dict[str, tuple[int, str]] = {
@@ -157,11 +158,13 @@ class Way:
     async def under_way(self, gate: Gate) -> AsyncIterator["asyncio.Future[httpx.Response]"]:
         """Asked for by Paul, when the store is about to give the first bytes."""
         asking = asyncio.ensure_future(self.ask("paul"))
-        async with asyncio.timeout(120):
-            await gate.reached.wait()
-        yield asking
-        gate.open.set()
-        await asyncio.gather(asking, return_exceptions=True)
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await gate.reached.wait()
+            yield asking
+        finally:
+            gate.open.set()
+            await asyncio.gather(asking, return_exceptions=True)
 
 
 @pytest.fixture(params=WAYS)
