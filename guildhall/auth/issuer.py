@@ -38,6 +38,8 @@ RETRY_EVERY = timedelta(seconds=10)
 ANSWER_SECONDS_MAX = 5.0
 ANSWER_BYTES_MAX = 1 << 20
 KEYS_MAX = 100
+VOUCHED_PER_SECOND_MAX = 50
+"""How many signatures are checked in a second for bearers who have to wait; each takes some 0.1 ms."""
 DISCOVERY = "/.well-known/openid-configuration"
 
 logger = logging.getLogger(__name__)
@@ -93,6 +95,7 @@ class Issuer:
         self._known_at: datetime | None = None
         self._asked_at: datetime | None = None
         self._trouble: IssuerUnavailable | None = None
+        self._vouching: tuple[datetime, int] | None = None
 
     @classmethod
     def from_settings(cls, settings: Settings, *, transport: httpx.AsyncBaseTransport | None = None) -> "Issuer | None":
@@ -113,6 +116,21 @@ class Issuer:
         """What an access token says; raises NotOfIssuer and IssuerUnavailable."""
         signed, key = await self._verified(text, at)
         return replace(access_claims(signed, self.rules, at=at), key=key.thumbprint())
+
+    def vouches(self, text: str, *, at: datetime) -> bool:
+        """Whether this is a token of the issuer for us by the keys that are known now; nobody is asked for others.
+
+        No more than `VOUCHED_PER_SECOND_MAX` are looked at in a second: of those beyond, nothing is said for them.
+        """
+        try:
+            signed = take_apart(text)
+            keys = self._keys_for(signed)
+            if not keys or self._are_old(at) or not self._may_vouch(at) or signing_key(signed, keys) is None:
+                return False
+            access_claims(signed, self.rules, at=at)
+        except NotOfIssuer:
+            return False
+        return True
 
     async def identity(self, text: str, *, nonce: str | None, at: datetime) -> Claims:
         """What an identity token for our own client says; raises NotOfIssuer and IssuerUnavailable."""
@@ -143,7 +161,7 @@ class Issuer:
         if signed.key_id not in self._keys and (signed.key_id is not None or len(self._keys) != 1):
             await self._ask(at)
         keys = self._keys_for(signed)
-        if self._known_at is None or at - self._known_at >= self._keys_kept:
+        if self._are_old(at):
             raise self._away()
         if not keys and self._trouble is not None:
             raise self._away()
@@ -151,6 +169,17 @@ class Issuer:
         if key is None:
             raise NotOfIssuer(f"The token is not signed by a key of {self.rules.issuer}.")
         return signed, key
+
+    def _are_old(self, at: datetime) -> bool:
+        """Whether the keys count no longer, or never did."""
+        return self._known_at is None or at - self._known_at >= self._keys_kept
+
+    def _may_vouch(self, at: datetime) -> bool:
+        since, count = self._vouching or (at, 0)
+        if not timedelta(0) <= at - since < timedelta(seconds=1):
+            since, count = at, 0
+        self._vouching = since, count + 1
+        return count < VOUCHED_PER_SECOND_MAX
 
     def _keys_for(self, signed: Signed) -> list[PublicKey]:
         """Those of the name; a token that names none may be of any, where there are few."""

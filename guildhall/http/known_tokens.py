@@ -15,6 +15,8 @@ from guildhall.errors import Unavailable
 
 WAITING_MAX = 10_000
 """How many different tokens wait for the next statement at most; beyond that, none is known."""
+ANSWER_SECONDS_MAX = 5.0
+"""How long one statement may take; then it is given up, and none of those that it asked about is known."""
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +30,7 @@ class KnownTokens:
         self._asking: asyncio.Task[None] | None = None
 
     async def has(self, digest: bytes) -> bool:
-        """Whether the hash is of a token that nobody has withdrawn; not where the database does not say."""
+        """Whether the hash is of a token that nobody has withdrawn; not where the database does not say in time."""
         answer = self._waiting.get(digest)
         if answer is None:
             if len(self._waiting) >= WAITING_MAX:
@@ -43,10 +45,10 @@ class KnownTokens:
             asked, self._waiting = self._waiting, {}
             known: frozenset[bytes] = frozenset()
             try:
-                async with self._database.read() as session:
+                async with asyncio.timeout(ANSWER_SECONDS_MAX), self._database.read() as session:
                     known = await known_digests(session, asked)
-            except (Unavailable, SQLAlchemyError) as error:
-                logger.warning("Tokens could not be looked up: %s", error)
+            except (Unavailable, SQLAlchemyError, TimeoutError) as error:
+                logger.warning("Tokens could not be looked up: %s", str(error) or "the database does not answer")
             finally:
                 for digest, answer in asked.items():
                     answer.set_result(digest in known)

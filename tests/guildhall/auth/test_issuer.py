@@ -1,5 +1,6 @@
 """The issuer is asked seldom, believed only about itself, and its absence is told apart from a bad token."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,6 +8,7 @@ import httpx
 import pytest
 from joserfc.jwk import RSAKey
 
+from guildhall.auth import issuer as module
 from guildhall.auth.claims import NotOfIssuer, Rules
 from guildhall.auth.issuer import ANSWER_BYTES_MAX, REFRESH_EVERY, RETRY_EVERY, Issuer, IssuerUnavailable
 from guildhall.settings import Settings
@@ -92,6 +94,50 @@ class TestKeys:
         stranger = RSAKey.import_key(SECOND.as_pem(private=True), {"kid": "first"})
         with pytest.raises(NotOfIssuer, match="not signed by a key"):
             await issuer.access(fake.token(key=stranger), at=fake.at)
+
+
+class TestVouches:
+    async def test_for_nobody_before_the_keys_are_known(self, fake: FakeIssuer, issuer: Issuer) -> None:
+        assert not issuer.vouches(fake.token(), at=AT)
+        assert fake.calls == []
+
+    @pytest.mark.parametrize(
+        ("token", "vouched"),
+        [
+            (lambda fake: fake.token("grace"), True),
+            (lambda fake: fake.token(header={"kid": None}), True),
+            (lambda fake: fake.token(key=SECOND), False),
+            (lambda fake: fake.token(key=RSAKey.import_key(SECOND.as_pem(private=True), {"kid": "first"})), False),
+            (lambda fake: fake.token(aud="somebody else"), False),
+            (lambda fake: fake.token(exp=0), False),
+            (lambda _: "a.b.c", False),
+            (lambda _: "nonsense", False),
+        ],
+        ids=["good", "unnamed key", "unknown key", "another's signature", "for others", "over", "no token", "nonsense"],
+    )
+    async def test_for_tokens_of_the_known_keys_and_asks_nobody(
+        self, fake: FakeIssuer, issuer: Issuer, token: Callable[[FakeIssuer], str], *, vouched: bool
+    ) -> None:
+        await issuer.access(fake.token(), at=AT)
+        asked = list(fake.calls)
+        assert issuer.vouches(token(fake), at=AT) is vouched
+        assert fake.calls == asked
+
+    async def test_for_as_long_as_the_keys_count(self, fake: FakeIssuer, issuer: Issuer) -> None:
+        await issuer.access(fake.token(), at=AT)
+        fake.later(seconds=KEPT.total_seconds() - 1)
+        assert issuer.vouches(fake.token(), at=fake.at)
+        fake.later(seconds=1)
+        assert not issuer.vouches(fake.token(), at=fake.at)
+
+    async def test_for_so_many_in_a_second(
+        self, fake: FakeIssuer, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "VOUCHED_PER_SECOND_MAX", 2)
+        await issuer.access(fake.token(), at=AT)
+        moments = [0, 0.5, 0.9, 1, 1.5, 1.9, -1, -1, -1]
+        vouched = [issuer.vouches(fake.token(), at=AT + timedelta(seconds=moment)) for moment in moments]
+        assert vouched == [True, True, False] * 3
 
 
 class TestAway:

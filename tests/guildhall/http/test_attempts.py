@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from joserfc.jwk import RSAKey
 from sqlalchemy import select, update
 
 from guildhall.audit.tables import AuditEvent
@@ -153,6 +154,19 @@ class TestNeighbours:
                 assert (await ask(elsewhere, **OWN))[0] == 200
                 assert (await ask(elsewhere, **bearer(token)))[0] == 200
                 assert await ask(elsewhere, **bearer(second.issuer.token("eve"))) == (429, "TOO_MANY_ATTEMPTS")
+
+    async def test_who_brings_a_token_that_the_issuer_vouches_for_is_served_at_once(
+        self, fresh_database: Database, tmp_path: Path
+    ) -> None:
+        house = House(fresh_database, tmp_path, failed_sign_ins_per_minute=1)
+        forged = house.issuer.token("dan", key=RSAKey.import_key(SECOND.as_pem(private=True), {"kid": "first"}))
+        async with house.browser("192.0.2.2") as elsewhere, house.browser() as browser:
+            assert (await ask(elsewhere, **bearer(house.issuer.token("ada"))))[0] == 200, "the keys are known now"
+            assert (await ask(browser, **bearer("nonsense")))[0] == 401
+            assert await ask(browser, **bearer(forged)) == (429, "TOO_MANY_ATTEMPTS")
+            assert (await ask(browser, **bearer(house.issuer.token("dan"))))[0] == 200
+            cookie = f"__Host-guildhall={house.issuer.token('eve')}"
+            assert await ask(browser, cookie=cookie, **OWN) == (429, "TOO_MANY_ATTEMPTS")
 
 
 class TestAway:

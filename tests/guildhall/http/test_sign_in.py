@@ -248,6 +248,15 @@ class TestAttempts:
             house.later(seconds=61)
             assert (await ask(browser, **bearer("nonsense")))[0] == 401
 
+    async def test_without_an_issuer_texts_of_the_shape_of_its_tokens_are_guesses(
+        self, fresh_database: Database, tmp_path: Path
+    ) -> None:
+        nothing = {"oidc_issuer": None, "oidc_client_id": None, "oidc_cli_client_id": None}
+        house = House(fresh_database, tmp_path, failed_sign_ins_per_minute=2, **nothing)
+        async with house.browser() as browser:
+            told = [await ask(browser, **bearer(f"{number}.b.c")) for number in range(3)]
+        assert told == [(401, "TOKEN_REFUSED")] * 2 + [(429, "TOO_MANY_ATTEMPTS")]
+
     async def test_a_withdrawn_token_is_no_guess(self, fresh_database: Database, tmp_path: Path) -> None:
         house = House(fresh_database, tmp_path, failed_sign_ins_per_minute=1)
         good = await house.token_of("bob")
