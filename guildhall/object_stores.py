@@ -44,6 +44,11 @@ def lacks_bucket(error: Exception) -> bool:
     return any(word in text for word in _NO_BUCKET)
 
 
+def lost_upload(error: Exception) -> bool:
+    """Whether the store answered that it no longer knows an upload in parts, which a rule of the bucket may end."""
+    return "NoSuchUpload" in str(error)
+
+
 def reason_of(error: Exception) -> str:
     """Why it refused, in a line: of an answer in XML the code, where obstore would show the answer."""
     line = str(error).partition("\n")[0].partition("<?xml")[0].strip().rstrip(".:")

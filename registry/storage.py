@@ -22,7 +22,7 @@ from obstore.exceptions import BaseError
 from obstore.store import ObjectStore
 
 from guildhall.errors import Unavailable
-from guildhall.object_stores import bucket_of, folder_of, lacks_bucket, open_store, reason_of
+from guildhall.object_stores import bucket_of, folder_of, lacks_bucket, lost_upload, open_store, reason_of
 
 CHUNK_BYTES = 256 * 1024
 """How much of a file is in memory at once on its way out."""
@@ -33,6 +33,8 @@ APPEND_BYTES = 1024 * 1024
 """What is collected before it is digested and written in a thread, while as much again is collected."""
 BUCKET_SECONDS_MAX = 30
 _STAGED = re.compile(r".*#\d+")
+_UNUSABLE = "The artifact store cannot be used at the moment; nothing was stored. Try again later."
+_LET_GO = "The artifact store let go of this upload before it was whole; nothing was stored. Send the file again."
 
 logger = logging.getLogger(__name__)
 
@@ -228,17 +230,13 @@ class ArtifactStore:
         """Three kinds of failure reach callers: no such key, no such bucket, and a store that does not work."""
         try:
             yield
-        except FileNotFoundError as error:
-            # What is written needs no key to be there before it, so then it can only be the bucket.
-            if self._bucket is not None and (writes or lacks_bucket(error)):
-                raise BucketMissing(_sentence(self._bucket)) from error
-            raise StoredBytesMissing(key) from error
         except (BaseError, OSError) as error:
             if self._bucket is not None and lacks_bucket(error):
                 raise BucketMissing(_sentence(self._bucket)) from error
-            raise ArtifactStoreUnavailable(
-                "The artifact store cannot be used at the moment; nothing was stored. Try again later."
-            ) from error
+            if isinstance(error, FileNotFoundError) and not writes:
+                raise StoredBytesMissing(key) from error
+            # What is written needs no key to be there before it, but a large file its upload.
+            raise ArtifactStoreUnavailable(_LET_GO if lost_upload(error) else _UNUSABLE) from error
 
 
 def _sentence(bucket: str) -> str:

@@ -19,11 +19,11 @@ from pathlib import Path
 from prometheus_client import multiprocess
 
 from guildhall.cli.binding import bound_socket, welcome
+from guildhall.cli.bucket import require_bucket
 from guildhall.cli.metrics_folder import metrics_folder
 from guildhall.cli.parts import SHUTDOWN_SECONDS_MAX, run_parts, told_to_stop
 from guildhall.errors import Unavailable
 from guildhall.settings import Settings, SettingsError
-from registry.storage import ArtifactStore
 
 DEATHS_MAX = 5
 """How often processes may die within `DEATHS_SECONDS`; then all are stopped, for whoever watches us to see."""
@@ -67,7 +67,7 @@ def require_shareable(settings: Settings, count: int) -> None:
 async def run_processes(settings: Settings, count: int) -> None:
     """Until told to stop; raises SettingsError, BucketMissing, CannotListen, ProcessDied, PartEnded."""
     require_shareable(settings, count)
-    await ArtifactStore.open(settings.artifacts_url).require_bucket()
+    await require_bucket(settings)
     bound_socket(settings).close()  # somebody who shares the address with themself would share it with us as well
     with (
         contextlib.closing(bound_socket(settings, shared=True)),  # while none of ours is there, it stays ours

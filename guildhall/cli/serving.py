@@ -14,13 +14,13 @@ from granian.server.embed import Server
 
 from guildhall.app import Application, create_app
 from guildhall.cli.binding import BACKLOG, CannotListen, bound_socket, listen, welcome
+from guildhall.cli.bucket import require_bucket
 from guildhall.cli.parts import run_parts, told_to_stop
 from guildhall.cli.sealing import sealing_parts
 from guildhall.clock import Clock, SystemClock, new_id
 from guildhall.db.opening import open_database
 from guildhall.db.transaction import Database
 from guildhall.settings import Settings
-from registry.storage import ArtifactStore
 from scheduler.clusters.kubernetes.opening import kubernetes_connect
 from scheduler.clusters.local import LocalExecutor
 from scheduler.worker import run_worker
@@ -31,7 +31,7 @@ TURNS = 20
 async def run_all(settings: Settings, _: argparse.Namespace) -> None:
     """`all`: on a laptop, everything in one process."""
     clock = SystemClock()
-    await _require_bucket(settings)
+    await require_bucket(settings)
     with closing(bound_socket(settings)) as bound:
         async with told_to_stop() as stop, open_database(settings) as database:
             await run_parts(
@@ -46,7 +46,7 @@ async def run_all(settings: Settings, _: argparse.Namespace) -> None:
 
 async def run_api(settings: Settings, _: argparse.Namespace) -> None:
     """`api` in one process."""
-    await _require_bucket(settings)
+    await require_bucket(settings)
     with closing(bound_socket(settings)) as bound:
         async with told_to_stop() as stop, open_database(settings) as database:
             serving = _serve_api(settings, database, SystemClock(), stop, bound, partial(_announce, settings))
@@ -71,11 +71,6 @@ async def run_share(settings: Settings, channel: socket.socket, count: int) -> N
                 listening.cancel()
 
 
-async def _require_bucket(settings: Settings) -> None:
-    """Nobody is to learn from the first upload that a setting is wrong."""
-    await ArtifactStore.open(settings.artifacts_url).require_bucket()
-
-
 async def _until_let_go(channel: socket.socket, stop: asyncio.Event) -> None:
     """The parent never says anything: its end of the channel ends, by its will or with it."""
     with suppress(OSError):
@@ -95,7 +90,7 @@ def _announce(settings: Settings) -> None:
 
 async def run_worker_alone(settings: Settings, _: argparse.Namespace) -> None:
     """`worker`."""
-    await _require_bucket(settings)
+    await require_bucket(settings)
     async with told_to_stop() as stop, open_database(settings) as database:
         await run_parts(stop, {"worker": _work(settings, database, SystemClock(), stop)})
 

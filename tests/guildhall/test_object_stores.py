@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from obstore.store import LocalStore, MemoryStore, S3Store
 
-from guildhall.object_stores import bucket_of, folder_of, lacks_bucket, open_store, reason_of
+from guildhall.object_stores import bucket_of, folder_of, lacks_bucket, lost_upload, open_store, reason_of
 
 
 class TestOpenStore:
@@ -34,10 +34,15 @@ class TestReasons:
             ("404: <Error><Code>ContainerNotFound</Code></Error>", True),
             ("404: The specified bucket does not exist.", True),
             ("404: <Error><Code>NoSuchKey</Code></Error>", False),
+            ("404: <Error><Code>NoSuchUpload</Code></Error>", False),
         ],
     )
     def test_whether_it_is_the_bucket(self, text: str, lacks: bool) -> None:
         assert lacks_bucket(FileNotFoundError(text)) is lacks
+
+    @pytest.mark.parametrize(("code", "lost"), [("NoSuchUpload", True), ("NoSuchKey", False)])
+    def test_whether_it_is_the_upload(self, code: str, *, lost: bool) -> None:
+        assert lost_upload(FileNotFoundError(f"404: <Error><Code>{code}</Code></Error>")) is lost
 
     @pytest.mark.parametrize(
         ("error", "line"),

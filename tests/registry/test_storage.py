@@ -21,7 +21,7 @@ from registry.storage import (
     StoredBytesMissing,
     Written,
 )
-from tests.registry.bucketless import FORBIDDEN, NO_BUCKET, TOLD, s3_answering
+from tests.registry.bucketless import FORBIDDEN, NO_BUCKET, NO_UPLOAD, TOLD, s3_answering
 from tests.registry.estate import chunked, digest
 
 LARGE = bytes(range(256)) * 50_000  # 12.8 MB: more than one part of a multipart write
@@ -250,6 +250,25 @@ class TestBucket:
             with pytest.raises(BucketMissing) as caught:
                 await attempt
             assert caught.value.message == TOLD
+
+    @pytest.mark.parametrize(
+        ("answer", "told"),
+        [
+            (NO_UPLOAD, "The artifact store let go of this upload before it was whole; nothing was stored. Send"),
+            (b"", "The artifact store cannot be used at the moment; nothing was stored. Try again later."),
+        ],
+        ids=["an upload", "something else"],
+    )
+    async def test_another_thing_that_is_missing_is_no_wrong_setting(
+        self, monkeypatch: pytest.MonkeyPatch, answer: bytes, told: str
+    ) -> None:
+        with ExitStack() as stack:
+            store = answering(404, answer, monkeypatch, stack)
+            for attempt in (store.write("a", chunked(LARGE)), store.put("a", b"abc")):
+                with pytest.raises(ArtifactStoreUnavailable) as caught:
+                    await attempt
+                assert type(caught.value) is ArtifactStoreUnavailable
+                assert caught.value.message.startswith(told)
 
     async def test_one_that_nobody_may_list_may_be_there(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
