@@ -6,6 +6,7 @@ import pytest
 
 from guildhall import patience
 from guildhall.patience import Within
+from tests.waiting import PATIENCE_SECONDS
 
 
 @pytest.fixture(autouse=True)
@@ -13,10 +14,14 @@ def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "TICK_SECONDS", 0.0)
 
 
+async def too_long() -> None:
+    await asyncio.sleep(PATIENCE_SECONDS)
+
+
 class TestWithin:
     async def test_what_takes_too_long_is_ended(self) -> None:
         with pytest.raises(TimeoutError), Within(0.0):
-            await asyncio.Event().wait()
+            await too_long()
         task = asyncio.current_task()
         assert task is not None
         assert task.cancelling() == 0
@@ -31,7 +36,7 @@ class TestWithin:
 
     async def test_the_outer_one_ends_what_is_within_the_inner(self) -> None:
         with pytest.raises(TimeoutError), Within(0.0), Within(3600):
-            await asyncio.Event().wait()
+            await too_long()
 
     async def test_who_is_cancelled_meanwhile_stays_so(self) -> None:
         began = asyncio.Event()
@@ -39,10 +44,11 @@ class TestWithin:
         async def work() -> None:
             with Within(3600):
                 began.set()
-                await asyncio.Event().wait()
+                await too_long()
 
         working = asyncio.create_task(work())
-        await began.wait()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await began.wait()
         working.cancel()
         with pytest.raises(asyncio.CancelledError):
             await working
@@ -50,7 +56,7 @@ class TestWithin:
     async def test_an_error_of_what_was_ended_is_told(self) -> None:
         async def work() -> None:
             try:
-                await asyncio.Event().wait()
+                await too_long()
             finally:
                 raise ValueError("while it ended")
 
@@ -60,7 +66,7 @@ class TestWithin:
     async def test_the_timer_stops_when_nothing_is_under_way(self) -> None:
         with Within(3600):
             assert patience.patience()._ticking
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while patience.patience()._ticking:
                 await asyncio.sleep(0)
 

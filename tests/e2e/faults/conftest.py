@@ -72,6 +72,14 @@ def ground(request: pytest.FixtureRequest) -> RealCluster | None:
     return cluster
 
 
+@pytest.fixture(scope="module")
+async def ground_database(server: EmbeddedServer, ground: RealCluster | None) -> AsyncIterator[dict[str, str]]:
+    """The addresses of a migrated database of the module's own, another one on each ground."""
+    del ground
+    async with cloned_database(server) as cloned:
+        yield addresses(server, cloned.url)
+
+
 def place_on(ground: RealCluster | None, folder: Path, settings: dict[str, str], stack: ExitStack) -> House:
     """As `make_house`, whose jobs will run there."""
     if ground is None or ground.joined is None:

@@ -3,7 +3,7 @@
 The runner, the API and the worker are real, on this machine and in pods of a cluster.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 from uuid import UUID
@@ -11,11 +11,9 @@ from uuid import UUID
 import httpx
 import pytest
 
-from guildhall.db.embedded import EmbeddedServer
 from guildhall.graphql.ids import decode_id, encode_id
 from tests.cluster.handle import RealCluster
-from tests.conftest import cloned_database
-from tests.e2e.faults.conftest import addresses, place_on
+from tests.e2e.faults.conftest import place_on
 from tests.e2e.faults.house import House
 from tests.e2e.faults.processes import running, tail, until
 from tests.e2e.faults.treasures import FILE, dataset
@@ -27,18 +25,11 @@ CHECKPOINT = b"learned from " + FILE
 
 
 @pytest.fixture(scope="module")
-async def school_database(server: EmbeddedServer, ground: RealCluster | None) -> AsyncIterator[dict[str, str]]:
-    del ground  # a database for each
-    async with cloned_database(server) as cloned:
-        yield addresses(server, cloned.url)
-
-
-@pytest.fixture(scope="module")
 def school(
-    school_database: dict[str, str], ground: RealCluster | None, tmp_path_factory: pytest.TempPathFactory
+    ground_database: dict[str, str], ground: RealCluster | None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[House]:
     """An API and a worker, with guarded data that the team may read."""
-    settings = {**school_database, "GUILDHALL_RUNNER_GRACE_SECONDS": str(GRACE_SECONDS)}
+    settings = {**ground_database, "GUILDHALL_RUNNER_GRACE_SECONDS": str(GRACE_SECONDS)}
     with ExitStack() as stack:
         house = place_on(ground, tmp_path_factory.mktemp("school"), settings, stack)
         stack.enter_context(running(house.site, "api"))

@@ -4,19 +4,17 @@ API and workers are processes of their own on one database; jobs are real, on th
 """
 
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from guildhall.db.embedded import EmbeddedServer
 from guildhall.graphql.ids import decode_id
 from scheduler.context import FAULT_POINTS
 from tests.cluster.handle import RealCluster
-from tests.conftest import cloned_database
-from tests.e2e.faults.conftest import addresses, place_on
+from tests.e2e.faults.conftest import place_on
 from tests.e2e.faults.house import House, in_seconds, new_key
 from tests.e2e.faults.orders import OrderTaker, taking_orders
 from tests.e2e.faults.processes import STOP_SECONDS_MAX, Site, running, start, until
@@ -59,19 +57,12 @@ def hired(site: Site, folder: Path) -> Iterator[Workers]:
 
 
 @pytest.fixture(scope="module")
-async def mill_database(server: EmbeddedServer, ground: RealCluster | None) -> AsyncIterator[dict[str, str]]:
-    del ground  # a database for each
-    async with cloned_database(server) as cloned:
-        yield addresses(server, cloned.url)
-
-
-@pytest.fixture(scope="module")
 def mill(
-    mill_database: dict[str, str], ground: RealCluster | None, tmp_path_factory: pytest.TempPathFactory
+    ground_database: dict[str, str], ground: RealCluster | None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[House]:
     """An API without any worker."""
     with ExitStack() as stack:
-        settings = {**mill_database, "GUILDHALL_RUNNER_GRACE_SECONDS": str(GRACE_SECONDS)}
+        settings = {**ground_database, "GUILDHALL_RUNNER_GRACE_SECONDS": str(GRACE_SECONDS)}
         house = place_on(ground, tmp_path_factory.mktemp("mill"), settings, stack)
         stack.enter_context(running(house.site, "api"))
         house.furnish()

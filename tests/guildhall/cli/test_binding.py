@@ -1,6 +1,7 @@
 """The address of the API: held before anybody listens, shared only by those who want to."""
 
 import socket
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -13,10 +14,13 @@ HERE = "127.0.0.1"
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    with socket.socket() as one:
-        one.bind((HERE, 0))
-        return Settings(data_dir=tmp_path, bind=f"{HERE}:{one.getsockname()[1]}")
+def settings(tmp_path: Path) -> Iterator[Settings]:
+    """At a port that stays ours: who has it bound, lets others bind it, and does not listen hinders none of ours."""
+    with socket.socket() as held:
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+            held.setsockopt(socket.SOL_SOCKET, option, 1)
+        held.bind((HERE, 0))
+        yield Settings(data_dir=tmp_path, bind=f"{HERE}:{held.getsockname()[1]}")
 
 
 def answers(settings: Settings) -> bool:
