@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ColumnElement, ScalarSelect, case, cast, false, func, select, true
+from sqlalchemy import BigInteger, ColumnElement, DateTime, ScalarSelect, case, cast, false, func, select, true
 from sqlalchemy.orm import aliased
 
 from guildhall.audit import questions
@@ -282,11 +282,19 @@ class AccessGrantUse:
     """How long access lasted, beside how long it might have; months that have left for archives count too."""
 
     first_used_at: datetime | None = column(
-        func.least(_use(func.min(USE.act_at)), _archived_use(func.min(AuditArchivedUse.first_used_at))),
+        func.least(
+            _use(func.min(USE.act_at)),
+            _archived_use(func.min(AuditArchivedUse.first_used_at)),
+            type_=DateTime(timezone=True),
+        ),
         description="Null: never.",
     )
     last_used_at: datetime | None = column(
-        func.greatest(_use(func.max(USE.act_at)), _archived_use(func.max(AuditArchivedUse.last_used_at))),
+        func.greatest(
+            _use(func.max(USE.act_at)),
+            _archived_use(func.max(AuditArchivedUse.last_used_at)),
+            type_=DateTime(timezone=True),
+        ),
         description="Null: never.",
     )
     times_used: int = column(
