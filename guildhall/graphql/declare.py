@@ -297,11 +297,12 @@ def reference(
     key: Operand,
     *,
     types: Mapping[str, str],
+    seen: bool = False,
     permission: str | None = None,
     description: str | None = None,
 ) -> Any:  # noqa: ANN401
-    """A `Node` whose type is stored beside its key; null where it is absent or not visible."""
-    return FieldDeclaration(Reference(kind, key, types), permission, description)
+    """A `Node` whose type is stored beside its key; null where it is absent or not visible, which `seen` rules out."""
+    return FieldDeclaration(Reference(kind, key, types, seen), permission, description)
 
 
 def references(

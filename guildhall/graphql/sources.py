@@ -135,11 +135,15 @@ class JsonValue(Source):
 
 @dataclass(frozen=True)
 class Reference(Source):
-    """At most one node whose type is itself a value: `types` maps the stored kind to the type's name."""
+    """At most one node whose type is itself a value: `types` maps the stored kind to the type's name.
+
+    `seen` where the SQL that made the object gives only what exists for the caller, so that nobody asks again.
+    """
 
     kind: Operand
     key: Operand
     types: Mapping[str, str]
+    seen: bool = False
 
     @override
     def operands(self) -> Mapping[str, Operand]:

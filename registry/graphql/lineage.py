@@ -74,8 +74,8 @@ class LineageLinkType:
 
     kind: EdgeKind
     basis: EdgeBasis
-    from_ = reference("from_kind", "from_id", types=NODE_TYPES)
-    to = reference("to_kind", "to_id", types=NODE_TYPES)
+    from_ = reference("from_kind", "from_id", types=NODE_TYPES, seen=True)
+    to = reference("to_kind", "to_id", types=NODE_TYPES, seen=True)
 
 
 @object_type("Lineage")

@@ -3,7 +3,7 @@
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, exists, func, join, or_, select
+from sqlalchemy import ColumnElement, case, exists, func, join, select
 
 from guildhall.auth.actor import Actor
 from guildhall.auth.tables import Team
@@ -43,17 +43,15 @@ def visible_aliases(actor: Actor) -> ColumnElement[bool]:
 
 def relied_on_version() -> ColumnElement[Any]:
     """SQL over a `models` row: the version that a reuser would take: the champion, else the latest published one."""
-    champion = (Alias.name == CHAMPION) & (Alias.model_version_id == ModelVersion.id)
-    return (
+    champion = select(Alias.model_version_id).where(Alias.model_id == Model.id, Alias.name == CHAMPION)
+    published = (
         select(ModelVersion.id)
-        .outerjoin(Alias, and_(Alias.model_id == ModelVersion.model_id, champion))
-        .where(ModelVersion.model_id == Model.id)
-        .where(or_(Alias.id.is_not(None), ModelVersion.status == ModelVersionStatus.PUBLISHED))
-        .order_by(Alias.id.is_not(None).desc(), ModelVersion.number.desc())
+        .where(ModelVersion.model_id == Model.id, ModelVersion.status == ModelVersionStatus.PUBLISHED)
+        .order_by(ModelVersion.number.desc())
         .limit(1)
-        .correlate(Model.__table__)
-        .scalar_subquery()
     )
+    found = (each.correlate(Model.__table__).scalar_subquery() for each in (champion, published))
+    return func.coalesce(*found)
 
 
 @object_type("DataFeature")

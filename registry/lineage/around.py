@@ -16,7 +16,7 @@ from sqlalchemy import (
     select,
     true,
 )
-from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by, distinct_on
+from sqlalchemy.dialects.postgresql import JSONB, distinct_on
 
 from registry.lineage.tables import LineageEdge, NodeKind
 from registry.lineage.walking import DEPTH_MAX, EDGES_MAX, Direction
@@ -43,17 +43,17 @@ def links_around(
     assert 0 < depth <= DEPTH_MAX, f"a walk takes 1 to {DEPTH_MAX} steps"
     walked = _walked(root, direction=direction, depth=depth, exists=exists)
     within = and_(walked.c.seen, walked.c.distance <= depth)
-    place = func.row_number().over(partition_by=within, order_by=[walked.c.distance, walked.c.id])
-    placed = select(walked, within.label("within"), place.label("place")).subquery("placed")
-    kept = and_(placed.c.within, placed.c.place <= first)
-    pairs = [part for name in LINK for part in (literal_column(f"'{name}'"), placed.c[name])]
-    ordered: Any = aggregate_order_by(func.jsonb_build_object(*pairs, type_=JSONB), placed.c.place)
-    links = func.coalesce(func.jsonb_agg(ordered, type_=JSONB).filter(kept), literal_column("'[]'::jsonb"))
-    complete = and_(func.coalesce(func.bool_and(kept), true()), func.count() <= EDGES_MAX)
+    # What is not told comes last, and one more than is told: it says that the walk was cut.
+    order = (within.desc(), walked.c.distance, walked.c.id)
+    nearest = select(walked, within.label("within")).order_by(*order).limit(first + 1).subquery("nearest")
+    pairs = [part for name in LINK for part in (literal_column(f"'{name}'"), nearest.c[name])]
+    told = func.jsonb_agg(func.jsonb_build_object(*pairs), type_=JSONB).filter(nearest.c.within)
+    links = func.coalesce(told, literal_column("'[]'::jsonb")).op("-")(first)
+    complete = and_(func.coalesce(func.bool_and(nearest.c.within), true()), func.count() <= min(first, EDGES_MAX))
     found = func.jsonb_build_object(
         literal_column("'complete'"), complete, literal_column("'links'"), links, type_=JSONB
     )
-    return select(found).select_from(placed).correlate(root.table).scalar_subquery()
+    return select(found).select_from(nearest).correlate(root.table).scalar_subquery()
 
 
 def _walked(root: Any, *, direction: Direction, depth: int, exists: Exists) -> FromClause:  # noqa: ANN401

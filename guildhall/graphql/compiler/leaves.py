@@ -53,7 +53,9 @@ def text_of(leaf: Leaf, known: About | None) -> str:
     kind = kind if nullable else kind.of_type
     if known is None:
         assert isinstance(leaf.value, JsonKey), "all is known of columns"
-        expression = _of_json(kind, leaf.value)
+        named = leaf.global_id_of
+        key = f"{plain_text(leaf.value)}::uuid"
+        expression = _of_json(kind, leaf.value) if named is None else _global_id(named, key)
     else:
         expression = _of_row(leaf, kind, reference(leaf.value), known)
         if known.certain:
@@ -91,7 +93,7 @@ def plain_text(value: RowValue | JsonKey) -> str:
 
 def _of_row(leaf: Leaf, kind: Any, column: str, value: About) -> str:  # noqa: ANN401 -- a GraphQL type
     if leaf.global_id_of is not None:
-        return f"""({quoted(f'"{leaf.global_id_of}_')} || encode(uuid_send({column}), 'hex') || '"')"""
+        return _global_id(leaf.global_id_of, column)
     if isinstance(kind, GraphQLList):
         if not isinstance(value.type, ARRAY) or not isinstance(value.type.item_type, String):
             raise NoText(f"a list of {value.type!r}")
@@ -105,6 +107,10 @@ def _of_row(leaf: Leaf, kind: Any, column: str, value: About) -> str:  # noqa: A
         if isinstance(value.type, type_):
             return write(column, value.plain)
     raise NoText(f"{kind.name} from {value.type!r}")
+
+
+def _global_id(type_name: str, key: str) -> str:
+    return f"""({quoted(f'"{type_name}_')} || encode(uuid_send({key}), 'hex') || '"')"""
 
 
 def _known(kind: GraphQLEnumType, text: str) -> str:

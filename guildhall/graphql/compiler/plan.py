@@ -2,7 +2,7 @@
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement
@@ -14,7 +14,7 @@ from guildhall.graphql.compiler.frames import Frame, NoOperand, RowFrame
 from guildhall.graphql.compiler.leaves import NoText
 from guildhall.graphql.compiler.python_fields import Called, Prepared
 from guildhall.graphql.compiler.runs import FieldCall
-from guildhall.graphql.compiler.shapes import Level, Link, Object, Slot
+from guildhall.graphql.compiler.shapes import Fixed, Leaf, Level, Link, Member, Object, Slot, Value
 from guildhall.graphql.compiler.slots import Computed, Source, Visible
 from guildhall.graphql.declarations import TypeDeclaration
 from guildhall.graphql.recording import Recorded
@@ -51,6 +51,19 @@ def told_by(frame: Frame, local: Operand, remote: Any) -> Told | None:  # noqa: 
     if not isinstance(frame, RowFrame) or frame.level.target is None:
         return None
     return frame.level.target, (local, remote)
+
+
+def told_by_key(body: Object, key: Value) -> Object | None:
+    """The same object made from its key; None where more of its row is wanted, or that it was read is recorded."""
+    members: list[tuple[str, Member]] = []
+    for name, member in body.members:
+        if isinstance(member, Leaf) and member.global_id_of is not None:
+            members.append((name, replace(member, value=key)))
+        elif isinstance(member, Fixed):
+            members.append((name, member))
+        else:
+            return None
+    return Object(members) if body.recorded is None else None
 
 
 class at:  # noqa: N801 -- read as a word: `with at(key)`
@@ -123,13 +136,17 @@ class Plan:
         through: "tuple[Table, ColumnElement[bool]] | None" = None,
         told: Told | None = None,
         where: Sequence[Any] = (),
+        seen: bool = False,
     ) -> tuple[Level, RowFrame]:
         """The rows of a type that exist for the caller, and the frame of one of them.
 
         Where a row exists with the one above, which `told` names, that is not asked twice; `where` is known to hold.
+        A row that was `seen` is known to exist.
         """
         assert target.table is not None, f"{target.name} has no table"
         level = Level(self.alias(), statements.joined(target.table, through), target, link=link)
+        if seen:
+            return level, RowFrame(level, self.computed)
         if target.visible is not None or (target.is_node and target.permission in PERMISSIONS):
             above, pair = (None, None) if told is None else told
             rule = Visible(target, above, pair, tuple(where))

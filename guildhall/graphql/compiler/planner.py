@@ -13,7 +13,7 @@ from guildhall.graphql.compiler import shapes, slots
 from guildhall.graphql.compiler.frames import Frame, JsonFrame, RowFrame
 from guildhall.graphql.compiler.leaves import check_written
 from guildhall.graphql.compiler.page_planner import PagePlanner
-from guildhall.graphql.compiler.plan import ITEMS, Change, NotCompilable, Plan, Told, at, told_by
+from guildhall.graphql.compiler.plan import ITEMS, Change, NotCompilable, Plan, Told, at, told_by, told_by_key
 from guildhall.graphql.compiler.python_fields import Called, Prepared, reader_of
 from guildhall.graphql.compiler.runs import FallBack, FieldCall, Run
 from guildhall.graphql.compiler.selections import Selections
@@ -186,8 +186,9 @@ class Planner:
         nullable: bool = True,
         told: Told | None = None,
         where: slots.Source | None = None,
+        seen: bool = False,
     ) -> shapes.Single:
-        level, frame = self.plan.level(target, link=link, told=told)
+        level, frame = self.plan.level(target, link=link, told=told, seen=seen)
         if where is not None:
             level.listing = self.plan.slot(where)
         return shapes.Single(level, self.body(target.name, asked.details, frame), nullable)
@@ -229,18 +230,21 @@ class Planner:
         body = self.body(source.target, asked.details, JsonFrame(shapes.json_text(value, alias), ours=ours))
         return shapes.JsonObject(value, body, source.nullable, alias)
 
-    def chosen(self, asked: "_Field", kind: shapes.Value, key: shapes.Value, types: Mapping[str, str]) -> shapes.Chosen:
+    def chosen(
+        self, asked: "_Field", kind: shapes.Value, key: shapes.Value, types: Mapping[str, str], *, seen: bool = False
+    ) -> shapes.Chosen:
         """One node whose kind is a value; kinds that lead nowhere are left out."""
-        choices = {}
+        choices: dict[str, shapes.Single | Object] = {}
         for stored, name in types.items():
             target = self._catalogue.types.get(name)
             if target is not None and target.key is not None:
-                choices[stored] = self._single(target, Link(target.key, key), asked)
+                row = self._single(target, Link(target.key, key), asked, seen=seen)
+                choices[stored] = (told_by_key(row.body, key) if seen else None) or row
         return shapes.Chosen(kind, choices)
 
     def _reference(self, asked: "_Field", source: Reference, frame: Frame) -> Member:
         kind = self._value(asked, frame, "kind", source.kind)
-        return self.chosen(asked, kind, self._value(asked, frame, "key", source.key), source.types)
+        return self.chosen(asked, kind, self._value(asked, frame, "key", source.key), source.types, seen=source.seen)
 
     def _references(self, asked: "_Field", source: References, frame: Frame) -> Member:
         alias = self.plan.alias()

@@ -150,10 +150,10 @@ class JsonObject:
 
 @dataclass(frozen=True)
 class Chosen:
-    """One node of a stored kind: the kind decides which level is read."""
+    """One node of a stored kind: the kind decides which level is read, or that the key alone tells all."""
 
     kind: Value
-    choices: Mapping[str, Single]
+    choices: Mapping[str, "Single | Object"]
 
 
 @dataclass(frozen=True)

@@ -102,13 +102,12 @@ class _Writer:
         return [*self._record(body), *self._members(body.members, self._pieces)]
 
     def _record(self, body: Object) -> list[Piece]:
-        """The mark of a read that is to be recorded, where the rule says so of this row."""
+        """The mark of a read that is to be recorded, where the rule says so of this row; else NULL, as its keys are."""
         if body.recorded is None:
             return []
         number, keys = body.recorded
         column = f"{keys.alias}.{keys.column}"
-        mark = rf"E'\x01r{number}|' || array_to_string({column}, ',') || E'\x02'"
-        return [Sql(f"CASE WHEN {column} IS NOT NULL THEN {mark} END")]
+        return [Sql(rf"E'\x01r{number}|' || array_to_string({column}, ',') || E'\x02'")]
 
     def _members(self, members: Iterable[tuple[str, Any]], write: Callable[[Any], list[Piece]]) -> list[Piece]:
         pieces: list[Piece] = [Text("{")]
@@ -154,8 +153,11 @@ class _Writer:
         """The node of the kind that the row holds; NULL where it is not there."""
         if not member.choices:
             return "NULL::text"
-        cases = [f"WHEN {quoted(kind)} THEN {self._row(single)}" for kind, single in member.choices.items()]
+        cases = [f"WHEN {quoted(kind)} THEN {self._node(node)}" for kind, node in member.choices.items()]
         return f"CASE {plain_text(member.kind)} {' '.join(cases)} END"
+
+    def _node(self, node: shapes.Single | Object) -> str:
+        return self._row(node) if isinstance(node, shapes.Single) else self._joined(self._object(node))
 
     def _by_ids(self, member: shapes.ByIds) -> list[Piece]:
         keys = _array(member.ids, "uuid")

@@ -119,6 +119,7 @@ class ValuesType:
     rooms = many_by_ids("Room", "room_ids")
     room = one("Room", local="room")
     node = reference("kind", "room", types=SUBJECTS)
+    seen = reference("kind", "room", types=SUBJECTS, seen=True)
     inner = json_object("Values", "inner")
     moment: datetime | None = column("text")
     secret: str | None = column("text", permission=WALLET)
@@ -284,6 +285,9 @@ class OddHouse:
 
     keyed_text = embedded("Found")
     strange = reference(literal("SHED", String), House.id, types={"SHED": "Shed"})
+    kept = reference(
+        literal("ROOM", String), literal(UUID(int=1000), Uuid), types={"ROOM": "Secret", "HOUSE": "House"}, seen=True
+    )
 
     @resolver(needs={"id": House.id}, returns="Values")
     def keyed(_context: Context, values: Mapping[str, Any]) -> Any:
