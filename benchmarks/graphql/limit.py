@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -39,14 +40,22 @@ _BLOCK = 64
 Message = MutableMapping[str, Any]
 
 
-class Limit:
-    """The ASGI app. `viewer` and `teams` are what the token of the others says."""
+@dataclass(frozen=True)
+class Viewer:
+    """Who asks: what the token of the others says."""
 
-    def __init__(self, url: str, key: bytes, teams: Sequence[UUID], public_url: str, connections: int) -> None:
+    id: UUID
+    teams: list[UUID]
+
+
+class Limit:
+    """The ASGI app."""
+
+    def __init__(self, url: str, key: bytes, viewer: Viewer, public_url: str, connections: int) -> None:
         self._url = url
         self._count = connections
         self._public_url = public_url
-        self._teams = list(teams)
+        self._viewer = viewer
         padded = key.ljust(_BLOCK, b"\0")
         self._key = key
         self._inner, self._outer = (bytes(byte ^ pad for byte in padded) for pad in (0x36, 0x5C))
@@ -103,14 +112,15 @@ class Limit:
 
     def _binds(self, begin: str, variables: dict[str, Any]) -> tuple[str, list[Any]]:
         if begin.startswith(" Page"):
-            given = [variables["first"], self._teams, self._inner, self._outer, BINDING]
+            given = [variables["first"], self._viewer.teams, self._inner, self._outer, BINDING]
             after = variables.get("after")
             return ("page", given) if after is None else ("page_after", [*given, *self._opened(after)])
         if begin.startswith(" ModelPage"):
-            return "model_page", [variables["team"], variables["name"], self._teams, self._public_url]
+            viewer = self._viewer
+            return "model_page", [variables["team"], variables["name"], viewer.teams, self._public_url, viewer.id]
         words = variables["text"].split()
         texts = [variables["text"], _beginnings(words, " & "), " or ".join(words), _beginnings(words, " | ")]
-        return "search", [variables["first"], self._teams, *texts, self._inner, self._outer, BINDING]
+        return "search", [variables["first"], self._viewer.teams, *texts, self._inner, self._outer, BINDING]
 
     def _opened(self, cursor: str) -> tuple[datetime, UUID]:
         raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
@@ -133,9 +143,9 @@ def statements() -> dict[str, str]:
     return found
 
 
-async def serve(url: str, key: bytes, teams: Sequence[UUID], public_url: str, port: int, connections: int) -> None:
+async def serve(url: str, key: bytes, viewer: Viewer, public_url: str, port: int, connections: int) -> None:
     """Until the process is ended. Granian shares the port with others of its kind, so this may run several times."""
-    app = Limit(url, hashlib.sha256(key).digest(), teams, public_url, connections)
+    app = Limit(url, hashlib.sha256(key).digest(), viewer, public_url, connections)
     async with app.opened():
         await Server(
             app, address="127.0.0.1", port=port, interface=Interfaces.ASGI, websockets=False, log_enabled=False
@@ -147,7 +157,7 @@ if __name__ == "__main__":
         serve(
             os.environ["LIMIT_DATABASE_URL"],
             Path(os.environ["LIMIT_KEY_FILE"]).read_bytes(),
-            [UUID(each) for each in os.environ["LIMIT_TEAMS"].split(",")],
+            Viewer(UUID(os.environ["LIMIT_VIEWER"]), [UUID(each) for each in os.environ["LIMIT_TEAMS"].split(",")]),
             os.environ["LIMIT_PUBLIC_URL"],
             int(sys.argv[1]),
             int(sys.argv[2]),

@@ -30,18 +30,13 @@ FROM (
 ) AS page
 
 -- name: model_page
--- $1 team, $2 name, $3 the viewer's teams, $4 where files are read
-WITH RECURSIVE model AS MATERIALIZED (
+-- $1 team, $2 name, $3 the viewer's teams, $4 where files are read, $5 the viewer. A walk goes from what was made to its
+-- source, ends at what the viewer does not see (which has no type) and at the fourth step, and tells each link once.
+WITH model AS MATERIALIZED (
     SELECT models.id, models.name, task, description, risk_tier FROM models JOIN teams ON teams.id = models.team_id
     WHERE teams.name = $1 AND models.name = $2 AND (visibility = 'ORGANISATION' OR team_id = ANY ($3::uuid[]))
 ), version AS MATERIALIZED (
     SELECT * FROM model_versions WHERE model_id = (SELECT id FROM model) ORDER BY number DESC LIMIT 10
-), walked (root, distance, edge_id, edge_kind, basis, from_id, to_id) AS (
-    SELECT version.id, 1, edge.id, edge.kind, edge.basis, edge.from_id, edge.to_id
-    FROM version JOIN lineage_edges AS edge ON edge.from_id = version.id
-    UNION ALL
-    SELECT root, distance + 1, edge.id, edge.kind, edge.basis, edge.from_id, edge.to_id
-    FROM walked JOIN lineage_edges AS edge ON edge.from_id = walked.to_id WHERE distance < 4
 )
 SELECT concat('{"data":{"model":', coalesce((SELECT concat(
     '{"id":"Model_', replace(model.id::text, '-', ''), '","name":', to_json(model.name), ',"task":', to_json(task),
@@ -91,24 +86,56 @@ SELECT concat('{"data":{"model":', coalesce((SELECT concat(
                 FROM (SELECT * FROM artifacts WHERE owner_kind = 'MODEL_VERSION' AND owner_id = version.id
                     ORDER BY path, id LIMIT 20) AS file),
             ']},"producedBy":', coalesce((
-                SELECT concat('{"id":"Job_', replace(jobs.id::text, '-', ''), '","state":"', state, '"}')
+                SELECT concat('{"id":"Job_', replace(jobs.id::text, '-', ''), '","state":"', state, '","charge":{"captured":"',
+                    trim_scale(captured * 0.000001), '"}}')
                 FROM jobs WHERE jobs.id = produced_by_job_id AND team_id = ANY ($3::uuid[])), 'null'),
-            ',"lineage":{"complete":', (
-                SELECT CASE WHEN count(*) = 0 THEN 'true' ELSE 'false' END FROM walked WHERE root = version.id AND distance = 4),
-            ',"links":[', (
-                SELECT string_agg(concat('{"kind":"', edge_kind, '","basis":"', basis,
-                    '","from":{"__typename":"ModelVersion","id":"ModelVersion_', replace(from_id::text, '-', ''),
-                    '"},"to":{"__typename":"ModelVersion","id":"ModelVersion_', replace(to_id::text, '-', ''), '"}}'),
-                    ',' ORDER BY distance, edge_id) FROM walked WHERE root = version.id AND distance < 4),
-            ']}}'), ',' ORDER BY number DESC) FROM version),
+            ',"lineage":', (
+                SELECT concat('{"complete":', CASE WHEN coalesce(bool_and(told), true) AND count(*) <= 50 THEN 'true' ELSE 'false' END,
+                    ',"links":[', string_agg(concat('{"kind":"', edge_kind, '","basis":"', basis,
+                        '","from":{"__typename":"', made, '","id":"', made, '_', replace(made_id::text, '-', ''),
+                        '"},"to":{"__typename":"', source, '","id":"', source, '_', replace(source_id::text, '-', ''), '"}}'),
+                        ',') FILTER (WHERE told AND place <= 50), ']}')
+                FROM (
+                    SELECT *, row_number() OVER () AS place FROM (
+                        SELECT DISTINCT ON (edge_id) *, source IS NOT NULL AND distance < 4 AS told FROM (
+                            WITH RECURSIVE reached (distance, edge_id, edge_kind, basis, made, made_id, source, source_id) AS (
+                                SELECT 0, NULL::uuid, NULL::text, NULL::text, NULL, NULL::uuid, 'ModelVersion', version.id
+                                UNION
+                                SELECT distance + 1, edge.id, edge.kind, edge.basis, source, edge.from_id, CASE edge.to_kind
+                                    WHEN 'MODEL_VERSION' THEN (
+                                        SELECT 'ModelVersion' FROM model_versions AS other
+                                        JOIN models ON models.id = other.model_id
+                                        WHERE other.id = to_id AND (visibility = 'ORGANISATION' OR team_id = ANY ($3::uuid[])))
+                                    WHEN 'DATASET_VERSION' THEN (
+                                        SELECT 'DatasetVersion' FROM dataset_versions AS other
+                                        JOIN datasets ON datasets.id = other.dataset_id
+                                        WHERE other.id = to_id AND (visibility = 'ORGANISATION' OR team_id = ANY ($3::uuid[])
+                                            OR EXISTS (SELECT FROM dataset_stewards AS steward
+                                                WHERE steward.dataset_id = datasets.id AND steward.user_id = $5::uuid)))
+                                    WHEN 'PACKAGE' THEN (
+                                        SELECT 'Package' FROM packages WHERE packages.id = to_id AND team_id = ANY ($3::uuid[]))
+                                    WHEN 'ENVIRONMENT' THEN (SELECT 'Environment' FROM environments WHERE environments.id = to_id)
+                                    WHEN 'JOB' THEN (SELECT 'Job' FROM jobs WHERE jobs.id = to_id AND team_id = ANY ($3::uuid[]))
+                                    END, edge.to_id
+                                FROM reached JOIN lineage_edges AS edge ON edge.from_id = source_id
+                                WHERE source IS NOT NULL AND distance < 4
+                            )
+                            SELECT * FROM reached WHERE distance > 0
+                        ) AS way ORDER BY edge_id, distance
+                    ) AS link ORDER BY told DESC, distance, edge_id LIMIT 51
+                ) AS nearest),
+            '}'), ',' ORDER BY number DESC) FROM version),
     ']},"lessons":{"nodes":[', (
         SELECT string_agg(concat('{"id":"Lesson_', replace(lesson.id::text, '-', ''), '","summary":', to_json(summary), ',"body":',
             to_json(body), ',"outcome":"', outcome, '","dontUseWhen":', coalesce(to_json(dont_use_when)::text, 'null'),
-            ',"evidence":{"job":null},"author":{"name":', to_json(users.name), '},"createdAt":"',
+            ',"evidence":{"job":', coalesce((
+                SELECT concat('{"id":"Job_', replace(jobs.id::text, '-', ''), '"}')
+                FROM jobs WHERE jobs.id = lesson.job_id AND jobs.team_id = ANY ($3::uuid[])), 'null'),
+            '},"author":', coalesce('{"name":' || to_json(users.name)::text || '}', 'null'), ',"createdAt":"',
             to_char(lesson.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), '"}'), ','
             ORDER BY lesson.created_at DESC, lesson.id DESC)
         FROM (SELECT * FROM lessons WHERE lessons.model_id = model.id ORDER BY created_at DESC, id DESC LIMIT 5) AS lesson
-        JOIN users ON users.id = author_id),
+        LEFT JOIN users ON users.id = author_id AND author_kind = 'USER'),
     ']},"adoptions":{"totalCount":', (
         SELECT count(*) FROM adoptions WHERE adoptions.model_id = model.id AND ended_at IS NULL), ',"nodes":[', (
         SELECT string_agg(concat('{"team":{"name":', to_json(teams.name), '},"version":{"number":', adopted.number, '},"since":"',

@@ -105,6 +105,7 @@ async def limit_side(seeded: Seeded, processes: int = 1) -> AsyncIterator[Side]:
         "LIMIT_KEY_FILE": str(seeded.secret_key_file),
         "LIMIT_PUBLIC_URL": PUBLIC_URL,
         "LIMIT_TEAMS": ",".join(map(str, seeded.team_ids)),
+        "LIMIT_VIEWER": str(seeded.viewer),
     }
     command = _times(processes, "benchmarks.graphql.limit", port)
     async with running(command, port, environment=environment, log=OUT / "limit.log") as process:
