@@ -246,7 +246,7 @@ def _state(
                 job_inputs=JOB_INPUTS,
                 clock=clock,
                 new_id=new_id,
-                part_bytes_max=settings.upload_part_bytes,
+                part_bytes=settings.upload_part_bytes,
                 bundle_limits=BundleLimits(files_max=settings.bundle_files_max, bytes_max=settings.bundle_bytes_max),
                 identify=identity.actor,
                 still=identity.still,

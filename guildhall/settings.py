@@ -156,8 +156,9 @@ class Settings:
         text="Whether only the documents of guildhall/trusted_documents.json are run.",
     )  # fmt: skip
     upload_part_bytes: int = _number(
-        8 * 1024 * 1024, 64 * 1024, 1024**3, "The size of the parts in which files are uploaded, in bytes."
-    )
+        8 * 1024 * 1024, 64 * 1024, 1024**3,
+        "The size of the parts in which files are uploaded, in bytes; those of large files are larger.",
+    )  # fmt: skip
     bundle_files_max: int = _number(2_000, 500, 10_000, "How many small files one request may bring or fetch.")
     bundle_bytes_max: int = _number(
         64 * 1024 * 1024, 16 * 1024 * 1024, 1024**3, "How many bytes the small files of one request may have."

@@ -38,20 +38,20 @@ class Growths:
         self._store = store
         self._waiting: OrderedDict[UUID, Growth] = OrderedDict()
 
-    def take(self, artifact_id: UUID, parts: Sequence[ArtifactPart], *, number: int, new_key: str) -> Growth | None:
+    def take(self, artifact_id: UUID, before: ArtifactPart | None, *, number: int, new_key: str) -> Growth | None:
         """What the part can be appended to, if there is something; nobody else gets it until it is kept again.
 
-        `parts` are the rows that are there: somebody may have sent the part before this one anew.
+        `before` is the row of the part before this one: somebody may have sent that anew.
         """
         if not self._store.is_folder:
             return None
         if number == 1:
             return Growth(new_key)
         growth = self._waiting.get(artifact_id)
-        if growth is None or growth.number != number - 1:
+        if growth is None or growth.number != number - 1 or before is None:
             return None
-        ends = {(part.storage_key, part.storage_offset + part.size_bytes) for part in parts if part.number < number}
-        return self._waiting.pop(artifact_id) if (growth.key, growth.size_bytes) in ends else None
+        ends_there = (before.storage_key, before.storage_offset + before.size_bytes) == (growth.key, growth.size_bytes)
+        return self._waiting.pop(artifact_id) if ends_there else None
 
     async def append(self, artifact_id: UUID, growth: Growth, chunks: AsyncIterator[bytes], *, number: int) -> Growth:
         """The growth with the part in it. Where the chunks raise, it is as before, and waits for the part again."""

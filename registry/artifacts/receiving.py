@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import delete, exists, select
+from sqlalchemy import delete, exists, func, select
 
 from guildhall.clock import Clock, IdSource
 from guildhall.db.locks import lock_rows
@@ -16,10 +16,10 @@ from guildhall.db.transaction import Database, ReadSession
 from guildhall.errors import Conflict, Invalid, LimitExceeded, NotFound
 from registry.artifacts.growing import Growth, Growths
 from registry.artifacts.owners import OwnerRef
+from registry.artifacts.parts import PARTS_MAX
 from registry.artifacts.tables import Artifact, ArtifactPart, ArtifactState, OwnerKind
 from registry.storage import ArtifactStore, ArtifactStoreUnavailable
 
-PARTS_MAX = 10_000
 UPLOADS_PREFIX = "uploads"
 
 
@@ -124,11 +124,12 @@ async def receive_part(
     if file.state is ArtifactState.STORED:
         raise _already_stored(file)
     async with database.read() as session:
-        parts = (await session.scalars(select(ArtifactPart).where(ArtifactPart.artifact_id == file.artifact_id))).all()
-    left = max(file.size_bytes - sum(part.size_bytes for part in parts if part.number != number), 0)
+        others_bytes = await _others_bytes(session, file.artifact_id, number)
+        before = await session.get(ArtifactPart, (file.artifact_id, number - 1))
+    left = max(file.size_bytes - others_bytes, 0)
     body = _bounded(chunks, file=file, left=left, part_bytes_max=part_bytes_max)
     key = f"{UPLOADS_PREFIX}/{file.artifact_id.hex}/{number:05}-{new_id().hex}"
-    growth = growths.take(file.artifact_id, parts, number=number, new_key=key)
+    growth = growths.take(file.artifact_id, before, number=number, new_key=key)
     if growth is None:
         part = await _stored_apart(store, file, body, number=number, key=key)
     else:
@@ -144,6 +145,13 @@ async def receive_part(
         growths.keep(file.artifact_id, growth)
     await store.delete(replaced)
     return ReceivedPart(number=number, offset=0, size_bytes=size_bytes, sha256=sha256)
+
+
+async def _others_bytes(session: ReadSession, artifact_id: UUID, number: int) -> int:
+    statement = select(func.coalesce(func.sum(ArtifactPart.size_bytes), 0)).where(
+        ArtifactPart.artifact_id == artifact_id, ArtifactPart.number != number
+    )
+    return int(await session.scalar(statement) or 0)
 
 
 async def _stored_apart(
@@ -217,7 +225,7 @@ async def _write_down(database: Database, file: IncomingFile, part: ArtifactPart
         replaced = set(await session.scalars(delete(ArtifactPart).where(same).returning(ArtifactPart.storage_key)))
         session.add(part)
         # A file that grew holds other parts too.
-        needed = set(await session.scalars(select(ArtifactPart.storage_key).where(own)))
+        needed = set(await session.scalars(select(ArtifactPart.storage_key).where(own))) if replaced else set()
     return [key for key in replaced - needed if key is not None]
 
 

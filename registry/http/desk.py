@@ -23,6 +23,7 @@ STATE_KEY = "artifact_desk"
 class ArtifactDesk:
     """`identify` gives the caller of a request by its Authorization header, or raises Unauthenticated.
 
+    `part_bytes` is what a part may have of a file that is not large.
     `still` gives the caller of a request that is under way as they are now: the same object where nothing has changed.
     """
 
@@ -34,7 +35,7 @@ class ArtifactDesk:
     job_inputs: JobInputs
     clock: Clock
     new_id: IdSource
-    part_bytes_max: int
+    part_bytes: int
     bundle_limits: BundleLimits
     identify: Callable[[HTTPScope], Awaitable[Actor]]
     still: Callable[[Actor], Awaitable[Actor]]

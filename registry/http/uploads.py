@@ -13,6 +13,7 @@ from litestar.types import HTTPScope, Receive, Send
 from guildhall.audit.record import record_refusal
 from guildhall.auth.authorize import Refused
 from guildhall.errors import GuildhallError, Invalid
+from registry.artifacts.parts import part_bytes_of
 from registry.artifacts.receiving import IncomingFile, InvalidPart, find_upload, receive_part, received_parts
 from registry.artifacts.tickets import TICKET_HEADER
 from registry.http.answers import send_json, send_refusal
@@ -49,7 +50,7 @@ async def _take_part(desk: ArtifactDesk, scope: HTTPScope, receive: Receive, sen
         file=file,
         number=_part_number(scope),
         chunks=request_body(receive, Headers.from_scope(scope).get("content-length")),
-        part_bytes_max=desk.part_bytes_max,
+        part_bytes_max=part_bytes_of(file.size_bytes, least_bytes=desk.part_bytes),
         clock=desk.clock,
         new_id=desk.new_id,
     )
@@ -64,7 +65,7 @@ async def _tell_parts(desk: ArtifactDesk, scope: HTTPScope, send: Send) -> None:
         "path": file.path,
         "sizeBytes": file.size_bytes,
         "state": file.state,
-        "partSizeBytes": desk.part_bytes_max,
+        "partSizeBytes": part_bytes_of(file.size_bytes, least_bytes=desk.part_bytes),
         "parts": [
             {"part": part.number, "offset": part.offset, "sizeBytes": part.size_bytes, "sha256": part.sha256}
             for part in parts

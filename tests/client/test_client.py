@@ -72,6 +72,29 @@ class TestExecute:
         assert seen[0].headers["Authorization"] == "Bearer ghu_token"
         assert json.loads(seen[0].content) == {"query": "query Q { x }", "variables": {"a": 2}}
 
+    @pytest.mark.parametrize("kind", ["sync", "async"])
+    def test_a_token_is_asked_for_before_each_request(self, kind: str) -> None:
+        seen: list[httpx.Request] = []
+        transport = httpx.MockTransport(answers(data({}), data({}), seen=seen))
+        tokens = iter(["ghu_first", "ghu_second"])
+        if kind == "sync":
+            with Client(URL, lambda: next(tokens), transport=transport) as client:
+                client.execute("{ x }")
+                client.execute("{ x }")
+        else:
+
+            async def next_token() -> str:
+                return next(tokens)
+
+            async def run_async() -> None:
+                async with AsyncClient(URL, next_token, transport=transport) as client:
+                    await client.execute("{ x }")
+                    await client.execute("{ x }")
+
+            with asyncio.Runner() as runner:
+                runner.run(run_async())
+        assert [request.headers["Authorization"] for request in seen] == ["Bearer ghu_first", "Bearer ghu_second"]
+
     def test_a_document_of_its_own_is_named_by_its_hash(self, call: Call) -> None:
         seen: list[httpx.Request] = []
         assert call(answers(data({"node": None}), seen=seen), "execute", documents.JOB, {"id": "x"}) == {"node": None}
@@ -141,7 +164,12 @@ class FakeUploads:
             return self._graphql(json.loads(request.content))
         name = request.url.path.removeprefix("/put/")
         if request.method == "GET":
-            return httpx.Response(200, json={"parts": [{"part": number} for number in sorted(self.received)]})
+            return httpx.Response(
+                200,
+                json={
+                    "parts": [{"part": part, "sizeBytes": len(self.received[part])} for part in sorted(self.received)]
+                },
+            )
         assert request.headers["X-Ticket"] == "signed"
         part = int(request.url.params["part"])
         if part == 2 and self.lose:
@@ -192,6 +220,16 @@ class TestUpload:
         call(fake, "upload_dataset_version", "set", tmp_path, {})
         assert fake.bytes_of("a") == b"0123456789"
         assert fake.requests.count("PUT /put/a") == 1
+
+    @pytest.mark.parametrize(("received", "sent"), [({1: b"012", 2: b"345"}, 2), ({1: b""}, 4), ({3: b"89"}, 3)])
+    def test_a_server_that_wants_other_parts_by_now(
+        self, call: Call, tmp_path: Path, received: dict[int, bytes], sent: int
+    ) -> None:
+        (tmp_path / "a").write_bytes(b"0123456789")
+        fake = FakeUploads(received=received)
+        call(fake, "upload_dataset_version", "set", tmp_path, {})
+        assert fake.bytes_of("a") == b"0123456789"
+        assert fake.requests.count("PUT /put/a") == sent
 
     def test_what_the_server_misses(self, call: Call, tmp_path: Path) -> None:
         (tmp_path / "a").write_bytes(b"0")

@@ -71,10 +71,14 @@ def upload_all(
     for upload, file in asked:
         headers = {header["name"]: header["value"] for header in upload["headers"]}
         # What is one part is there whole or not at all, and then it is not asked for: nothing to look up.
-        in_parts = file.size_bytes > upload["partSizeBytes"]
-        received = (yield from _parts_received(upload, headers)) if in_parts else set()
-        for number, part in enumerate(_parts(file, upload["partSizeBytes"]), start=1):
-            if number not in received:
+        part_size_bytes = upload["partSizeBytes"]
+        received: dict[int, int] = {}
+        if file.size_bytes > part_size_bytes:
+            received = yield from _parts_received(upload, headers)
+            # A server that has changed its mind since takes the rest in the parts that it began with.
+            part_size_bytes = received.get(1) or part_size_bytes
+        for number, part in enumerate(_parts(file, part_size_bytes), start=1):
+            if received.get(number) != part.size_bytes:
                 yield from _send_part(upload, number, part, headers)
             moved(part.size_bytes)
 
@@ -205,11 +209,12 @@ def _stream(url: str, arrived: _Arrived, whole_bytes: int) -> Generator[Step, An
     raise not_downloaded(answer)
 
 
-def _parts_received(upload: dict[str, Any], headers: dict[str, str]) -> Generator[Step, Any, set[int]]:
+def _parts_received(upload: dict[str, Any], headers: dict[str, str]) -> Generator[Step, Any, dict[int, int]]:
+    """How many bytes each part has that is there."""
     answer = yield from send_patiently(Send("GET", upload["url"], headers=headers))
     if answer.unreachable is not None or answer.status != 200:
-        return set()
-    return {int(part["part"]) for part in json.loads(answer.body)["parts"]}
+        return {}
+    return {int(part["part"]): int(part["sizeBytes"]) for part in json.loads(answer.body)["parts"]}
 
 
 def _send_part(

@@ -219,9 +219,9 @@ class TestGrowths:
         for each in ids:
             growths.keep(each, Growth("key", 1, 10))
         part = ArtifactPart(number=1, storage_key="key", storage_offset=0, size_bytes=10)
-        taken = [growths.take(each, [part], number=2, new_key="other") for each in ids]
+        taken = [growths.take(each, part, number=2, new_key="other") for each in ids]
         assert [None if each is None else each.key for each in taken] == [None, "key", "key"]
-        assert growths.take(ids[1], [part], number=2, new_key="other") is None  # it is somebody's
+        assert growths.take(ids[1], part, number=2, new_key="other") is None  # it is somebody's
 
     def test_nothing_has_grown(self) -> None:
         assert grown([]) is None

@@ -114,7 +114,7 @@ async def site(estate: Estate) -> AsyncIterator[Site]:
         job_inputs=JobInputs(site.find_input, site.note_opening),
         clock=estate.clock,
         new_id=new_id,
-        part_bytes_max=PART_BYTES,
+        part_bytes=PART_BYTES,
         bundle_limits=BundleLimits(files_max=20, bytes_max=100_000),
         identify=site.identify,
         still=site.still,

@@ -94,12 +94,27 @@ class TestPut:
 
     async def test_a_part_larger_than_frameworks_like(self, site: Site) -> None:
         content = bytes(12 * 1024 * 1024)
-        desk = replace(site.state[STATE_KEY], part_bytes_max=len(content))
+        desk = replace(site.state[STATE_KEY], part_bytes=len(content))
         site.state[STATE_KEY] = desk
         version_id = await site.estate.announce(await site.estate.dataset(), [spec("large", content)])
         async with site.client(**ticket(site, version_id)) as client:
             answer = await client.put(await address(site, version_id, "large"), content=content)
         assert (answer.status_code, answer.json()["sha256"]) == (200, digest(content))
+
+    async def test_a_large_file_has_larger_parts(self, site: Site) -> None:
+        announced = replace(spec("large", b"x"), size_bytes=64 << 20)
+        version_id = await site.estate.announce(await site.estate.dataset(), [announced])
+        url = await address(site, version_id, "large")
+        async with site.client(**ticket(site, version_id)) as client:
+            assert (await client.get(url)).json()["partSizeBytes"] == 2 << 20
+            taken = await client.put(url, content=bytes(2 << 20))
+            refused = await client.put(url, params={"part": 2}, content=bytes((2 << 20) + 1))
+        assert (taken.status_code, taken.json()["sizeBytes"]) == (200, 2 << 20)
+        assert (refused.status_code, refused.json()["error"]["message"]) == (
+            413,
+            "A part may have 2097152 bytes at most.",
+        )
+        assert [part.number for part in await site.estate.rows(ArtifactPart)] == [1]
 
     async def test_more_than_was_announced(self, site: Site, version_id: UUID) -> None:
         async with site.client(**ticket(site, version_id)) as client:
