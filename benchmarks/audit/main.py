@@ -7,20 +7,18 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import asyncpg
-
 from benchmarks.audit.asked import asked
 from benchmarks.audit.sealed import caught_up, sealed_after
 from benchmarks.audit.verifier import verified_rate, write_export
-from benchmarks.audit.writes import CHAIN, Sides, rate
+from benchmarks.audit.writes import CHAIN, Connection, Sides, rate
 from benchmarks.installation import installed
 from benchmarks.load import drive
 from benchmarks.processes import free_port
@@ -156,34 +154,38 @@ async def _served(house: House, folder: Path, given: argparse.Namespace) -> list
         return [*(await _compared(comparisons, (house.site, other), given)).values()]
 
 
-async def _written(server: EmbeddedServer, given: argparse.Namespace) -> Figure:
-    owner = await server.connect(SUPERUSER, DATABASE)
-    await owner.execute(CHAIN)
-    await owner.close()
+@asynccontextmanager
+async def _connected(server: EmbeddedServer, number: int) -> AsyncIterator[list[Connection]]:
+    connections = [await server.connect(SUPERUSER, DATABASE) for _ in range(number)]
+    try:
+        yield connections
+    finally:
+        for connection in connections:
+            await connection.close()
 
-    async def connect(*_: object, **__: object) -> "asyncpg.Connection[asyncpg.Record]":
-        return await server.connect(SUPERUSER, DATABASE)
 
-    rates: dict[str, list[float]] = {"ours": [], "chain": []}
-    async with asyncpg.create_pool(min_size=CLIENTS, max_size=CLIENTS, connect=connect) as pool:
-        sides = Sides(pool)
+async def _written(server: EmbeddedServer, given: argparse.Namespace) -> list[Figure]:
+    rates: dict[str, list[float]] = {"ours": [], "chain": [], "at once": []}
+    async with _connected(server, CLIENTS) as connections:
+        await connections[0].execute(CHAIN)
+        sides = Sides(connections)
         for _ in range(given.rounds):
             rates["ours"].append(await rate(sides.ours, clients=CLIENTS, seconds=given.seconds))
             rates["chain"].append(await rate(sides.chain, clients=CLIENTS, seconds=given.seconds))
-    ours, chain = (statistics.median(each) for each in rates.values())
-    return at_least(f"audited writes at {CLIENTS} clients, acts/s, hash chain in the row", ours, chain, CHAIN_WANTED)
+            rates["at once"].append(await rate(sides.chain_at_once, clients=CLIENTS, seconds=given.seconds))
+    ours, chain, at_once = (statistics.median(each) for each in rates.values())
+    return [
+        at_least(f"audited writes at {CLIENTS} clients, acts/s, hash chain in the row", ours, chain, CHAIN_WANTED),
+        plain("the same, hash chain by one statement in the database", ours, at_once),
+    ]
 
 
 async def _sealed(server: EmbeddedServer, site: Site, given: argparse.Namespace) -> list[Figure]:
     """How long an event waits for the seal, while as many clients as above write as fast as they can."""
-
-    async def connect(*_: object, **__: object) -> "asyncpg.Connection[asyncpg.Record]":
-        return await server.connect(SUPERUSER, DATABASE)
-
-    async with asyncpg.create_pool(min_size=CLIENTS, max_size=CLIENTS + 1, connect=connect) as pool:
+    async with _connected(server, CLIENTS + 1) as (looking_by, *connections):
         with running(site, "sealer"):
-            await caught_up(pool)
-            waits = await sealed_after(pool, clients=CLIENTS, seconds=given.seconds * given.rounds)
+            await caught_up(looking_by)
+            waits = await sealed_after(looking_by, connections, seconds=given.seconds * given.rounds)
     p99 = waits[int(len(waits) * 0.99)]
     return [
         at_most(f"commit to seal at {CLIENTS} clients, p99 in s (limit)", p99, SEAL_SECONDS_MAX, 1.0),
@@ -196,18 +198,14 @@ async def _floor(
     server: EmbeddedServer, folder: Path, figures: Sequence[Figure], given: argparse.Namespace
 ) -> list[Figure]:
     """What no record can go below on this machine: the disk, and the commit of one row of nothing else."""
-    owner = await server.connect(SUPERUSER, DATABASE)
-    await owner.execute("CREATE TABLE nothing_else (value bigint)")
-    await owner.close()
-
-    async def connect(*_: object, **__: object) -> "asyncpg.Connection[asyncpg.Record]":
-        return await server.connect(SUPERUSER, DATABASE)
-
-    async with asyncpg.create_pool(min_size=READERS, max_size=READERS, connect=connect) as pool:
+    async with _connected(server, READERS) as connections:
+        await connections[0].execute("CREATE TABLE nothing_else (value bigint)")
+        free = [*connections]
 
         async def commit() -> None:
-            async with pool.acquire() as connection:
-                await connection.execute("INSERT INTO nothing_else VALUES ($1)", 1)
+            connection = free.pop()
+            await connection.execute("INSERT INTO nothing_else VALUES ($1)", 1)
+            free.append(connection)
 
         commits = await rate(commit, clients=READERS, seconds=given.seconds)
     (closed,) = (each.ours for each in figures if each.figure == CLOSED)
@@ -240,7 +238,7 @@ async def main(arguments: Sequence[str] | None = None) -> bool:
     async with installed("audit") as made:
         server, folder = made.server, made.folder
         figures = await _served(made.house, folder, given)
-        figures += [await _written(server, given), *await _floor(server, folder, figures, given)]
+        figures += [*await _written(server, given), *await _floor(server, folder, figures, given)]
         figures += await _sealed(server, made.house.site, given)
     with tempfile.TemporaryDirectory(prefix="guildhall-bench-audit-") as name:
         await asyncio.to_thread(write_export, Path(name) / "record", given.events)
