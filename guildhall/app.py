@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import httpx
@@ -72,11 +72,11 @@ class Application:
         self._streams = streams
         self._begin: Callable[[], None] | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """One exchange, or the lifespan."""
         if self._begin is not None and scope["type"] not in _CALLS:  # the lifespan, which Litestar's types leave out
             send = _telling(send, self._begin)
-        await self._asgi(scope, receive, send)
+        return self._asgi(scope, receive, send)
 
     def on_start(self, begin: Callable[[], None]) -> None:
         """Have this called when the application has started, right before its server is told so."""
@@ -123,7 +123,8 @@ def create_app(
     prober = prober or KubernetesProber(now=clock.now)
     services.add(ClusterProber, prober)  # type: ignore[type-abstract]  # found by the protocol that it follows
     metrics = Metrics()
-    executor = _executor(settings, database)
+    statements, conclusions = _kept(settings, database)
+    executor = _executor(settings, database, statements)
     streams = _streams(settings, database, executor, metrics)
     reader = RequestReader(settings, load_trusted_documents(only=settings.graphql_trusted_only))
     desk = graphql.GraphQLDesk(
@@ -158,8 +159,16 @@ def create_app(
         exception_handlers={HTTPException: failures.refuse, Exception: failures.mask},
         lifespan=[_watching(policies, streams, identity)],
         state=_state(
-            settings, database, clock, new_id, identity=identity, store=store, tickets=tickets, metrics=metrics
-        ),
+            settings,
+            database,
+            clock,
+            new_id,
+            identity=identity,
+            store=store,
+            tickets=tickets,
+            metrics=metrics,
+            conclusions=conclusions,
+        ),  # fmt: skip
         openapi_config=None,
         logging_config=None,  # the program sets up logging; Litestar would replace its handlers
     )
@@ -167,12 +176,19 @@ def create_app(
     return Application(BehindProxies(Watch(hot_path, metrics, new_id), settings.trusted_proxies), streams)
 
 
-def _executor(settings: Settings, database: Database) -> Executor:
+def _kept(settings: Settings, database: Database) -> tuple[KeptStatements, Conclusions]:
+    """The connections that keep their statements, and what writes by them to its end before they are closed."""
     statements = KeptStatements(
         database.url,
         connections_max=settings.database_kept_connections,
         statement_seconds=settings.database_statement_seconds,
     )
+    conclusions = Conclusions(statements, database.session_info)
+    database.close_with(conclusions.flush)
+    return statements, conclusions
+
+
+def _executor(settings: Settings, database: Database, statements: KeptStatements) -> Executor:
     composed = composed_schema()
     logger.info("%s", coverage_of(composed.schema, composed.catalogue).sentence())
     executor = Executor(composed, settings, statements)
@@ -223,12 +239,11 @@ def _state(
     store: ArtifactStore,
     tickets: UploadTickets,
     metrics: Metrics,
+    conclusions: Conclusions,
 ) -> State:
     """What the routes behind Litestar need, under the keys that they look for."""
     minimiser = Minimiser(database, store, clock)
     database.close_with(minimiser.close)
-    conclusions = Conclusions(database)
-    database.close_with(conclusions.flush)
     return State(
         {
             health.DATABASE_KEY: database,

@@ -5,6 +5,7 @@ it has three such waits, and none of them is ever long. So ends come up to `TICK
 """
 
 import asyncio
+from threading import get_ident
 from types import TracebackType
 from typing import Protocol
 
@@ -23,6 +24,7 @@ class Patience:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
+        self.thread = get_ident()
         self._due: dict[Waiting, float] = {}
         self._ticking = False
 
@@ -51,12 +53,16 @@ _latest: Patience | None = None
 
 
 def patience() -> Patience:
-    """That of the running loop. Another loop's goes on by itself, for as long as anything is under way there."""
-    global _latest  # noqa: PLW0603 -- a process has one loop; looking it up among several costs more than all else here
-    loop = asyncio.get_running_loop()
-    if _latest is None or _latest.loop is not loop:
-        _latest = Patience(loop)
-    return _latest
+    """That of the running loop. Another loop's goes on by itself, for as long as anything is under way there.
+
+    A thread runs one loop at a time, so the latest is ours if it runs in our thread. To ask asyncio, which asks the
+    kernel for our process each time, costs more than all else here.
+    """
+    global _latest  # noqa: PLW0603 -- a process has one loop
+    found = _latest
+    if found is None or found.thread != get_ident() or not found.loop.is_running():
+        found = _latest = Patience(asyncio.get_running_loop())
+    return found
 
 
 class Within:
@@ -69,12 +75,12 @@ class Within:
         self._late = False
 
     def __enter__(self) -> None:
-        working = asyncio.current_task()
+        self._patience = found = patience()
+        working = asyncio.current_task(found.loop)
         assert working is not None, "what takes time is done by a task"
         self._working = working
         self._cancelling = working.cancelling()
-        self._patience = patience()
-        self._patience.begin(self, self._seconds)
+        found.begin(self, self._seconds)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -34,18 +34,19 @@ STILL_SECONDS_MAX = 5
 HELD_SECONDS_MAX = 8
 """How long it may take from here to its commit: less than those who wait for it wait (`LOCK_WAIT_SECONDS_MAX`)."""
 
+# Of the holder no more is read than their kind has: each table that a statement names costs it a lock and a look-up.
 _STANDING = """
-SELECT policy.version::text || ' ' || coalesce(program.team_id::text, '') || ' '
-        || coalesce(person.name, program.name, '')
-    FROM tokens AS token
-    JOIN policy_state AS policy ON policy.id = 1
-    LEFT JOIN users AS person ON person.id = token.user_id
-    LEFT JOIN service_accounts AS program ON program.id = token.service_account_id
-    WHERE token.hash = {hash}
-        AND token.revoked_at IS NULL
-        AND (token.expires_at IS NULL OR token.expires_at > {at})
-        AND person.deactivated_at IS NULL AND program.deactivated_at IS NULL
+SELECT FROM tokens AS token JOIN policy_state AS policy ON policy.id = 1 {holder}
+    WHERE token.hash = {hash} AND token.revoked_at IS NULL AND (token.expires_at IS NULL OR token.expires_at > {at})
+        AND policy.version = {version}
 """
+_HOLDERS = {
+    ActorKind.USER: """JOIN users AS holder ON holder.id = token.user_id
+        AND holder.deactivated_at IS NULL AND holder.name = {0}::text""",
+    ActorKind.SERVICE_ACCOUNT: """JOIN service_accounts AS holder ON holder.id = token.service_account_id
+        AND holder.deactivated_at IS NULL AND holder.name = {0}::text AND holder.team_id = {1}::uuid""",
+    ActorKind.JOB: "",  # its name is made of its id, and its team is for good
+}
 
 # The lock first: waiting for it, a read holds nobody up yet. PostgreSQL 16 has no limit for a whole transaction.
 _HOLD = text("""
@@ -89,27 +90,30 @@ class Standing:
     token_hash: bytes
 
     @property
-    def expected(self) -> str:
-        """What the statement must find: the version of the policy, the service account's team, the holder's name."""
+    def expected(self) -> tuple[object, ...]:
+        """What the statement must find of the holder: their name, and a service account's team."""
         actor = self.actor
-        team = str(actor.team_id) if actor.kind is ActorKind.SERVICE_ACCOUNT else ""
-        name = "" if actor.kind is ActorKind.JOB else actor.name
-        return f"{actor.policy.version} {team} {name}"
+        if actor.kind is ActorKind.JOB:
+            return ()
+        return (actor.name,) if actor.kind is ActorKind.USER else (actor.name, actor.team_id)
 
     def guard(self, sql: str, arguments: Sequence[Any], at: datetime) -> tuple[str, list[Any]]:
         """The statement of one row and column as one of two: whether the caller stands, and if so, what it reads."""
-        return _guarded(sql, len(arguments)), [*arguments, self.token_hash, self.expected, at]
+        actor = self.actor
+        proof = (self.token_hash, at, actor.policy.version, *self.expected)
+        return _guarded(sql, len(arguments), actor.kind), [*arguments, *proof]
 
 
 @lru_cache(maxsize=STATEMENTS_MAX)
-def _guarded(sql: str, arguments: int) -> str:
-    hash_, expected, moment = (
-        f"${arguments + place}::{kind}" for place, kind in enumerate(("bytea", "text", "timestamptz"), start=1)
-    )
-    standing = _STANDING.format(hash=hash_, at=moment)
-    return (  # materialised, or it would be asked once for each time that it is named
-        f"WITH caller AS MATERIALIZED (SELECT coalesce(({standing}) = {expected}, false) AS stands) "  # noqa: S608 -- texts of ours
-        f"SELECT caller.stands, CASE WHEN caller.stands THEN ({sql}) END FROM caller"
+def _guarded(sql: str, arguments: int, kind: ActorKind) -> str:
+    hash_, at, version, *holder = (f"${arguments + place}" for place in range(1, 6))
+    standing = _STANDING.format(
+        hash=f"{hash_}::bytea", at=f"{at}::timestamptz", version=f"{version}::bigint",
+        holder=_HOLDERS[kind].format(*holder),
+    )  # fmt: skip
+    return (  # kept apart by OFFSET, or it would be asked once for each time that it is named
+        f"SELECT caller.stands, CASE WHEN caller.stands THEN ({sql}) END "  # noqa: S608 -- texts of ours
+        f"FROM (SELECT EXISTS ({standing}) AS stands OFFSET 0) AS caller"
     )
 
 

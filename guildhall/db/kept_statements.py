@@ -22,6 +22,7 @@ from guildhall.db.addresses import driver_address
 from guildhall.db.engine import CONNECT_SECONDS_MAX, POOL_WAIT_SECONDS_MAX, server_settings
 from guildhall.db.timing import Timed
 from guildhall.db.transaction import DatabaseBusy, DatabaseUnavailable, refusal_of_state
+from guildhall.turns import Turns
 
 STATEMENTS_MAX = 200
 """How many statements a connection keeps prepared; the one unused for longest goes first."""
@@ -50,20 +51,22 @@ class _Reader:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self._prepared: OrderedDict[str, PreparedStatement[Row]] = OrderedDict()
+        # With each, whether it is planned for its values each time.
+        self._prepared: OrderedDict[str, tuple[PreparedStatement[Row], bool]] = OrderedDict()
         self._names = count(1)
 
     async def fetch(self, sql: str, arguments: Sequence[Any]) -> Row | None:
-        statement = self._prepared.get(sql)
-        if statement is None:
+        kept = self._prepared.get(sql)
+        if kept is None:
             # Without a name of its own, asyncpg would prepare it again for each execution.
-            statement = await self.connection.prepare(sql, name=f"kept_{next(self._names)}")
-            self._prepared[sql] = statement
+            made = await self.connection.prepare(sql, name=f"kept_{next(self._names)}")
+            kept = self._prepared[sql] = made, PLANNED_ANEW in sql
             if len(self._prepared) > STATEMENTS_MAX:
                 self._prepared.popitem(last=False)  # closed by asyncpg when nothing refers to it
         else:
             self._prepared.move_to_end(sql)
-        if PLANNED_ANEW not in sql:
+        statement, planned_anew = kept
+        if not planned_anew:
             return await statement.fetchrow(*arguments)
         await self.connection.execute(_PLAN_ANEW)
         try:
@@ -100,18 +103,19 @@ class KeptStatements:
             # every plan for known values is better, and it would plan each time, for longer than most statements run.
             "plan_cache_mode": "force_generic_plan",
         }
-        self._places = asyncio.Semaphore(connections_max)
+        self._turns = Turns(connections_max)
         self._idle: list[_Reader] = []
         self._closing: set[asyncio.Task[None]] = set()
 
     async def fetch(self, sql: str, arguments: Sequence[Any]) -> Row | None:
         """The first row. Raises DatabaseUnavailable, DatabaseBusy or StatementTimeout, as a transaction does."""
-        await self._enter()
+        if not self._turns.take():
+            await self._wait()
         try:
             with _RefusalsTold(), Timed(sql):
                 return await self._fetch(sql, arguments)
         finally:
-            self._places.release()
+            self._turns.give_back()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[KeptTransaction]:
@@ -119,7 +123,8 @@ class KeptStatements:
 
         Raises as `fetch` does. After a connection was lost at its end, nobody knows whether the commit went through.
         """
-        await self._enter()
+        if not self._turns.take():
+            await self._wait()
         try:
             with _RefusalsTold():
                 reader = await self._begun()
@@ -136,7 +141,7 @@ class KeptStatements:
                 raise
             self._idle.append(reader)
         finally:
-            self._places.release()
+            self._turns.give_back()
 
     async def close(self) -> None:
         """Close what is idle; nothing may be fetched afterwards."""
@@ -145,20 +150,18 @@ class KeptStatements:
         if self._closing:
             await asyncio.wait(self._closing)
 
-    async def _enter(self) -> None:
-        if not self._places.locked():
-            await self._places.acquire()
-            return
+    async def _wait(self) -> None:
         try:
-            async with asyncio.timeout(POOL_WAIT_SECONDS_MAX):
-                await self._places.acquire()
+            await self._turns.wait(POOL_WAIT_SECONDS_MAX)
         except TimeoutError as error:
             raise DatabaseBusy("The database has no free connection for us; try again in a moment.") from error
 
     async def _fetch(self, sql: str, arguments: Sequence[Any]) -> Row | None:
         if self._idle:
-            with contextlib.suppress(_Lost):  # while it lay idle: a read may be done again, so that nobody notices
+            try:
                 return await self._fetch_on(self._idle.pop(), sql, arguments)
+            except _Lost:
+                pass  # while it lay idle: a read may be done again, so that nobody notices
         return await self._fetch_on(_Reader(await self._connect()), sql, arguments)
 
     async def _begun(self) -> _Reader:
@@ -188,10 +191,9 @@ class KeptStatements:
 
     async def _fetch_on(self, reader: _Reader, sql: str, arguments: Sequence[Any]) -> Row | None:
         try:
-            row = await _unless_lost(reader, reader.fetch(sql, arguments))
-        except _Lost:
-            raise
-        except Exception:
+            row = await reader.fetch(sql, arguments)
+        except Exception as error:
+            _require_there(reader, error)
             self._idle.append(reader)
             raise
         except BaseException:
@@ -241,10 +243,15 @@ async def _unless_lost(reader: _Reader, asked: Awaitable[Result]) -> Result:
     try:
         return await asked
     except Exception as error:
-        if reader.connection.is_closed() or isinstance(error, (OSError, *_SHUTDOWN)):
-            reader.connection.terminate()
-            raise _Lost from error
+        _require_there(reader, error)
         raise
+
+
+def _require_there(reader: _Reader, error: Exception) -> None:
+    """Return where the connection is still there after an error; raises _Lost."""
+    if reader.connection.is_closed() or isinstance(error, (OSError, *_SHUTDOWN)):
+        reader.connection.terminate()
+        raise _Lost from error
 
 
 async def _close(connection: Connection) -> None:

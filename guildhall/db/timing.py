@@ -2,9 +2,9 @@
 
 import time
 from contextvars import ContextVar, Token
-from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -14,11 +14,10 @@ STATEMENTS_MAX = 50
 _noted: ContextVar["StatementTimes | None"] = ContextVar("statement_times", default=None)
 
 
-@dataclass
-class StatementTimes:
+class StatementTimes(msgspec.Struct):
     """(seconds, SQL without its values) of the statements so far, and how many were not kept."""
 
-    found: list[tuple[float, str]] = field(default_factory=list)
+    found: list[tuple[float, str]] = msgspec.field(default_factory=list)
     more: int = 0
 
     def add(self, seconds: float, statement: str) -> None:

@@ -10,6 +10,7 @@ are what a document costs that nobody sent before.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from graphql import GraphQLSchema, get_named_type
@@ -67,12 +68,21 @@ class Cost:
 
     def rows(self, variables: Mapping[str, Any]) -> int:
         """The bound for one call."""
+        sizes = {}
+        for name, variable, default in self._open:
+            sizes[name] = page_size(variables.get(variable, default), self.page_max)
         total = 0
         for names, count in self.terms.items():
             for name in names:
-                count *= self._size(name, variables)  # noqa: PLW2901 -- the product grows
+                count *= sizes[name]  # noqa: PLW2901 -- the product grows
             total += count
         return total
+
+    @cached_property
+    def _open(self) -> Sequence[tuple[str, str, int | None]]:
+        """What variables leave open: the name as terms have it, the variable's own, and its default."""
+        names = dict.fromkeys(name for names in self.terms for name in names)
+        return [(name, name[1:], self.defaults.get(name)) for name in names]
 
     def require(self, variables: Mapping[str, Any], rows_max: int) -> int:
         """The bound for one call; raises QueryTooCostly above the maximum."""
@@ -90,10 +100,6 @@ class Cost:
                 f"This document reads {self.reads} tables, its fragments opened, and {reads_max} is the most; "
                 "a reference reads one for each type that it may lead to."
             )
-
-    def _size(self, name: str, variables: Mapping[str, Any]) -> int:
-        given = variables[name[1:]] if name[1:] in variables else self.defaults.get(name)
-        return page_size(given, self.page_max)
 
 
 def page_size(given: object, page_max: int) -> int:

@@ -133,6 +133,8 @@ class Prepared:
 
     def operation(self, name: str | None) -> Operation:
         """The one to run; raises RequestRefused where the name does not say which."""
+        if name is None and len(self.operations) == 1:
+            return self.operations[0]
         found = [one for one in self.operations if name is None or one.name == name]
         if len(found) == 1:
             return found[0]

@@ -5,7 +5,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from inspect import isawaitable
 from typing import Any
@@ -54,8 +53,7 @@ class QueryTimeout(LimitExceeded):
     code = "QUERY_TIMEOUT"
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """What a client asks: one document, one operation of it, variables."""
 
     document: str
@@ -65,8 +63,7 @@ class Request:
     """Whether the answer's `extensions` are to say what the document may cost."""
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """`data` is absent (None and not `executed`) where the request itself was refused."""
 
     errors: list[dict[str, Any]]
@@ -76,8 +73,14 @@ class Answer:
     extensions: dict[str, Any] | None = None
     compiled: bool = False
 
+    def text(self) -> bytes:
+        """The answer as JSON."""
+        if isinstance(self.data, msgspec.Raw) and not self.errors and not self.extensions:
+            return b'{"data":%b}' % self.data
+        return msgspec.json.encode(self.body())
+
     def body(self) -> dict[str, Any]:
-        """The answer as JSON says it: errors first, and no `data` for a request that was not executed."""
+        """What the JSON says: errors first, and no `data` for a request that was not executed."""
         body: dict[str, Any] = {}
         if self.errors:
             body["errors"] = self.errors
@@ -193,7 +196,9 @@ class Executor:
         if not request.wants_cost:
             return answer
         rows = operation.cost.rows(request.variables or {})
-        return replace(answer, extensions={"cost": {"rows": rows, "rowsMax": self._settings.graphql_rows_max}})
+        return msgspec.structs.replace(
+            answer, extensions={"cost": {"rows": rows, "rowsMax": self._settings.graphql_rows_max}}
+        )
 
     async def _query(self, prepared: Prepared, request: Request, context: Context) -> Answer:
         seconds_max = self._settings.graphql_seconds_max

@@ -43,7 +43,7 @@ class TrustedDocuments:
 
     def text_of(self, text: str | None, document_id: str | None, extensions: Mapping[str, Any]) -> str:
         """The text to run, sent or named: by `documentId`, or as Apollo's and urql's links do in `extensions`."""
-        digest = _digest(document_id, extensions)
+        digest = _digest(document_id, extensions) if document_id is not None or extensions else None
         if text is None:
             if digest is None:
                 raise AmbiguousDocument("`query` is missing: the text of a document.")

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import msgspec
 from litestar.datastructures import Cookie
 from litestar.types import HTTPScope, WebSocketScope
 
 from guildhall.auth.tokens import hash_token
 from guildhall.errors import Unauthenticated
+from guildhall.http.headers import headers_of
 from guildhall.setting_values import is_loopback
 
 COOKIE = "guildhall"
@@ -31,8 +33,7 @@ class CrossSite(Unauthenticated):
     code = "CROSS_SITE"
 
 
-@dataclass(frozen=True)
-class Credential:
+class Credential(msgspec.Struct, frozen=True):
     """The text of a token, and whether a browser sent it as its session's cookie."""
 
     text: str
@@ -79,7 +80,7 @@ class Cookies:
 
 def credential_of(scope: HTTPScope | WebSocketScope, public_url: str) -> Credential | None:
     """What the request shows, None where it shows nothing; raises InvalidAuthorization and CrossSite."""
-    headers = dict(scope["headers"])
+    headers = headers_of(scope)
     authorization = headers.get(b"authorization")
     if authorization is not None:
         return Credential(bearer(authorization.decode("latin-1")))
@@ -102,7 +103,7 @@ def bearer(header: str) -> str:
 
 def require_own_page(scope: HTTPScope | WebSocketScope, public_url: str) -> None:
     """Return where the browser says that the request is of a page of ours, or typed in; raises CrossSite."""
-    headers = dict(scope["headers"])
+    headers = headers_of(scope)
     origin = headers.get(b"origin")
     if origin is not None:
         own = is_own_origin(origin.decode("latin-1"), scope, public_url)
@@ -117,7 +118,7 @@ def require_own_page(scope: HTTPScope | WebSocketScope, public_url: str) -> None
 
 def require_page_of_its_own(scope: HTTPScope | WebSocketScope) -> None:
     """Return unless another site's page loads this as a part of itself, such as a picture; raises CrossSite."""
-    headers = dict(scope["headers"])
+    headers = headers_of(scope)
     if headers.get(b"sec-fetch-site") == b"cross-site" and headers.get(b"sec-fetch-dest") != b"document":
         raise CrossSite("Signing in begins in a page of its own, not as a part of another site's.")
 
@@ -128,7 +129,7 @@ def is_own_origin(origin: str, scope: HTTPScope | WebSocketScope, public_url: st
     A page of plain HTTP, or of another port, is somebody else's: whoever sits in between could have written it.
     """
     scheme = {"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"])
-    host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+    host = headers_of(scope).get(b"host", b"").decode("latin-1")
     asked = _origin(origin)
     return asked is not None and asked in {_origin(f"{scheme}://{host}"), _origin(public_url)}
 

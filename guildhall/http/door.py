@@ -1,9 +1,9 @@
 """How much comes in at once: beyond that a caller is told to come again, before memory or the event loop give way."""
 
-import asyncio
-from collections import deque
+from collections.abc import Awaitable
 
 from guildhall.errors import Unavailable
+from guildhall.turns import Turns
 
 BODY_BYTES_HELD_MAX = 64 << 20
 """The bytes of all bodies that are being read or worked on, of one process."""
@@ -22,11 +22,9 @@ class Door:
     """Lets `working_max` requests work at once and `waiting_max` wait for it, in the order in which they came."""
 
     def __init__(self, *, working_max: int, waiting_max: int) -> None:
-        self._working_max = working_max
         self._inside_max = working_max + waiting_max
         self._inside = 0
-        self._working = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._turns = Turns(working_max)
         self._bytes_held = 0
 
     def inside(self) -> "_Inside":
@@ -49,10 +47,12 @@ class Door:
 
     async def begin(self) -> None:
         """Take a place to work; raises Overloaded after a wait."""
-        if self._working < self._working_max and not self._waiting:
-            self._working += 1
-        else:
-            await self._wait()
+        if self._turns.take():
+            return
+        try:
+            await self._turns.wait(WAIT_SECONDS_MAX)
+        except TimeoutError as error:
+            raise Overloaded("Too many requests at once; come again in a moment.") from error
 
     def hold(self, size: int) -> None:
         """Bytes of a body have come in; raises Overloaded. What was held is let go of with a negative size."""
@@ -60,33 +60,9 @@ class Door:
         if size > 0 and self._bytes_held > BODY_BYTES_HELD_MAX:
             raise Overloaded("Too much is being sent at once; come again in a moment.")
 
-    async def _wait(self) -> None:
-        place = asyncio.get_running_loop().create_future()
-        self._waiting.append(place)
-        try:
-            async with asyncio.timeout(WAIT_SECONDS_MAX):
-                await place
-        except TimeoutError as error:
-            self._give_up(place)
-            raise Overloaded("Too many requests at once; come again in a moment.") from error
-        except asyncio.CancelledError:
-            self._give_up(place)
-            raise
-
-    def _give_up(self, place: "asyncio.Future[None]") -> None:
-        if place.done() and not place.cancelled():
-            self.end()  # the place came in the same moment: the next one takes it
-        elif place in self._waiting:
-            self._waiting.remove(place)
-
     def end(self) -> None:
         """Give the place to who waits for it, or back."""
-        while self._waiting:
-            place = self._waiting.popleft()
-            if not place.done():
-                place.set_result(None)  # the place is handed on, so that nobody who comes now takes it
-                return
-        self._working -= 1
+        self._turns.give_back()
 
 
 class _Inside:
@@ -110,8 +86,8 @@ class _Working:
     def __init__(self, door: Door) -> None:
         self._door = door
 
-    async def __aenter__(self) -> None:
-        await self._door.begin()
+    def __aenter__(self) -> Awaitable[None]:
+        return self._door.begin()
 
     async def __aexit__(self, *_: object) -> None:
         self._door.end()

@@ -10,7 +10,7 @@ from guildhall.patience import Within
 BODY_SECONDS_MAX = 20
 """How long a client may take to send a body: it holds a place as long."""
 
-Headers = Iterable[tuple[str, str]]
+Headers = Iterable[tuple[bytes, bytes]]
 
 
 class BodyTooLarge(LimitExceeded):
@@ -60,10 +60,10 @@ async def read_body(receive: Receive, bytes_max: int, *, hold: Callable[[int], N
         raise
 
 
-async def send_bytes(send: Send, status: int, body: bytes, content_type: str | None, headers: Headers = ()) -> None:
+async def send_bytes(send: Send, status: int, body: bytes, content_type: bytes | None, headers: Headers = ()) -> None:
     """A whole answer; one without a content type has no body either."""
-    encoded = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
+    about = [*headers]
     if content_type is not None:
-        encoded += [(b"content-type", content_type.encode("latin-1")), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": encoded})
+        about += ((b"content-type", content_type), (b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": about})
     await send({"type": "http.response.body", "body": body, "more_body": False})

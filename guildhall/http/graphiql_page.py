@@ -32,7 +32,7 @@ PAGE_HEADERS = (
 
 
 @cache
-def graphiql_page() -> tuple[bytes, tuple[tuple[str, str], ...]]:
+def graphiql_page() -> tuple[bytes, tuple[tuple[bytes, bytes], ...]]:
     """The page and its headers; assets carry their digest in the address, so that a browser may keep them."""
     styles = "".join(f'<link rel="stylesheet" href="{_address(name)}">' for name in ("graphiql.min.css", "boot.css"))
     order = ("react.production.min.js", "react-dom.production.min.js", "graphiql.min.js", "boot.js")
@@ -43,7 +43,7 @@ def graphiql_page() -> tuple[bytes, tuple[tuple[str, str], ...]]:
         f'{styles}</head><body><div id="root"></div><noscript>GraphiQL needs JavaScript; the API does not.'
         f"</noscript>{scripts}</body></html>"
     )
-    return page.encode(), PAGE_HEADERS
+    return page.encode(), tuple((name.encode("ascii"), value.encode("ascii")) for name, value in PAGE_HEADERS)
 
 
 @get("/graphql/assets/{digest:str}/{name:str}", include_in_schema=False, sync_to_thread=False)

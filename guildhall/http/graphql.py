@@ -9,7 +9,7 @@ from our own pages (`credentials.py`), so it can ask nothing.
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -36,6 +36,7 @@ from guildhall.http.compression import BYTES_MIN, compressed, takes_gzip
 from guildhall.http.door import Door
 from guildhall.http.exchange import BodyTooLarge, BodyTooSlow, ClientGone, Headers, read_body, send_bytes
 from guildhall.http.graphiql_page import graphiql_page
+from guildhall.http.headers import headers_of
 from guildhall.http.identity import Identity, request_context, request_id
 from guildhall.http.leaving import WhileConnected
 from guildhall.http.negotiation import GRAPHQL_JSON, HTML, PLAIN_JSON, accepted
@@ -45,6 +46,8 @@ from guildhall.http.watching import Metrics
 from guildhall.settings import Settings
 
 RETRY_SECONDS = 5
+_OFFERED = (PLAIN_JSON, GRAPHQL_JSON, EVENT_STREAM)
+_CONTENT_TYPES = {kind: f"{kind}; charset=utf-8".encode() for kind in (PLAIN_JSON, GRAPHQL_JSON)}
 _TOO_LARGE = (BodyTooLarge, DocumentTooLarge, VariablesTooLarge)
 _AWAY = frozenset({"DATABASE_UNAVAILABLE", "DATABASE_BUSY"})
 
@@ -84,7 +87,7 @@ class GraphQLDesk:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _Call:
     """One exchange: what the client sent beside the body, and what it takes in return."""
 
@@ -112,14 +115,14 @@ class GraphQLEndpoint:
 
     async def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         """One exchange, whatever it asks."""
-        headers = dict(scope["headers"])
+        headers = headers_of(scope)
         accept = headers.get(b"accept", b"").decode("latin-1")
         may_be_page = scope["method"] == "GET" and not scope["query_string"] and self._desk.settings.graphql_graphiql
         if may_be_page and accepted(accept, (PLAIN_JSON, GRAPHQL_JSON, HTML)) == HTML:
             page, policy = graphiql_page()
-            await send_bytes(send, 200, page, "text/html; charset=utf-8", policy)
+            await send_bytes(send, 200, page, b"text/html; charset=utf-8", policy)
             return
-        media_type = accepted(accept, (PLAIN_JSON, GRAPHQL_JSON, EVENT_STREAM))
+        media_type = accepted(accept, _OFFERED)
         call = _Call(scope, receive, send, headers, media_type or PLAIN_JSON)
         try:
             if media_type is None:
@@ -136,7 +139,7 @@ class GraphQLEndpoint:
             logger.exception("request %s failed", key)
             told = f"Something went wrong on our side; it is in the log as {key}."
             extensions = {"code": "INTERNAL_ERROR", "errorId": key}
-            await _send(call, 500, {"errors": [{"message": told, "extensions": extensions}]})
+            await _send_errors(call, 500, [{"message": told, "extensions": extensions}])
 
     async def _exchange(self, call: _Call) -> None:
         try:
@@ -197,7 +200,7 @@ class GraphQLEndpoint:
         (desk.metrics.by_statement if answer.compiled else desk.metrics.by_graphql_core).inc()
         for told in answer.errors:
             desk.metrics.graphql_errors.labels(told["extensions"]["code"]).inc()
-        await _send(call, _status(answer, call.media_type), answer.body())
+        await _send(call, _status(answer, call.media_type), answer.text(), is_whole=not answer.errors)
 
     async def _answer(self, call: _Call, asked: Request) -> Answer:
         desk, key = self._desk, request_id(call.scope)
@@ -230,7 +233,7 @@ class GraphQLEndpoint:
         except RequestRefused as refusal:
             answer = refusal_of(refusal, make_context(actor))
             if _status(answer, call.media_type) == 405:  # what else refuses it is told in the stream
-                await _send(call, 405, answer.body())
+                await _send(call, 405, answer.text())
                 return
         await event_stream(desk.streams, asked, presence, make_context, desk.settings, call.receive, call.send)
 
@@ -270,36 +273,39 @@ def _is_json(content_type: str) -> bool:
 
 
 async def _refuse(call: _Call, error: GuildhallError, status: int) -> None:
-    told = {"errors": [{"message": error.message, "extensions": refusal_extensions(error)}]}
-    about = [("retry-after", str(error.retry_after_seconds))] if isinstance(error, RateLimited) else []
-    await _send(call, status, told, about)
+    about = [(b"retry-after", b"%d" % error.retry_after_seconds)] if isinstance(error, RateLimited) else []
+    await _send_errors(call, status, [{"message": error.message, "extensions": refusal_extensions(error)}], about)
 
 
-async def _send(call: _Call, status: int, answer: Mapping[str, Any], about: Headers = ()) -> None:
-    """The answer as bytes, smaller or left out where the client has said that it can do with that."""
-    body = msgspec.json.encode(answer)
+async def _send_errors(call: _Call, status: int, errors: Sequence[Mapping[str, Any]], about: Headers = ()) -> None:
+    """What is wrong, where nothing was executed."""
+    await _send(call, status, msgspec.json.encode({"errors": errors}), about)
+
+
+async def _send(call: _Call, status: int, body: bytes, about: Headers = (), *, is_whole: bool = False) -> None:
+    """The answer, smaller or left out where the client has said that it can do with that."""
     headers = [*_ABOUT.get(status, ()), *about]
     is_get = call.scope["method"] == "GET"
     if status == 405:
-        headers.append(("allow", "POST" if is_get else "GET, POST"))
+        headers.append((b"allow", b"POST" if is_get else b"GET, POST"))
     if is_get:
-        headers.append(("vary", "accept, accept-encoding, authorization, cookie"))
-    if is_get and status == 200 and "errors" not in answer:
+        headers.append((b"vary", b"accept, accept-encoding, authorization, cookie"))
+    if is_get and status == 200 and is_whole:
         tag = f'W/"{hashlib.sha256(body).hexdigest()[:32]}"'
-        headers += [("etag", tag), ("cache-control", "private, no-cache")]
+        headers += [(b"etag", tag.encode()), (b"cache-control", b"private, no-cache")]
         if tag in call.header(b"if-none-match"):
             await send_bytes(call.send, 304, b"", None, headers)
             return
     else:
-        headers.append(("cache-control", "no-store"))
+        headers.append((b"cache-control", b"no-store"))
     if len(body) >= BYTES_MIN and b"accept-encoding" in call.headers and takes_gzip(call.header(b"accept-encoding")):
         body = await compressed(body)
-        headers.append(("content-encoding", "gzip"))
-    media_type = PLAIN_JSON if call.media_type == EVENT_STREAM else call.media_type
-    await send_bytes(call.send, status, body, f"{media_type}; charset=utf-8", headers)
+        headers.append((b"content-encoding", b"gzip"))
+    content_type = _CONTENT_TYPES.get(call.media_type) or _CONTENT_TYPES[PLAIN_JSON]  # what is refused is no stream
+    await send_bytes(call.send, status, body, content_type, headers)
 
 
-_ABOUT: Mapping[int, tuple[tuple[str, str], ...]] = {
-    401: (("www-authenticate", 'Bearer realm="Guildhall"'),),
-    503: (("retry-after", str(RETRY_SECONDS)),),
+_ABOUT: Mapping[int, tuple[tuple[bytes, bytes], ...]] = {
+    401: ((b"www-authenticate", b'Bearer realm="Guildhall"'),),
+    503: ((b"retry-after", b"%d" % RETRY_SECONDS),),
 }

@@ -4,6 +4,8 @@ Litestar's routing, its request objects and its dependency injection cost as muc
 `/graphql` needs none of them. Everything else, and what lives as long as the process, stays with Litestar.
 """
 
+from collections.abc import Awaitable
+
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
@@ -21,12 +23,11 @@ class HotPath:
         self._sockets = sockets
         self._others = others
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Pass it on to who answers it."""
         if scope["type"] == ScopeType.HTTP and scope["path"] == GRAPHQL_PATH:
             scope["path_template"] = GRAPHQL_PATH
-            await self._graphql(scope, receive, send)
-        elif scope["type"] == ScopeType.WEBSOCKET and scope["path"] == GRAPHQL_PATH:
-            await self._sockets(scope, receive, send)
-        else:
-            await self._others(scope, receive, send)
+            return self._graphql(scope, receive, send)
+        if scope["type"] == ScopeType.WEBSOCKET and scope["path"] == GRAPHQL_PATH:
+            return self._sockets(scope, receive, send)
+        return self._others(scope, receive, send)

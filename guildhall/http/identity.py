@@ -25,6 +25,7 @@ from guildhall.db.transaction import Database
 from guildhall.errors import Unauthenticated
 from guildhall.http.attempts import SharedAttempts
 from guildhall.http.credentials import Credential, credential_of
+from guildhall.http.headers import headers_of
 from guildhall.http.signing_in import SignInDesk
 
 CLIENT_CHARACTERS_MAX = 200
@@ -111,7 +112,7 @@ class Identity:
 def request_context(scope: HTTPScope | WebSocketScope) -> RequestContext:
     """Where the call came from, for the audit record; behind a trusted proxy the address is already the caller's."""
     client = scope.get("client")
-    agent = dict(scope["headers"]).get(b"user-agent")
+    agent = headers_of(scope).get(b"user-agent")
     return RequestContext(
         request_id=request_id(scope),
         address=None if client is None else str(client[0]),

@@ -26,11 +26,11 @@ class WhileConnected:
         self._gone = False
 
     def __enter__(self) -> None:
-        working = asyncio.current_task()
+        self._patience = found = patience()
+        working = asyncio.current_task(found.loop)
         assert working is not None, "a request is served by a task"
         self._working = working
-        self._patience = patience()
-        self._patience.begin(self, PATIENCE_SECONDS)
+        found.begin(self, PATIENCE_SECONDS)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -4,7 +4,7 @@ X-Forwarded-For and X-Forwarded-Proto are believed of the networks of GUILDHALL_
 word is even read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
@@ -23,7 +23,7 @@ class BehindProxies:
         self._app = app
         self._trusted = trusted
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Pass everything on."""
         if self._trusted and scope["type"] in _CALLS:
             peer = scope.get("client")
@@ -33,7 +33,7 @@ class BehindProxies:
                 scope["client"] = (address, peer[1])
             if peer is not None and is_inside(str(peer[0]), self._trusted):
                 scope["scheme"] = _scheme(scope)
-        await self._app(scope, receive, send)
+        return self._app(scope, receive, send)
 
 
 def _scheme(scope: Scope) -> str:

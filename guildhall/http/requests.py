@@ -1,5 +1,6 @@
 """From bytes to a GraphQL request: what GraphQL over HTTP allows, and how much of it."""
 
+import contextlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -38,6 +39,16 @@ class _Body(msgspec.Struct):
     documentId: msgspec.Raw = _ABSENT  # noqa: N815 -- same
 
 
+class _Short(msgspec.Struct):
+    """The parts of a body that as a whole is no longer than any of them may be: read at once."""
+
+    query: str | None = None
+    variables: dict[str, Any] | None = None
+    operationName: str | None = None  # noqa: N815 -- as it stands in the JSON
+    extensions: dict[str, Any] | None = None
+    documentId: str | None = None  # noqa: N815 -- same
+
+
 class RequestReader:
     """Reads requests within the limits of the settings; a document may be named by its hash instead of sent."""
 
@@ -45,12 +56,20 @@ class RequestReader:
         self._settings = settings
         self._trusted = trusted
         self._decoder = msgspec.json.Decoder(_Body)
+        self._short_decoder = msgspec.json.Decoder(_Short)
+        self._short_bytes_max = min(settings.graphql_document_bytes_max, settings.graphql_variables_bytes_max)
         self.body_bytes_max = (
             2 * (settings.graphql_document_bytes_max + settings.graphql_variables_bytes_max) + BODY_BYTES_BESIDES
         )
 
     def from_body(self, body: bytes) -> Request:
         """The request of a JSON body; raises Invalid or LimitExceeded."""
+        if len(body) <= self._short_bytes_max:
+            with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # said below
+                short = self._short_decoder.decode(body)
+                return self._named(
+                    short.query, short.variables, short.operationName, short.extensions, short.documentId
+                )
         try:
             parts = self._decoder.decode(body)
         except msgspec.ValidationError as error:
@@ -89,14 +108,23 @@ class RequestReader:
         text = _string(parts.query, "query")
         if text is not None and len(text.encode()) > settings.graphql_document_bytes_max:
             raise DocumentTooLarge(f"A document has {settings.graphql_document_bytes_max} bytes at most.")
-        extensions = _object(parts.extensions, "extensions") or {}
-        document = self._trusted.text_of(text or None, _string(parts.documentId, "documentId"), extensions)
-        return Request(
-            document,
-            _object(parts.variables, "variables"),
-            _string(parts.operationName, "operationName"),
-            wants_cost=extensions.get("cost") is True,
-        )
+        extensions = _object(parts.extensions, "extensions")
+        document_id = _string(parts.documentId, "documentId")
+        variables, name = _object(parts.variables, "variables"), _string(parts.operationName, "operationName")
+        return self._named(text, variables, name, extensions, document_id)
+
+    def _named(
+        self,
+        text: str | None,
+        variables: Mapping[str, Any] | None,
+        operation_name: str | None,
+        extensions: Mapping[str, Any] | None,
+        document_id: str | None,
+    ) -> Request:
+        """The request with the document that it names; raises what TrustedDocuments has against it."""
+        document = self._trusted.text_of(text or None, document_id, extensions or {})
+        wants_cost = extensions is not None and extensions.get("cost") is True
+        return Request(document, variables, operation_name, wants_cost)
 
 
 def _string(part: msgspec.Raw, name: str) -> str | None:

@@ -1,14 +1,14 @@
 """W3C Trace Context: which trace of the caller's a request belongs to, and the span that it is here."""
 
 import re
-from dataclasses import dataclass
 from uuid import UUID
+
+import msgspec
 
 _TRACEPARENT = re.compile(r"00-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})")
 
 
-@dataclass(frozen=True)
-class Trace:
+class Trace(msgspec.Struct, frozen=True):
     """The trace, the span of this request, and whether the caller keeps it (`flags`)."""
 
     trace_id: str
@@ -22,8 +22,8 @@ class Trace:
 
 def trace_of(traceparent: str, fresh: UUID) -> Trace:
     """The caller's trace where the header names one, else a new one; `fresh` is where new ids come from."""
+    own = fresh.hex
     found = _TRACEPARENT.fullmatch(traceparent)
-    span_id = fresh.hex[16:]
     if found is None or not int(found["trace"], 16) or not int(found["span"], 16):
-        return Trace(fresh.hex, span_id, "00")
-    return Trace(found["trace"], span_id, found["flags"])
+        return Trace(own, own[16:], "00")
+    return Trace(found["trace"], own[16:], found["flags"])

@@ -3,15 +3,16 @@
 import logging
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from guildhall.clock import IdSource
+from guildhall.http.headers import headers_of
 from guildhall.http.identity import REQUEST_ID
 from guildhall.http.trace_context import trace_of
 
@@ -84,17 +85,19 @@ class Watch:
         self._new_id = new_id
         self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Pass everything on, and note the status on its way back."""
-        if scope["type"] != ScopeType.HTTP:
-            await self._app(scope, receive, send)
-            return
-        headers = dict(scope["headers"])
+        if scope["type"] == ScopeType.HTTP:
+            return self._exchange(scope, receive, send)
+        return self._app(scope, receive, send)
+
+    async def _exchange(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        headers = headers_of(scope)
         given, fresh = headers.get(b"x-request-id", b"").decode("latin-1"), self._new_id()
-        key = given if _GIVEN_ID.fullmatch(given) else str(fresh)
+        key = given if given and _GIVEN_ID.fullmatch(given) else str(fresh)
         trace = trace_of(headers.get(b"traceparent", b"").decode("latin-1"), fresh)
-        about = [(b"x-request-id", key.encode("ascii")), (b"traceresponse", trace.header().encode("ascii"))]
-        scope.setdefault("state", {})[REQUEST_ID] = key
+        about = ((b"x-request-id", key.encode("ascii")), (b"traceresponse", trace.header().encode("ascii")))
+        scope["state"][REQUEST_ID] = key
         status = 500
         started = time.perf_counter()
 

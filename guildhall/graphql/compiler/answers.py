@@ -41,7 +41,8 @@ class Answering:
 
     async def _fetched(self, plan: Plan, write: Write) -> str | None:
         """The finished text of a plan's statement."""
-        await self._prepare(plan)
+        if plan.prepared:
+            await self._prepare(plan)
         fragments = [source(self._run) for source in plan.slots]
         statement = statement_of(plan, fragments, lambda: write(plan, fragments, self._words))
         found = await self._fetch(statement.text, statement.arguments(self._run, fragments))

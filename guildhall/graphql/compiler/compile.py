@@ -2,7 +2,7 @@
 
 import json
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -13,7 +13,9 @@ from graphql.execution.values import VariableValues
 from guildhall.errors import GuildhallError
 from guildhall.graphql.catalogue import Catalogue
 from guildhall.graphql.compiler.answers import Answering, Fetch
+from guildhall.graphql.compiler.fragments import noted
 from guildhall.graphql.compiler.inputs import Variables
+from guildhall.graphql.compiler.keeping import ruled
 from guildhall.graphql.compiler.leaves import NoText
 from guildhall.graphql.compiler.plan import NotCompilable, Plan
 from guildhall.graphql.compiler.planner import Planner
@@ -61,7 +63,7 @@ class _Compiled:
         """The plan for a request, and its run; raises FallBack, or NotCompilable."""
         run = Run(context, self._variables.coerced(variables))
         plan = self._planned(run)
-        if not all(context.actor.may_somewhere(permission) for permission in plan.permissions):
+        if plan.permissions and not _permitted(plan.permissions, run):
             raise FallBack
         return plan, run
 
@@ -181,6 +183,13 @@ def compile_document(
 def words_of(catalogue: Catalogue) -> frozenset[str]:
     """The schema's own names of fields; every other response key is a caller's word, and bound."""
     return frozenset({"__typename"}.union(*(declared.fields for declared in catalogue.types.values())))
+
+
+def _permitted(permissions: Sequence[str], run: Run) -> bool:
+    """Whether the caller has all of these somewhere; what the policy says of it is asked once for each caller."""
+    actor = run.context.actor
+    asked = ruled(("permitted", *permissions), run, lambda: noted(all(map(actor.may_somewhere, permissions))))
+    return asked.notes == (True,)
 
 
 def operation_named(document: DocumentNode, name: str | None) -> OperationDefinitionNode | None:

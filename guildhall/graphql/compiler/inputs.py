@@ -37,16 +37,17 @@ class Variables:
     """The variables that an operation declares."""
 
     def __init__(self, schema: GraphQLSchema, definitions: Sequence[VariableDefinitionNode]) -> None:
-        self._declared: list[tuple[GraphQLVariableSignature, Any, type | None]] = []
+        self._declared: list[tuple[GraphQLVariableSignature, Any, type | None, bool]] = []
         for definition in definitions:
             signature = get_variable_signature(schema, definition)
             assert isinstance(signature, GraphQLVariableSignature), "the document was validated"
-            self._declared.append((signature, coerce_default_value(signature), _plain_type(signature)))
+            required = is_non_null_type(signature.type)
+            self._declared.append((signature, coerce_default_value(signature), _plain_type(signature), required))
 
     def coerced(self, given: Mapping[str, Any]) -> VariableValues:
         """The values; raises FallBack for one that is wrong or missing."""
         sources, values = {}, {}
-        for signature, default, plain in self._declared:
+        for signature, default, plain, required in self._declared:
             name = signature.name
             value = given.get(name, Undefined)
             sources[name] = VariableValueSource(signature, value)
@@ -56,7 +57,7 @@ class Variables:
                 values[name] = _coerced(value, signature)
             elif default is not Undefined:
                 values[name] = default
-            elif is_non_null_type(signature.type):
+            elif required:
                 raise FallBack
         return VariableValues(sources, values)
 
@@ -69,7 +70,7 @@ class Arguments:
         self._node = node
         given = {argument.name.value: argument for argument in node.arguments or ()}
         self.fixed: dict[str, Any] = {}
-        self._variables: list[tuple[str, str, GraphQLArgument]] = []
+        self._variables: list[tuple[str, str, GraphQLArgument, bool]] = []
         self._nested = False
         for name, argument in definition.args.items():
             self._prepare(name, argument, given.get(name))
@@ -83,9 +84,8 @@ class Arguments:
         if self._nested:
             return get_argument_values(self._definition, self._node, variables)
         found = dict(self.fixed)
-        for name, variable, argument in self._variables:
+        for name, variable, argument, required in self._variables:
             value = variables.coerced.get(variable, Undefined)
-            required = is_non_null_type(argument.type)
             if value is Undefined and not required and argument.default is None:
                 continue
             if value is Undefined or (value is None and required):
@@ -96,7 +96,7 @@ class Arguments:
     def _prepare(self, name: str, argument: GraphQLArgument, given: ArgumentNode | None) -> None:
         """A variable that stands for a whole argument is taken as it is; graphql-core finds those within one."""
         if given is not None and isinstance(given.value, VariableNode):
-            self._variables.append((name, given.value.name.value, argument))
+            self._variables.append((name, given.value.name.value, argument, is_non_null_type(argument.type)))
         elif given is not None and _has_variables(given.value):
             self._nested = True
         else:

@@ -66,12 +66,15 @@ def ruled(key: Hashable, run: Run, make: Callable[[], Fragment]) -> Fragment:
 def rules_of(run: Run) -> Rules:
     """What is kept for the caller of a request; looked up once for it."""
     if run.rules is None:
-        callers = _callers.setdefault(run.context.actor.policy, {})
-        found = callers.get(run.caller)
+        policy, caller = run.context.actor.policy, run.caller
+        callers = _callers.get(policy)
+        if callers is None:
+            callers = _callers[policy] = {}
+        found = callers.get(caller)
         if found is None:
             if len(callers) >= CALLERS_MAX:
                 callers.clear()
-            found = callers[run.caller] = {}
+            found = callers[caller] = {}
         run.rules = found
     return run.rules
 

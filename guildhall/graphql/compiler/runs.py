@@ -53,7 +53,7 @@ class Run:
     rules: dict[Any, Any] | None = None
     _arguments: dict[FieldCall, dict[str, Any]] = field(default_factory=dict)
 
-    @cached_property
+    @property
     def caller(self) -> tuple[object, ...]:
         """Who asks, as far as rules may tell callers apart; the policy is apart."""
         actor = self.context.actor

@@ -32,6 +32,8 @@ class Switches:
 
     def key(self, run: Run) -> tuple[object, ...]:
         """The values of the variables, and the types of the ids that `node` fields ask for."""
+        if not self.booleans and not self.nodes:
+            return ()
         coerced = run.variables.coerced
         return (*(coerced.get(name) for name in self.booleans), *(named_type(run, call) for call in self.nodes))
 
