@@ -128,20 +128,11 @@ def create_app(
     streams = _streams(settings, database, executor, metrics)
     reader = RequestReader(settings, load_trusted_documents(only=settings.graphql_trusted_only))
     desk = graphql.GraphQLDesk(
-        database=database,
-        identity=identity,
-        executor=executor,
-        reader=reader,
+        database=database, identity=identity, executor=executor, reader=reader,
         door=Door(working_max=settings.graphql_working_max, waiting_max=settings.graphql_waiting_max),
-        settings=settings,
-        clock=clock,
-        new_id=new_id,
-        services=services,
-        signer=CursorSigner(key),
-        metrics=metrics,
-        streams=streams,
-        recognised=Recognised(),
-    )
+        settings=settings, clock=clock, new_id=new_id, services=services, signer=CursorSigner(key), metrics=metrics,
+        streams=streams, recognised=Recognised(),
+    )  # fmt: skip
     sockets = GraphQLSockets(
         streams=streams, identity=identity, settings=settings, read_request=reader.from_body,
         make_context=desk.context, new_id=new_id,
@@ -168,7 +159,7 @@ def create_app(
             tickets=tickets,
             metrics=metrics,
             conclusions=conclusions,
-        ),  # fmt: skip
+        ),
         openapi_config=None,
         logging_config=None,  # the program sets up logging; Litestar would replace its handlers
     )

@@ -1,6 +1,7 @@
 """What became of data that left is said once, and what a crashed process left open is closed by others."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,7 @@ from guildhall.audit.tables import AuditEvent, Outcome
 from guildhall.auth.actor import system_actor
 from guildhall.auth.resources import ResourceRef
 from guildhall.clock import SimulatedClock, new_id
+from guildhall.db.kept_statements import KeptStatements
 from guildhall.db.transaction import Database, DatabaseUnavailable, WriteSession
 from guildhall.errors import Unavailable
 from tests.conftest import AUDIT_KEY
@@ -123,10 +125,19 @@ class TestComposeOutcome:
             assert row["after"] == want
 
 
+@pytest.fixture
+async def kept(database: Database) -> AsyncIterator[KeptStatements]:
+    opened = KeptStatements(database.url, connections_max=1, statement_seconds=30)
+    yield opened
+    await opened.close()
+
+
 class TestConclusions:
-    async def test_many_are_written_together(self, database: Database, clock: SimulatedClock) -> None:
+    async def test_many_are_written_together(
+        self, database: Database, kept: KeptStatements, clock: SimulatedClock
+    ) -> None:
         intents = await intents_of(database, clock, 5)
-        written = Conclusions(database)
+        written = Conclusions(kept, database.session_info)
         outcomes = [
             compose_outcome(each, outcome=Outcome.COMPLETED, bytes=number, at=clock.now(), new_id=new_id)
             for number, each in enumerate(intents)
@@ -144,14 +155,14 @@ class TestConclusions:
         await written.add(again)  # by another task, as the first has ended
         await written.flush()
 
-    async def test_there_may_be_none(self, database: Database) -> None:
-        await Conclusions(database).flush()
+    async def test_there_may_be_none(self, database: Database, kept: KeptStatements) -> None:
+        await Conclusions(kept, database.session_info).flush()
 
     async def test_who_waits_no_more_does_not_keep_it_from_being_written(
-        self, database: Database, clock: SimulatedClock
+        self, database: Database, kept: KeptStatements, clock: SimulatedClock
     ) -> None:
         (started,) = await intents_of(database, clock, 1)
-        written = Conclusions(database)
+        written = Conclusions(kept, database.session_info)
         outcome = compose_outcome(started, outcome=Outcome.COMPLETED, at=clock.now(), new_id=new_id)
         waiting = asyncio.create_task(written.add(outcome))
         await asyncio.sleep(0)
@@ -163,17 +174,17 @@ class TestConclusions:
             assert [row["id"] for row in await conclusions(session, started["id"])] == [outcome["id"]]
 
     async def test_all_who_wait_are_told_that_it_failed(
-        self, database: Database, clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch
+        self, database: Database, kept: KeptStatements, clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         intents = await intents_of(database, clock, 2)
-        written = Conclusions(database)
+        written = Conclusions(kept, database.session_info)
         gone = [compose_outcome(each, outcome=Outcome.COMPLETED, at=clock.now(), new_id=new_id) for each in intents]
 
         def away() -> None:
             raise DatabaseUnavailable("The database cannot be reached.")
 
         with monkeypatch.context() as patched:
-            patched.setattr(database, "transaction", away)
+            patched.setattr(kept, "transaction", away)
             told = await asyncio.gather(*(written.add(outcome) for outcome in gone), return_exceptions=True)
         assert [type(each) for each in told] == [DatabaseUnavailable, DatabaseUnavailable]
         async with database.read() as session:

@@ -25,6 +25,7 @@ from guildhall.auth.resources import ResourceRef
 from guildhall.auth.subjects import ActorKind
 from guildhall.auth.tokens import TokenRefused
 from guildhall.clock import new_id
+from guildhall.db.kept_statements import KeptStatements
 from guildhall.db.transaction import ReadSession, WriteSession
 from guildhall.errors import Unauthenticated
 from registry.access.jobs import JobInput, JobInputs
@@ -105,12 +106,13 @@ async def site(estate: Estate) -> AsyncIterator[Site]:
             if team is not None and role is not None:
                 await bind(session, ActorKind.USER, estate.house.people[name], {role: [estate.house.teams[team]]})
     site = Site(estate, port, UploadTickets(b"k" * 32), Policies(estate.database))
+    kept = KeptStatements(estate.database.url, connections_max=1, statement_seconds=30)
     desk = ArtifactDesk(
         database=estate.database,
         store=estate.store,
         minimiser=Minimiser(estate.database, estate.store, estate.clock),
         tickets=site.tickets,
-        conclusions=Conclusions(estate.database),
+        conclusions=Conclusions(kept, estate.database.session_info),
         job_inputs=JobInputs(site.find_input, site.note_opening),
         clock=estate.clock,
         new_id=new_id,
@@ -131,6 +133,8 @@ async def site(estate: Estate) -> AsyncIterator[Site]:
     finally:
         server.stop()  # type: ignore[no-untyped-call]  # granian has no types here
         await serving
+        await desk.conclusions.flush()
+        await kept.close()
 
 
 async def is_listening(port: int) -> bool:
