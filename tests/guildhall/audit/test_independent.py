@@ -4,10 +4,12 @@ import asyncio
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+import asyncpg
 import pytest
 from sqlalchemy import select
 
@@ -235,22 +237,34 @@ class TestEveryEvent:
         self, sealed: Sealed, server: EmbeddedServer, statement: str, want: int
     ) -> None:
         connection = await server.connect(database=sealed.name)
-        await connection.execute("SET session_replication_role = replica")
-        for table in ("audit_events", "audit_resources"):
-            await connection.execute(f"CREATE TABLE saved_{table} AS TABLE {table}")
-        await connection.execute(statement)
-        found = await verify_record(sealed.database, KEYS, [SIGNER.verifier], sealed.published)
-        for table in ("audit_events", "audit_resources"):
+        try:
+            async with _as_it_was_after(connection):
+                await connection.execute(statement)
+                found = await verify_record(sealed.database, KEYS, [SIGNER.verifier], sealed.published)
+        finally:
+            await connection.close()
+        assert found.wrong == want
+        as_it_was = await verify_record(sealed.database, KEYS, [SIGNER.verifier], sealed.published)
+        assert as_it_was == Verification(sealed=SIZE, heads=len({*sealed.published}))
+
+
+@asynccontextmanager
+async def _as_it_was_after(connection: "asyncpg.Connection[asyncpg.Record]") -> AsyncIterator[None]:
+    """Whatever becomes of the block, what it changed in the record is as it was after it."""
+    tables = ("audit_events", "audit_resources")
+    await connection.execute("SET session_replication_role = replica")
+    for table in tables:
+        await connection.execute(f"CREATE TABLE saved_{table} AS TABLE {table}")
+    try:
+        yield
+    finally:
+        for table in tables:
             for back in (
                 f"DELETE FROM {table}",
                 f"INSERT INTO {table} TABLE saved_{table}",
                 f"DROP TABLE saved_{table}",
             ):
                 await connection.execute(back)
-        await connection.close()
-        assert found.wrong == want
-        as_it_was = await verify_record(sealed.database, KEYS, [SIGNER.verifier], sealed.published)
-        assert as_it_was == Verification(sealed=SIZE, heads=len({*sealed.published}))
 
 
 def path_root(number: int, entry: bytes, path: list[bytes]) -> bytes:
