@@ -14,7 +14,7 @@ import pytest
 from guildhall_client.command.catalogue import ListedGroup
 from guildhall_client.command.exits import WHEN_UNREACHABLE
 from guildhall_client.command.main import root
-from tests.client.command.conftest import PROGRAM, SECONDS_MAX, Command, Ended
+from tests.client.command.conftest import PROGRAM, SECONDS_MAX, Command, Ended, Guild
 
 NOWHERE = {"GUILDHALL_URL": "http://127.0.0.1:1", "GUILDHALL_TOKEN": "ghu_" + "x" * 38}
 VALUES = {
@@ -200,6 +200,15 @@ class TestStreams:
         assert ended == Ended(
             1, "", "guildhall: No space is left to write to; make some, then run the same command again.\n"
         )
+
+    def test_a_full_disk_is_named_and_keeps_nothing(self, guild: Guild, stranger: Command) -> None:
+        kept = Path(stranger.environment["XDG_CONFIG_HOME"]) / "guildhall" / "tokens.json"
+        (stranger.folder / "token").write_text(guild.tokens["mira"])
+        ended = shell(stranger, f"ulimit -f 0; guildhall login {guild.url} --token-stdin < token")
+        assert ended == Ended(
+            1, "", f"guildhall: {kept}: No space is left to write to; make some, then run the same command again.\n"
+        )
+        assert {path.name for path in kept.parent.iterdir()} <= {"renewing.lock"}
 
     def test_closed_streams(self, mira: Command) -> None:
         assert shell(mira, "guildhall wallet maintenance <&- >&- 2>&-") == Ended(0, "", "")

@@ -1,5 +1,6 @@
 """Uploads and downloads that are cut off, and go on in another process; disks that are full."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -159,6 +160,16 @@ class TestUploadKey:
                 keys.append(key)
         assert keys[0] == keys[1] == keys[3]
         assert len(set(keys)) == 3
+
+    def test_a_full_disk_is_named(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        def full(*_: object, **__: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+        monkeypatch.setattr(Path, "write_text", full)
+        with pytest.raises(OSError, match="No space left") as caught, upload_key("http://x", "data", []):
+            pytest.fail("it went on")
+        assert Path(caught.value.filename).parent == tmp_path / "state" / "guildhall" / "uploads"
 
 
 def test_an_upload_goes_on_as_the_same_version(mira: Command) -> None:

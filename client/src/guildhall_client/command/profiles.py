@@ -199,8 +199,10 @@ class Profiles:
             with os.fdopen(handle, "w", encoding="utf-8") as opened:
                 json.dump(content, opened, indent=2)
             Path(temporary).replace(self._folder / name)
-        except BaseException:
+        except BaseException as error:
             Path(temporary).unlink(missing_ok=True)
+            if isinstance(error, OSError):  # a full disk does not say by itself which one it is
+                error.filename = str(self._folder / name)
             raise
 
 

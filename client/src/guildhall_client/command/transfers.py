@@ -64,7 +64,11 @@ def upload_key(url: str, purpose: str, described: Any) -> Iterator[str]:  # noqa
     if not key:
         key = str(uuid4())
         note.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        note.write_text(key, encoding="ascii")
+        try:
+            note.write_text(key, encoding="ascii")
+        except OSError as error:  # a full disk does not say by itself which one it is
+            error.filename = str(note)
+            raise
     yield key
     note.unlink(missing_ok=True)
 
