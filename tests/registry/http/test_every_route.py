@@ -73,7 +73,13 @@ def behind(asgi: object) -> Iterator[object]:
     yield asgi
     if not isinstance(asgi, Litestar | GraphQLEndpoint | GraphQLSockets):
         for part in vars(asgi).values():
-            if inspect.iscoroutinefunction(vars(type(part)).get("__call__")):
+            call = vars(type(part)).get("__call__")
+            if inspect.isfunction(call) and [*inspect.signature(call).parameters] == [
+                "self",
+                "scope",
+                "receive",
+                "send",
+            ]:
                 yield from behind(part)
 
 
