@@ -43,9 +43,9 @@ async def built() -> Path:
 
 
 async def drive(
-    port: int, bodies: Sequence[bytes], headers: Mapping[str, str], *, seconds: float = 3, requests: int = 0
+    side: str, port: int, bodies: Sequence[bytes], headers: Mapping[str, str], *, seconds: float = 3, requests: int = 0
 ) -> Loaded:
-    """Send the bodies in turn over eight connections, for some seconds or so many times. Raises LoadFailed."""
+    """Send a side the bodies in turn over eight connections, for some seconds or so many times. Raises LoadFailed."""
     binary = await built()
     path = OUT / f"bodies-{port}.jsonl"
     path.write_bytes(b"\n".join(bodies))
@@ -54,10 +54,15 @@ async def drive(
     told = ["-headers", lines, "-seconds", str(seconds), "-requests", str(requests)]
     try:
         found = json.loads(await _run([str(binary), *arguments, *told]))
+    except LoadFailed as failed:
+        raise LoadFailed(f"{side}: {failed}") from failed
     finally:
         path.unlink()
     if found["refused"]:
-        raise LoadFailed(f"{found['refused']} of {found['requests']} requests failed, such as: {found['example']}")
+        answers = "\n  ".join(found["first"])
+        raise LoadFailed(
+            f"{side}: {found['refused']} of {found['requests']} requests failed; the first answers:\n  {answers}"
+        )
     rate = found["requests"] / found["seconds"]
     return Loaded(found["requests"], rate, found["p50_ms"], found["p99_ms"], found["bytes"])
 

@@ -67,7 +67,7 @@ def _posting(document: str, key: str, token: str, seconds: float) -> Measure:
         port = urlsplit(site.url).port
         assert port is not None
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        return (await drive(port, [body], headers, seconds=seconds)).rate
+        return (await drive("audit", port, [body], headers, seconds=seconds)).rate
 
     return measure
 

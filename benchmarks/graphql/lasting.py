@@ -69,9 +69,9 @@ async def memory(side: Side) -> list[Figure]:
     """What the server holds after many requests of several kinds, against what it held when it was warm."""
     text = contract_document("ModelPage")
     bodies = [side.body(PAGE, first=20), side.body(text, **DOCUMENTS["ModelPage"]), side.body(PAGE, first=1)]
-    await drive(side.port, bodies, side.headers, requests=REQUESTS_BEFORE)
+    await drive(side.name, side.port, bodies, side.headers, requests=REQUESTS_BEFORE)
     before = memory_mib(side.process)
-    await drive(side.port, bodies, side.headers, requests=REQUESTS_LONG)
+    await drive(side.name, side.port, bodies, side.headers, requests=REQUESTS_LONG)
     after = memory_mib(side.process)
     what = f"memory MiB, after {REQUESTS_LONG:,} requests, after {REQUESTS_BEFORE:,}"
     return [at_most(what, after, before, MEMORY_GROWTH_MAX)]
@@ -81,7 +81,7 @@ async def _medians(asked: list[tuple[Side, bytes]], *, seconds: float, rounds: i
     found: list[list[float]] = [[] for _ in asked]
     for number in range(rounds + 1):
         for (side, body), durations in zip(asked, found, strict=True):
-            loaded = await drive(side.port, [body], side.headers, seconds=seconds)
+            loaded = await drive(side.name, side.port, [body], side.headers, seconds=seconds)
             if number:  # the first round warms up
                 durations.append(loaded.p50_ms)
     return [statistics.median(durations) for durations in found]
@@ -90,5 +90,5 @@ async def _medians(asked: list[tuple[Side, bytes]], *, seconds: float, rounds: i
 async def _weighed(side: Side, bodies: list[bytes], *, seconds: float = 0, requests: int = 0) -> tuple[Loaded, float]:
     process: psutil.Process = side.process
     began = cpu_seconds(process)
-    loaded = await drive(side.port, bodies, side.headers, seconds=seconds, requests=requests)
+    loaded = await drive(side.name, side.port, bodies, side.headers, seconds=seconds, requests=requests)
     return loaded, 1000 * (cpu_seconds(process) - began) / loaded.requests

@@ -64,16 +64,16 @@ class Bench:
     async def _rounds_of(self, bodies: dict[str, bytes]) -> dict[str, list[Round]]:
         rounds: dict[str, list[Round]] = {name: [] for name in bodies}
         for name, body in bodies.items():  # a just-in-time compiler wants to see a question some thousand times
-            await drive(self.sides[name].port, [body], self.sides[name].headers, seconds=self._seconds)
+            await drive(name, self.sides[name].port, [body], self.sides[name].headers, seconds=self._seconds)
         for _ in range(self._rounds):
             for name, body in bodies.items():
                 rounds[name].append(await self._round(self.sides[name], body))
         return rounds
 
     async def _round(self, side: Side, body: bytes) -> Round:
-        await drive(side.port, [body], side.headers, seconds=0.3)
+        await drive(side.name, side.port, [body], side.headers, seconds=0.3)
         began = cpu_seconds(side.process), cpu_seconds(self._postgres)
-        loaded = await drive(side.port, [body], side.headers, seconds=self._seconds)
+        loaded = await drive(side.name, side.port, [body], side.headers, seconds=self._seconds)
         server = cpu_seconds(side.process) - began[0]
         database = cpu_seconds(self._postgres) - began[1]
         return Round(loaded, 1000 * server / loaded.requests, 1000 * database / loaded.requests)

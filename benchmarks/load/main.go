@@ -20,22 +20,30 @@ import (
 	"time"
 )
 
+// toldMax is how many of the answers that were refused are told, the first ones of all connections.
+const toldMax = 3
+
+type refusal struct {
+	after time.Duration
+	told  string
+}
+
 type outcome struct {
 	durations []time.Duration
 	bytes     int64
 	refused   int64
-	first     string
+	first     []refusal
 }
 
 type report struct {
-	Requests   int     `json:"requests"`
-	Refused    int64   `json:"refused"`
-	Example    string  `json:"example"`
-	Seconds    float64 `json:"seconds"`
-	P50        float64 `json:"p50_ms"`
-	P99        float64 `json:"p99_ms"`
-	Bytes      float64 `json:"bytes"`
-	CPUSeconds float64 `json:"cpu_seconds"`
+	Requests   int      `json:"requests"`
+	Refused    int64    `json:"refused"`
+	First      []string `json:"first"`
+	Seconds    float64  `json:"seconds"`
+	P50        float64  `json:"p50_ms"`
+	P99        float64  `json:"p99_ms"`
+	Bytes      float64  `json:"bytes"`
+	CPUSeconds float64  `json:"cpu_seconds"`
 }
 
 func main() {
@@ -70,7 +78,7 @@ func main() {
 		group.Add(1)
 		go func() {
 			defer group.Done()
-			drive(opened[number], prepared, more, &outcomes[number])
+			drive(opened[number], prepared, began, more, &outcomes[number])
 		}()
 	}
 	group.Wait()
@@ -91,7 +99,7 @@ func prepare(raw []byte, address, headers string) [][]byte {
 	return prepared
 }
 
-func drive(connection net.Conn, prepared [][]byte, more func() (int64, bool), found *outcome) {
+func drive(connection net.Conn, prepared [][]byte, start time.Time, more func() (int64, bool), found *outcome) {
 	defer connection.Close()
 	reader := bufio.NewReaderSize(connection, 256<<10)
 	var body bytes.Buffer
@@ -109,7 +117,9 @@ func drive(connection net.Conn, prepared [][]byte, more func() (int64, bool), fo
 		begin := body.Bytes()[:min(body.Len(), 300)]
 		if status != 200 || bytes.Contains(begin, []byte(`"errors"`)) {
 			found.refused++
-			found.first = fmt.Sprintf("%d %s", status, begin)
+			if len(found.first) < toldMax {
+				found.first = append(found.first, refusal{time.Since(start), fmt.Sprintf("%d %s", status, begin)})
+			}
 		}
 	}
 }
@@ -158,15 +168,19 @@ func readLine(reader *bufio.Reader) string {
 
 func summary(outcomes []outcome, elapsed time.Duration) report {
 	var all []time.Duration
+	var first []refusal
 	var made report
 	total := int64(0)
 	for _, found := range outcomes {
 		all = append(all, found.durations...)
 		total += found.bytes
 		made.Refused += found.refused
-		if found.first != "" {
-			made.Example = found.first
-		}
+		first = append(first, found.first...)
+	}
+	sort.Slice(first, func(left, right int) bool { return first[left].after < first[right].after })
+	made.First = []string{}
+	for _, found := range first[:min(len(first), toldMax)] {
+		made.First = append(made.First, fmt.Sprintf("after %d ms: %s", found.after.Milliseconds(), found.told))
 	}
 	sort.Slice(all, func(left, right int) bool { return all[left] < all[right] })
 	at := func(share float64) float64 {
