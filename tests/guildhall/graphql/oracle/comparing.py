@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -35,6 +36,12 @@ class Answered:
         found: Sequence[Any] = self.body.get("errors", ())
         return found
 
+    @cached_property
+    def text(self) -> str:
+        """The body, keys in order; where errors stand in the list says nothing, so they are sorted."""
+        errors = sorted(json.dumps(_steady(error)) for error in self.errors)
+        return json.dumps({**self.body, "errors": errors} if errors else self.body)
+
 
 Answer = Callable[[World, Viewer, Document], Awaitable[Answered]]
 
@@ -50,7 +57,7 @@ class Outcome:
 
     @property
     def equal(self) -> bool:
-        """Equal after parsing, keys in order; where errors stand in the list says nothing, so they are sorted.
+        """Equal after parsing.
 
         What goes on record is equal too, but for what a directive leaves out: the loaders read and record it.
         """
@@ -59,7 +66,7 @@ class Outcome:
             recorded = all(repr(each) in more for each in _pairs(self.compiled))
         else:
             recorded = self.oracle.recorded == self.compiled.recorded
-        return recorded and _comparable(self.oracle) == _comparable(self.compiled)
+        return recorded and self.oracle.text == self.compiled.text
 
     @property
     def codes(self) -> list[str]:
@@ -71,14 +78,8 @@ class Outcome:
         if self.document.overrides:
             told.append(f"after {json.dumps(replace(self.document, overrides={}).variables)}")
         for name, answered in (("graphql-core", self.oracle), ("compiled", self.compiled)):
-            told.append(f"{name}: {_comparable(answered)[:3000]} {str(answered.recorded)[:1000]}")
+            told.append(f"{name}: {answered.text[:3000]} {str(answered.recorded)[:1000]}")
         return "\n  ".join(told)
-
-
-def _comparable(answered: Answered) -> str:
-    errors = sorted(json.dumps(_steady(error)) for error in answered.errors)
-    body = {**answered.body, "errors": errors} if errors else answered.body
-    return json.dumps(body)
 
 
 def _pairs(answered: Answered) -> Iterator[Any]:

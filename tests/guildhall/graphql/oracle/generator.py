@@ -33,9 +33,14 @@ REFUSED = 0.02
 """How much less often a field is chosen that this viewer was refused before."""
 MISTAKES = 0.012
 """How often an argument is wrong on purpose: an id of nothing, a negative page, a cursor of another list."""
-TWICE = 0.15
-"""How often a field with arguments is asked again under an alias: for the same now and for something else next time, or
-the other way round."""
+FOREIGN = 0.05
+"""How often a page that has a cursor begins at one that is not its own."""
+TWICE, PAGE_TWICE = 0.3, 0.05
+"""How often a field with arguments, or with those of a page alone, is asked again under an alias: for the same now and
+for something else next time, or the other way round."""
+PAGE = frozenset({"first", "after"})
+LEAVES = 4
+"""How many values that no document has shown yet are selected of an object beside what was drawn."""
 
 
 @dataclass
@@ -96,16 +101,29 @@ class Generator:
                 break
             selection = self._selection(parent, scope, depth)
             found.append(selection)
-            if selection.arguments and self._left > 0 and self._chance(TWICE):
+            choosing = {each.name for each in selection.arguments} - PAGE
+            if selection.arguments and self._left > 0 and self._chance(TWICE if choosing else PAGE_TWICE):
                 found.append(self._twin(parent, selection, scope))
+        if isinstance(parent, GraphQLObjectType):
+            found += (self._field(parent, name, scope, depth) for name in self._unseen_leaves(parent))
         return tuple(found)
+
+    def _unseen_leaves(self, parent: GraphQLObjectType) -> list[str]:
+        """They cost next to nothing, and a few hundred documents would not come to all of them otherwise.
+
+        None that anybody is refused: a document with an error shows little.
+        """
+        refused = set[str]().union(*self.refused.values())
+        coordinates = {name: f"{parent.name}.{name}" for name, each in parent.fields.items() if self._is_leaf(each)}
+        unseen = [name for name, each in coordinates.items() if not self.resolved[each] and each not in refused]
+        return self._random.sample(unseen, min(LEAVES, len(unseen)))
 
     def _twin(self, parent: GraphQLNamedType, selection: Selection, scope: Scope) -> Selection:
         """The same field under an alias, its arguments variables that are another's or its own in turn."""
         assert isinstance(parent, GraphQLObjectType), f"{parent.name} has fields with arguments"
         definition, coordinate = parent.fields[selection.name], f"{parent.name}.{selection.name}"
         self._left -= 1
-        others = self._values(coordinate, definition)
+        others = self._values(coordinate, definition, frozenset(each.name for each in selection.arguments))
         equal_first = self._chance(0.6)
         arguments = []
         for argument in selection.arguments:
@@ -235,14 +253,16 @@ class Generator:
             self._passed(name, argument, values[name]) for name, argument in definition.args.items() if name in values
         )
 
-    def _values(self, coordinate: str, definition: GraphQLField) -> dict[str, Any]:
-        """Of the arguments that are given."""
+    def _values(
+        self, coordinate: str, definition: GraphQLField, wanted: frozenset[str] = frozenset()
+    ) -> dict[str, Any]:
+        """Of the arguments that are given, those `wanted` among them."""
         together = self._known.calls.get(coordinate)
         values = dict(self._random.choice(together)) if together and not self._chance(MISTAKES) else {}
         for name, argument in definition.args.items():
             if name not in values:
                 required = isinstance(argument.type, GraphQLNonNull) and argument.default_value is Undefined
-                if required or self._is_wanted(name):
+                if required or name in wanted or self._is_wanted(name):
                     values[name] = self._argument(coordinate, name, argument)
         return values
 
@@ -256,7 +276,7 @@ class Generator:
             )
         if name == "after":
             strange = ("", "bm90IG91cnM", "x" * 40, *self.cursors)
-            return self._random.choice(strange) if self._chance(2 * MISTAKES) else None
+            return self._random.choice(strange) if self._chance(FOREIGN) else None
         if coordinate == "Query.node":
             return self._id(self._rarest(self._node_types))
         return self._value(f"{coordinate}.{name}", argument.type)

@@ -27,6 +27,17 @@ def bug(plant: Plant) -> Plant:
     return plant
 
 
+def plant(name: str, patch: pytest.MonkeyPatch) -> None:
+    """One of the mistakes, with caches of its own.
+
+    What was made without it would hide it, and what is made with it must not be met when it is gone.
+    """
+    patch.setattr(texts, "_kept", OrderedDict())
+    patch.setattr(keeping, "_kept", OrderedDict())
+    patch.setattr(keeping, "_callers", WeakKeyDictionary())
+    BUGS[name](patch)
+
+
 @bug
 def lost_visibility(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(slots.Visible, "__call__", lambda _self, _run: noted("everybody sees all"))
@@ -43,7 +54,6 @@ def lost_join(patch: pytest.MonkeyPatch) -> None:
     """Rows of all parents under each."""
     where = Levels._where
     patch.setattr(Levels, "_where", lambda self, level: where(self, replace(level, link=None)))
-    patch.setattr(texts, "_kept", OrderedDict())
 
 
 @bug
@@ -60,7 +70,6 @@ def dropped_order(patch: pytest.MonkeyPatch) -> None:
     order = Levels._order
 
     patch.setattr(Levels, "_order", lambda self, level: [each.element.asc() for each in order(self, level)])
-    patch.setattr(texts, "_kept", OrderedDict())
 
 
 @bug
@@ -73,7 +82,6 @@ def one_text_for_all_rules(patch: pytest.MonkeyPatch) -> None:
         return template(key if shapes is None else (*key[:shapes], *key[shapes + 2 :]), *rest)
 
     patch.setattr("guildhall.graphql.compiler.levels.template", careless)
-    patch.setattr(texts, "_kept", OrderedDict())
 
 
 @bug
@@ -159,8 +167,6 @@ def cursor_of_anybody(patch: pytest.MonkeyPatch) -> None:
 @bug
 def lost_filter(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(slots, "filter_clauses", lambda *_: [])
-    patch.setattr(keeping, "_kept", OrderedDict())  # what was made without the bug would hide it
-    patch.setattr(keeping, "_callers", WeakKeyDictionary())
 
 
 @bug

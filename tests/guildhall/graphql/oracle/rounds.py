@@ -1,7 +1,7 @@
 """Many documents one after the other, by all viewers in turn, and what came of them."""
 
 import random
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from graphql import GraphQLInterfaceType, GraphQLObjectType, get_named_type
@@ -36,38 +36,36 @@ TOO_COSTLY, TOO_COSTLY_SHARE = "QUERY_TOO_COSTLY", 0.1
 
 @dataclass
 class Rounds:
-    """Documents of one seed on one world."""
+    """Documents of one seed on one world, one after the other."""
 
     world: World
     composed: Composed
     seed: int
     tally: Tally = field(default_factory=Tally)
-    oracle: Answer = field(init=False)
 
     def __post_init__(self) -> None:
         self.oracle = oracle_answer(Executor(self.composed, self.world.settings))
+        self._compiled = self.compiled()
+        self._draw = random.Random(self.seed)
+        self._generator = Generator(self.composed.schema, self.world.known, self.seed)
+        self._generator.refused.update({viewer.name: self._refused(viewer) for viewer in self.world.viewers})
+        self._next: tuple[Viewer, Document] | None = None
 
-    async def outcomes(self, count: int) -> AsyncIterator[Outcome]:
-        """So many outcomes, the next pages of some among them."""
-        draw = random.Random(self.seed)
-        compiled = self.compiled()
-        generator = Generator(self.composed.schema, self.world.known, self.seed)
-        generator.refused.update({viewer.name: self._refused(viewer) for viewer in self.world.viewers})
-        with watched_fields(self.composed.schema) as watched:
-            following: tuple[Viewer, Document] | None = None
-            while self.tally.documents < count:
-                viewer = draw.choice(self.world.viewers)
-                asked = following or (viewer, generator.document(viewer.name))
-                outcome = await self.both(*asked, compiled)
-                generator.resolved.update(watched.reached)
-                generator.refused[asked[0].name] |= watched.refused
-                if TOO_COSTLY in outcome.codes and draw.random() > TOO_COSTLY_SHARE:
-                    continue
-                self.tally.add(outcome, watched.reached)
-                watched.clear()
-                generator.cursors = [*generator.cursors, *cursors_of(outcome)][-20:]
-                following = None if following is not None else self._following(outcome, draw)
-                yield outcome
+    async def outcome(self) -> Outcome:
+        """What comes of the next document; some are the one before once more."""
+        while True:
+            viewer = self._draw.choice(self.world.viewers)
+            follows, asked = self._next is not None, self._next or (viewer, self._generator.document(viewer.name))
+            with watched_fields(self.composed.schema) as watched:
+                outcome = await self.both(*asked, self._compiled)
+            self._generator.resolved.update(watched.reached)
+            self._generator.refused[outcome.viewer.name] |= watched.refused
+            if TOO_COSTLY in outcome.codes and self._draw.random() > TOO_COSTLY_SHARE:
+                continue
+            self.tally.add(outcome, watched.reached)
+            self._generator.cursors = [*self._generator.cursors, *cursors_of(outcome)][-20:]
+            self._next = None if follows else self._following(outcome, self._draw)
+            return outcome
 
     def _following(self, outcome: Outcome, draw: random.Random) -> tuple[Viewer, Document] | None:
         """The same document once more, of which everything is kept by now: with other variables, or one page on."""
@@ -116,10 +114,40 @@ class Rounds:
             "fields reached": len(tally.reached_compiled & compilable) / len(compilable),
         }
 
+    def unreached(self) -> list[str]:
+        """The fields that no statement has answered."""
+        return sorted(compilable_fields(self.composed) - self.tally.reached_compiled)
+
     def told(self) -> str:
         """The shares in one line."""
         shown = ", ".join(f"{name} {share:.1%}" for name, share in self.shares().items())
         return f"\noracle: {self.tally.documents} documents: {shown}"
+
+
+class Heard:
+    """The first documents of some rounds with both answers, kept: more are asked when somebody looks further."""
+
+    def __init__(self, rounds: Rounds) -> None:
+        self.rounds = rounds
+        self._outcomes: list[Outcome] = []
+
+    async def between(self, begin: int, end: int) -> Sequence[Outcome]:
+        """Those with these numbers."""
+        while len(self._outcomes) < end:
+            self._outcomes.append(await self.rounds.outcome())
+        return self._outcomes[begin:end]
+
+    async def replayed(self, outcomes: Iterable[Outcome]) -> int | None:
+        """How many are answered by our side, as it is now, before one is answered otherwise; None where all are equal.
+
+        What graphql-core said is kept, so it is not asked again.
+        """
+        compiled = self.rounds.compiled()
+        for number, outcome in enumerate(outcomes):
+            again = await compiled(self.rounds.world, outcome.viewer, outcome.document)
+            if not replace(outcome, compiled=again).equal:
+                return number
+        return None
 
 
 def compilable_fields(composed: Composed) -> set[str]:
