@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -11,6 +11,7 @@ import msgspec
 from guildhall.errors import Invalid
 from guildhall.graphql.execution import Request
 from guildhall.graphql.limits import DocumentTooLarge, VariablesTooLarge
+from guildhall.graphql.outline import NESTING_MAX
 from guildhall.graphql.trusted import TrustedDocuments
 from guildhall.settings import Settings
 
@@ -121,7 +122,8 @@ class RequestReader:
         extensions: Mapping[str, Any] | None,
         document_id: str | None,
     ) -> Request:
-        """The request with the document that it names; raises what TrustedDocuments has against it."""
+        """The request with the document that it names; raises MalformedRequest, and what TrustedDocuments has."""
+        _require_shallow(variables or {})
         document = self._trusted.text_of(text or None, document_id, extensions or {})
         wants_cost = extensions is not None and extensions.get("cost") is True
         return Request(document, variables, operation_name, wants_cost)
@@ -150,6 +152,20 @@ def _decoded(part: msgspec.Raw, name: str) -> Any:  # noqa: ANN401 -- any JSON
         raise MalformedRequest(f"`{name}` is not JSON: {_reason(bytes(part), error)}.") from error
     except RecursionError as error:
         raise MalformedRequest(f"`{name}` is nested too deeply.") from error
+
+
+def _require_shallow(variables: Mapping[str, Any]) -> None:
+    """As deep as a literal may be and no deeper: whatever reads the values afterwards may recurse."""
+    level: list[Any] = [variables]
+    for _ in range(NESTING_MAX):
+        level = [each for found in level for each in _inside(found) if isinstance(each, dict | list)]
+        if not level:
+            return
+    raise MalformedRequest(f"`variables` has {NESTING_MAX} brackets within each other at most.")
+
+
+def _inside(found: Mapping[str, Any] | list[Any]) -> Iterable[Any]:
+    return found.values() if isinstance(found, Mapping) else found
 
 
 def _reason(text: bytes, error: Exception) -> str:

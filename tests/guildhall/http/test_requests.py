@@ -68,5 +68,13 @@ class TestFromBody:
     def test_mistakes(self, reader: RequestReader, body: bytes, told: str) -> None:
         assert both(reader, body) == [(MalformedRequest, told)] * 2
 
+    def test_variables_are_no_deeper_than_a_document(self, reader: RequestReader) -> None:
+        for opening, closing in ((b"[", b"]"), (b'{"a":', b"}")):
+            body = b'{"query":"{ a }","variables":{"n":' + opening * 62 + b"[7]" + closing * 62 + b"}}"
+            assert [isinstance(each, Request) for each in both(reader, body)] == [True, True]
+            deeper = body.replace(b"[7]", b"[[7]]")
+            told = "`variables` has 64 brackets within each other at most."
+            assert both(reader, deeper) == [(MalformedRequest, told)] * 2
+
     def test_of_a_name_given_twice_the_last_counts_also_where_the_first_is_wrong(self, reader: RequestReader) -> None:
         assert both(reader, b'{"query":1,"query":"{ a }"}') == [Request("{ a }")] * 2
