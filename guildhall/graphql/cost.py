@@ -6,6 +6,8 @@ costed once and its price is told for every call of it.
 
 Beside the rows stand the tables that a document has read: each is planned and written once for the document, so they
 are what a document costs that nobody sent before.
+
+Introspection counts its lists as rows: each is as long as the longest of its kind in the schema.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +15,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from graphql import GraphQLSchema, get_named_type
+from graphql import (
+    GraphQLNamedType,
+    GraphQLSchema,
+    get_named_type,
+    is_abstract_type,
+    is_enum_type,
+    is_input_object_type,
+    is_interface_type,
+    is_object_type,
+)
 
 from guildhall.errors import LimitExceeded
 from guildhall.graphql.catalogue import Catalogue
@@ -36,6 +47,7 @@ from guildhall.graphql.sources import (
 )
 
 _ROOTS = {"query": "Query", "mutation": "Mutation", "subscription": "Subscription"}
+_INTROSPECTION = {"__schema": "__Schema", "__type": "__Type"}
 
 
 class TooManyReads(LimitExceeded):
@@ -114,6 +126,7 @@ class Costing:
         self._schema = schema
         self._catalogue = catalogue
         self._page_max = page_max
+        self._introspected = _introspected(schema)
 
     def of(self, outline: Outline, operation: Definition) -> Cost:
         """For an outline within its limits; what the schema does not have costs nothing, and is refused later."""
@@ -158,11 +171,16 @@ class Costing:
         return reads
 
     def _target(self, type_name: str, field_name: str) -> str | None:
+        if field_name in _INTROSPECTION:
+            return _INTROSPECTION[field_name]
         fields = getattr(self._schema.get_type(type_name), "fields", {})
         return get_named_type(fields[field_name].type).name if field_name in fields else None
 
     def _weight(self, type_name: str, selection: Selection) -> tuple[bool, int | str, int]:
         """Whether the field's objects are rows of their own, how many there are at most, and in how many tables."""
+        listed = self._introspected.get((type_name, selection.name))
+        if listed is not None:
+            return True, listed, 0
         declared = self._catalogue.types.get(type_name)
         field = None if declared is None else declared.fields.get(selection.name)
         source: Source | None = None if field is None else field.source
@@ -179,9 +197,27 @@ class Costing:
                 return True, 1, len(source.types)
             case One() | Find() | NodeById():
                 return True, 1, 1
-            case JsonValue() | Calculated():
-                return False, LIST_MAXIMUM if source.many else 1, 0
-            case Resolve() | Batched():
-                return True, LIST_MAXIMUM if source.many else 1, 0
+            case JsonValue() | Calculated() | Resolve() | Batched():
+                return isinstance(source, Resolve | Batched), LIST_MAXIMUM if source.many else 1, 0
             case _:
                 return False, 1, 0
+
+
+def _introspected(schema: GraphQLSchema) -> Mapping[tuple[str, str], int]:
+    """How long the lists of objects that introspection has may be, by type and field."""
+    types: Sequence[GraphQLNamedType] = list(schema.type_map.values())
+    composite: list[Any] = [each for each in types if is_object_type(each) or is_interface_type(each)]
+    arguments = [len(field.args) for each in composite for field in each.fields.values()]
+    return {
+        ("__Schema", "types"): len(types),
+        ("__Schema", "directives"): len(schema.directives),
+        ("__Directive", "args"): max((len(each.args) for each in schema.directives), default=0),
+        ("__Field", "args"): max(arguments, default=0),
+        ("__Type", "fields"): max((len(each.fields) for each in composite), default=0),
+        ("__Type", "interfaces"): max((len(each.interfaces) for each in composite), default=0),
+        ("__Type", "possibleTypes"): max(
+            (len(schema.get_possible_types(each)) for each in types if is_abstract_type(each)), default=0
+        ),
+        ("__Type", "inputFields"): max((len(each.fields) for each in types if is_input_object_type(each)), default=0),
+        ("__Type", "enumValues"): max((len(each.values) for each in types if is_enum_type(each)), default=0),
+    }

@@ -3,10 +3,13 @@
 from typing import Any
 
 import pytest
+from graphql import get_introspection_query
 
 from guildhall.graphql.compose import compose
 from guildhall.graphql.cost import Cost, Costing, QueryTooCostly, TooManyReads, page_size
 from guildhall.graphql.outline import outline_of
+from guildhall.schema.root import composed_schema
+from guildhall.settings import Settings
 from tests.guildhall.graphql import example
 
 COMPOSED = compose(example.TYPES, partial=True)
@@ -92,3 +95,48 @@ class TestReads:
 class TestPageSize:
     def test_infinity_is_a_large_page(self) -> None:
         assert page_size(float("inf"), 100) == 100
+
+
+FULL_INTROSPECTION = get_introspection_query(
+    specified_by_url=True,
+    directive_is_repeatable=True,
+    schema_description=True,
+    input_value_deprecation=True,
+    experimental_directive_deprecation=True,
+    one_of=True,
+    type_depth=10,
+)
+FIELDS_OF_TYPES = "{ __schema { types { fields { type { fields { type { name } } } } } } }"
+
+
+class TestIntrospection:
+    def require(self, document: str) -> None:
+        composed, settings = composed_schema(), Settings()
+        outline = outline_of(document, settings.graphql_tokens_max)
+        costing = Costing(composed.schema, composed.catalogue, settings.graphql_page_max)
+        costing.of(outline, outline.operations[0]).require({}, settings.graphql_rows_max)
+
+    @pytest.mark.parametrize("document", [get_introspection_query(), FULL_INTROSPECTION])
+    def test_what_tools_ask_fits(self, document: str) -> None:
+        self.require(document)
+
+    @pytest.mark.parametrize(
+        "document",
+        [
+            FIELDS_OF_TYPES,
+            '{ __type(name: "Query") ' + "{ fields { type " * 4 + "{ name }" + " } }" * 4 + " }",
+            "{ ...F } fragment F on Query " + FIELDS_OF_TYPES,
+            "{" + " ".join(f"a{n}: __schema {{ ...F }}" for n in range(18)) + " } fragment F on __Schema "
+            "{ types { fields { args { name } } } }",
+        ],
+    )
+    def test_types_within_types_and_many_copies_do_not(self, document: str) -> None:
+        with pytest.raises(QueryTooCostly):
+            self.require(document)
+
+    def test_its_lists_are_as_long_as_the_longest(self) -> None:
+        types = COMPOSED.schema.type_map
+        assert cost("{ __schema { types { name } queryType { name } } }").rows({}) == len(types)
+        fields = max(len(getattr(each, "fields", ())) for each in types.values() if not hasattr(each, "parse_value"))
+        assert cost('{ __type(name: "House") { name ofType { name } fields { name } } }').rows({}) == fields
+        assert cost("{ __typename __schema { queryType { name } } }").rows({}) == 0
