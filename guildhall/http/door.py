@@ -1,6 +1,7 @@
 """How much comes in at once: beyond that a caller is told to come again, before memory or the event loop give way."""
 
-from collections.abc import Awaitable
+from collections.abc import Coroutine
+from typing import Any
 
 from guildhall.errors import Unavailable
 from guildhall.turns import Turns
@@ -86,7 +87,7 @@ class _Working:
     def __init__(self, door: Door) -> None:
         self._door = door
 
-    def __aenter__(self) -> Awaitable[None]:
+    def __aenter__(self) -> Coroutine[Any, Any, None]:
         return self._door.begin()
 
     async def __aexit__(self, *_: object) -> None:
