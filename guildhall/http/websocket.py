@@ -22,6 +22,7 @@ from guildhall.errors import GuildhallError, RateLimited, Unauthenticated, Unava
 from guildhall.graphql.answers import refusal_extensions
 from guildhall.graphql.context import Context
 from guildhall.graphql.execution import Answer, Request
+from guildhall.graphql.subscriptions.places import TooManySubscriptions
 from guildhall.graphql.subscriptions.presence import Presence
 from guildhall.graphql.subscriptions.stream import Streams
 from guildhall.http.credentials import Credential, bearer, is_own_origin
@@ -107,6 +108,8 @@ class _Connection:
         self._make_context = partial(_with_id, desk.make_context, request_id(scope))
         self._sending = asyncio.Lock()
         self._operations: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        """Of the operations, and of those that have ended and whose last words the client has not taken."""
         self._presence: Presence | None = None
         self._closing: asyncio.Future[Close | None] = asyncio.get_running_loop().create_future()
         self._initialised = False
@@ -120,7 +123,7 @@ class _Connection:
         try:
             close = await self._closing
         finally:
-            tasks += self._operations.values()
+            tasks += self._tasks
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -220,14 +223,20 @@ class _Connection:
         if key in self._operations:
             self._end(Close(4409, f"Subscriber for {key} already exists"))
             return
+        most = self._desk.settings.graphql_subscriptions_per_caller_max
         try:
+            if len(self._operations) >= most:
+                raise TooManySubscriptions(f"This connection has {most} operations already, the most that one may.")
             request = self._desk.read_request(bytes(message.payload))
         except GuildhallError as error:
             told = [{"message": error.message, "extensions": refusal_extensions(error)}]
             await self._tell({"id": key, "type": "error", "payload": told})
             return
+        while len(self._tasks) >= 2 * most:  # half of them have ended, and wait for the client as we do
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         task = asyncio.create_task(self._operate(key, request, presence))
         self._operations[key] = task
+        self._tasks.add(task)
         task.add_done_callback(lambda _: self._forget(key, task))
 
     async def _operate(self, key: str, request: Request, presence: Presence) -> None:
@@ -243,6 +252,7 @@ class _Connection:
         await self._tell({"id": key, "type": "complete"})
 
     def _forget(self, key: str, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
         if self._operations.get(key) is task:
             del self._operations[key]
         if not task.cancelled() and (error := task.exception()) is not None:

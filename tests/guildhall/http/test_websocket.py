@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -12,6 +13,9 @@ import websockets
 
 from guildhall.clock import SimulatedClock
 from guildhall.db.transaction import Database
+from guildhall.graphql.execution import Answer, Request
+from guildhall.http.identity import REQUEST_ID
+from guildhall.http.websocket import _Connection
 from guildhall.settings import Settings
 from tests.streaming import PROTOCOL, connected, free_bind, joined, served
 
@@ -210,6 +214,47 @@ class TestLimits:
             await mia.send(id="1", type="complete")
             await mia.follow("4", document)
             assert (await mia.read())["type"] == "next"
+
+    async def test_of_a_client_that_takes_nothing_no_more_is_read(self) -> None:
+        """Each of these operations is over at once; what waits is its last word."""
+        wanted = 20
+        taken, told, read = asyncio.Event(), list[str](), list[int]()
+
+        async def follow(*_: object) -> AsyncIterator[Answer]:
+            yield Answer([{"message": "Refused."}], executed=False)
+
+        async def receive() -> Any:
+            await asyncio.sleep(0)  # what was read before begins
+            if len(read) == wanted:
+                while len(told) < wanted:
+                    await asyncio.sleep(0)
+                return {"type": "websocket.disconnect"}
+            read.append(len(read))
+            message = {"id": str(len(read)), "type": "subscribe", "payload": {"query": NAME}}
+            return {"type": "websocket.receive", "text": json.dumps(message)}
+
+        async def send(message: Any) -> None:
+            await taken.wait()
+            told.append(json.loads(message["text"])["id"])
+
+        desk: Any = SimpleNamespace(
+            settings=replace(Settings(), graphql_subscriptions_per_caller_max=2),
+            streams=SimpleNamespace(stopping=asyncio.Event(), follow=follow),
+            read_request=lambda body: Request(body.decode()),
+            make_context=None,
+        )
+        scope: Any = {"state": {REQUEST_ID: "1"}}
+        connection = _Connection(desk, scope, receive, send)
+        presence: Any = object()
+        connection._presence = presence  # as after `connection_init`
+        serving = asyncio.create_task(connection.serve())
+        for _ in range(50 * wanted):
+            await asyncio.sleep(0)
+        assert len(read) == 5
+        taken.set()
+        async with asyncio.timeout(120):
+            await serving
+        assert sorted(told, key=int) == [str(number + 1) for number in range(wanted)]
 
 
 class TestStopping:
