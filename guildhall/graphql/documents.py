@@ -65,7 +65,8 @@ DOCUMENTS_MAX = 500
 DOCUMENT_TOKENS_MAX = 200_000
 """How many tokens they have together at most: a parsed one takes about half a kilobyte for each."""
 
-_VALIDATION_ERRORS_MAX = 20
+_VALIDATION_ERRORS_MAX = 10
+"""Each may print an input whole, and looks for names like the wrong one: milliseconds of the event loop."""
 
 RULES_ABOUT: Mapping[str, frozenset[type[ASTValidationRule]]] = {
     "$": frozenset(
