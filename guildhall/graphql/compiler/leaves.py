@@ -114,9 +114,14 @@ def _global_id(type_name: str, key: str) -> str:
 
 
 def _known(kind: GraphQLEnumType, text: str) -> str:
-    """An enum's value, if it is one; names of enums need no escapes."""
-    names = quoted("{" + ",".join(kind.values) + "}")
-    return f"""CASE WHEN {text} = ANY ({names}) THEN '"' || {text} || '"' WHEN {text} IS NOT NULL THEN {MISTAKE} END"""
+    """An enum's value by its name, if it is one; neither needs escapes. Most are stored under their names."""
+    stored = {name: str(each.value) for name, each in kind.values.items()}
+    written = f"""'"' || {text} || '"'"""
+    if any(name != value for name, value in stored.items()):
+        names = " ".join(f"""WHEN {quoted(value)} THEN {quoted(f'"{name}"')}""" for name, value in stored.items())
+        written = f"CASE {text} {names} END"
+    values = quoted("{" + ",".join(stored.values()) + "}")
+    return f"CASE WHEN {text} = ANY ({values}) THEN {written} WHEN {text} IS NOT NULL THEN {MISTAKE} END"
 
 
 def _text(column: str, _plain: bool) -> str:

@@ -76,6 +76,12 @@ class Suit(StrEnum):
     SPADES = "SPADES"
 
 
+class Shade(StrEnum):
+    """Stored as it is not named."""
+
+    DARK = "dark"
+
+
 class Side(Enum):
     HEADS = "HEADS"
 
@@ -166,6 +172,7 @@ class ScalarsType:
     asked_by: str = column(caller_name)
     asked_by_whom: str = column(caller_name)
     suit: Suit = column(literal("SPADES", String))
+    shade: Shade = column(literal("dark", String))
     texts: list[str] = column(array([House.name, House.opens_at]))
     no_texts: list[str] | None = column(case((NEVER, array([House.name]))))
     any_: JSON = column(House.doors)
@@ -197,6 +204,7 @@ class MistakesType:
     too_big: int | None = column(literal(2**40, BigInteger))
     many_bytes: int | None = column(House.bytes)
     no_suit: Suit | None = column(literal("NONE", String))
+    no_shade: Shade | None = column(literal("DARK", String))
     missing: str = column(case((NEVER, House.name)))
     values = json_object("Values", literal(WRONG, JSONB))
     no_object = json_object("Values", case((NEVER, House.doors)), nullable=False)

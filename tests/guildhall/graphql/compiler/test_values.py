@@ -16,7 +16,7 @@ from guildhall.graphql.compiler.shapes import Leaf, RowValue
 from tests.guildhall.graphql.compiler.conftest import Both
 
 SCALARS = """{ houses(first: 9) { nodes { scalars {
-    real exact day lastDay forever ever truth noTruth at noTime askedAt suit texts noTexts any small credits
+    real exact day lastDay forever ever truth noTruth at noTime askedAt suit shade texts noTexts any small credits
     several { text } noValues { text } pairs { __typename id } some { name } never { name }
     values { text id whole real truth suit texts any big credits nothing rooms { name } room { name } node { id }
         inner { text } shouted } } } } }"""
@@ -27,6 +27,7 @@ class TestValues:
         data = await odd(anna, SCALARS)
         scalars = data["houses"]["nodes"][0]["scalars"]
         assert scalars["at"] == "2026-01-31T09:30:00.000005Z"
+        assert scalars["shade"] == "DARK"
         assert scalars["credits"] == "-12.500001"
         assert [room["name"] for room in scalars["values"]["rooms"]] == ["room-0-x", "room-0-"]
 
@@ -37,6 +38,7 @@ class TestValues:
             "tooBig",
             "manyBytes",
             "noSuit",
+            "noShade",
             "missing",
             "values { whole }",
             "values { suit }",
