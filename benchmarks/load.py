@@ -38,7 +38,7 @@ async def built() -> Path:
     if go is None:
         raise LoadFailed("The load generator is a Go program: put Go 1.22 or newer on the PATH.")
     OUT.mkdir(exist_ok=True)
-    await _run([go, "build", "-o", str(binary), "."], cwd=SOURCE)
+    await _run([go, "build", "-buildvcs=false", "-o", str(binary), "."], cwd=SOURCE)
     return binary
 
 

@@ -70,7 +70,7 @@ class Settings:
         8,
         1,
         500,
-        "The most connections of one command beside those, which keep statements for GraphQL reads; as above.",
+        "The most connections of one command beside those, for GraphQL reads and ends of downloads; as above.",
     )
     database_statement_seconds: int = _number(30, 1, 3600, "How long one SQL statement may run before it is ended.")
     artifacts_url: str = _variable(
@@ -143,7 +143,7 @@ class Settings:
     )
     graphql_subscriptions_max: int = _number(1_000, 1, 100_000, "How many things callers may follow in one process.")
     graphql_subscriptions_per_caller_max: int = _number(
-        50, 1, 10_000, "How many things a caller may follow in one process."
+        50, 1, 10_000, "How many things a caller may follow in one process, or ask on one WebSocket."
     )
     graphql_keepalive_seconds: int = _number(
         15, 1, 600, "How often a silent stream shows that it is alive, in seconds."

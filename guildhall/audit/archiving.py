@@ -161,8 +161,8 @@ async def archive_month(
         else:
             return archived
     raise MonthInUse(
-        f"{month.name} stays: somebody reads the audit record for longer than we wait (a report, a search, "
-        f"`verify-audit`). {month.file_name} is written; archive again when they have ended."
+        f"{month.name} stays: somebody reads the audit record for longer than we wait (a report, a search). "
+        f"{month.file_name} is written; archive again when they have ended."
     )
 
 

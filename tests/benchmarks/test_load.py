@@ -14,9 +14,14 @@ WELL = 5
 SECONDS_MAX = 120
 
 
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("built")
+
+
 @pytest.fixture(autouse=True)
-def _built_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load, "OUT", tmp_path)
+def _built_elsewhere(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "OUT", elsewhere)
 
 
 class TestDrive:

@@ -19,13 +19,21 @@ from guildhall.clock import SimulatedClock, new_id
 from guildhall.db.transaction import Database, ReadSession, WriteSession
 from guildhall.errors import Unavailable
 from guildhall.http import attempts as module
+from guildhall.http import known_tokens
 from guildhall.http.attempts import SharedAttempts
 from tests.conftest import MONDAY_MORNING
 from tests.fake_issuer import SECOND
 from tests.house import OWN, VIEWER, House, ask, bearer
+from tests.waiting import PATIENCE_SECONDS
 
 WHY = TokenUnknown("This token is not known here.")
 HERE = RequestContext(address="192.0.2.1")
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is, tokens are looked up to the end."""
+    monkeypatch.setattr(known_tokens, "ANSWER_SECONDS_MAX", PATIENCE_SECONDS)
 
 
 class Away(Database):

@@ -17,6 +17,7 @@ from litestar.datastructures import Headers, State
 from litestar.types import HTTPScope
 
 from guildhall.audit.outcomes import Conclusions
+from guildhall.auth import standing
 from guildhall.auth.actor import Actor
 from guildhall.auth.narrowing import narrowed
 from guildhall.auth.policies import Policies
@@ -97,7 +98,9 @@ class Site:
 
 
 @pytest.fixture
-async def site(estate: Estate) -> AsyncIterator[Site]:
+async def site(estate: Estate, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
+    for limit in ("STILL_SECONDS_MAX", "HELD_SECONDS_MAX"):  # however slow the machine is
+        monkeypatch.setattr(standing, limit, PATIENCE_SECONDS)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -106,7 +109,7 @@ async def site(estate: Estate) -> AsyncIterator[Site]:
             if team is not None and role is not None:
                 await bind(session, ActorKind.USER, estate.house.people[name], {role: [estate.house.teams[team]]})
     site = Site(estate, port, UploadTickets(b"k" * 32), Policies(estate.database))
-    kept = KeptStatements(estate.database.url, connections_max=1, statement_seconds=30)
+    kept = KeptStatements(estate.database.url, connections_max=1, statement_seconds=PATIENCE_SECONDS)
     desk = ArtifactDesk(
         database=estate.database,
         store=estate.store,
