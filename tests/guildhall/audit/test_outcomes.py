@@ -23,6 +23,7 @@ from guildhall.db.kept_statements import KeptStatements
 from guildhall.db.transaction import Database, DatabaseUnavailable, WriteSession
 from guildhall.errors import Unavailable
 from tests.conftest import AUDIT_KEY
+from tests.waiting import PATIENCE_SECONDS
 
 WORKER = system_actor("worker")
 READ = "registry:dataset:read"
@@ -127,7 +128,7 @@ class TestComposeOutcome:
 
 @pytest.fixture
 async def kept(database: Database) -> AsyncIterator[KeptStatements]:
-    opened = KeptStatements(database.url, connections_max=1, statement_seconds=30)
+    opened = KeptStatements(database.url, connections_max=1, statement_seconds=PATIENCE_SECONDS)
     yield opened
     await opened.close()
 
