@@ -214,6 +214,64 @@ class TestConnected:
             self.token_of()
         assert renewals == []
 
+    @pytest.mark.parametrize(
+        ("refusal", "why"),
+        [
+            (OSError(errno.ENOSPC, "No space left on device"), "No space left on device."),
+            (CommandFailed("The keyring refused (locked)."), "The keyring refused (locked)."),
+        ],
+        ids=["a full disk", "a locked keyring"],
+    )
+    def test_a_new_token_that_cannot_be_kept_is_used_until_the_command_ends(
+        self,
+        profiles: Profiles,
+        renewals: list[tuple[str, ...]],
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        refusal: Exception,
+        why: str,
+    ) -> None:
+        self.sign_in(profiles, expires_at=NOW, **self.HELD)
+        first = profiles.kept("default")
+        keep = profiles.keep
+
+        def refuse(name: str, credentials: Credentials) -> str:
+            if credentials != first:
+                raise refusal
+            return keep(name, credentials)
+
+        bearer = Bearer(profiles.target(None))
+        with monkeypatch.context() as full:
+            full.setattr(profiles, "keep", refuse)
+            assert (bearer(), bearer(), len(renewals)) == ("access-2", "access-2", 1)
+        assert capsys.readouterr().err == (
+            f"Your new token for {URL} is good for this command alone, since it could not be kept: {why}\n"
+        )
+        assert profiles.kept("default") == first
+        monkeypatch.setattr(connection, "time", SimpleNamespace(time=lambda: NOW + 3_600))
+        assert (bearer(), renewals[1:]) == ("access-3", [("https://issuer", "cli", "refresh-2")])
+        kept = profiles.kept("default")
+        assert kept is not None
+        assert (kept.token, kept.refresh_token) == ("access-3", "refresh-3")
+
+    def test_also_where_nobody_can_be_told(
+        self, profiles: Profiles, renewals: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.sign_in(profiles, expires_at=NOW, **self.HELD)
+        first = profiles.kept("default")
+
+        def refuse(_name: str, credentials: Credentials) -> str:
+            if credentials != first:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return "there"
+
+        def full(_text: str) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(profiles, "keep", refuse)
+        monkeypatch.setattr(connection, "note", full)
+        assert (self.token_of(), len(renewals)) == ("access-2", 1)
+
     @pytest.mark.parametrize("elsewhere", [None, "http://other.test"])
     def test_signed_out_meanwhile(
         self, profiles: Profiles, renewals: list[tuple[str, ...]], elsewhere: str | None

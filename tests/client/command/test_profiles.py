@@ -1,4 +1,4 @@
-"""Tokens that two commands would change at once."""
+"""Tokens that two commands would change at once, and keyrings that refuse."""
 
 import stat
 from collections.abc import Callable
@@ -55,3 +55,62 @@ class TestAlone:
         with profiles.alone():
             mode = (tmp_path / "guildhall" / "renewing.lock").stat().st_mode
         assert stat.S_IMODE(mode) == 0o600
+
+
+class KeyringLocked(Exception):
+    __module__ = "keyring.errors"
+
+
+class RefusingKeyring:
+    """One that raises whatever it is asked."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def get_password(self, service: str, username: str) -> str | None:
+        raise self._error
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        raise self._error
+
+    def delete_password(self, service: str, username: str) -> None:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda profiles: profiles.keep("default", SECOND),
+        lambda profiles: profiles.kept("default"),
+        lambda profiles: profiles.sign_out("default"),
+    ],
+    ids=["keep", "kept", "sign_out"],
+)
+class TestKeyringThatRefuses:
+    @pytest.mark.parametrize(
+        ("error", "why"), [(KeyringLocked("locked"), "locked"), (KeyringLocked(), "KeyringLocked")]
+    )
+    def test_is_told_in_a_sentence(
+        self,
+        profiles: Profiles,
+        monkeypatch: pytest.MonkeyPatch,
+        ask: Callable[[Profiles], object],
+        error: Exception,
+        why: str,
+    ) -> None:
+        with monkeypatch.context() as locked:
+            locked.setattr(kept_profiles, "usable_keyring", lambda: RefusingKeyring(error))
+            with pytest.raises(CommandFailed) as refused:
+                ask(profiles)
+        assert str(refused.value) == (
+            f"The keyring refused ({why}); unlock it, or keep tokens in a file with "
+            "PYTHON_KEYRING_BACKEND=keyring.backends.null.Keyring."
+        )
+        assert profiles.kept("default") == FIRST
+
+    def test_a_fault_of_another_kind_is_not_hidden(
+        self, profiles: Profiles, monkeypatch: pytest.MonkeyPatch, ask: Callable[[Profiles], object]
+    ) -> None:
+        monkeypatch.setattr(kept_profiles, "usable_keyring", lambda: RefusingKeyring(RuntimeError("another")))
+        with pytest.raises(RuntimeError, match="another"):
+            ask(profiles)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from guildhall_client.command import device
 from guildhall_client.command.documents.fragments import PAGE_ROWS_MAX
 from guildhall_client.command.exits import CommandFailed, NotSignedIn
 from guildhall_client.command.interruptions import uninterrupted
+from guildhall_client.command.printing import note
 from guildhall_client.command.profiles import Credentials, Profiles, Target, same_address
 
 EARLY_SECONDS = 30
@@ -97,18 +98,30 @@ def _renewed(found: Target, credentials: Credentials) -> Credentials:
             raise NotSignedIn(f"You have signed out of {found.url} meanwhile.")
         if _lasts(kept):
             return kept
-        if not (kept.refresh_token and kept.issuer and kept.client_id):
+        # Ours ends later where it could not be kept; then the other's refresh token may be used up.
+        last = max(kept, credentials, key=lambda each: each.expires_at or 0.0)
+        if not (last.refresh_token and last.issuer and last.client_id):
             raise NotSignedIn(f"Your token for {found.url} has ended.")
-        renewal = device.renewal(kept.issuer, kept.client_id, kept.refresh_token)
+        renewal = device.renewal(last.issuer, last.client_id, last.refresh_token)
         # Where nothing can be kept, that is told before the issuer takes back what there is.
-        profiles.keep(found.profile, kept)
+        profiles.keep(found.profile, last)
         with uninterrupted():
             tokens = renewal()
             renewed = replace(
-                kept,
+                last,
                 token=tokens.access,
-                refresh_token=tokens.refresh or kept.refresh_token,
+                refresh_token=tokens.refresh or last.refresh_token,
                 expires_at=tokens.expires_at,
             )
-            profiles.keep(found.profile, renewed)
+            try:
+                profiles.keep(found.profile, renewed)
+            except (CommandFailed, OSError) as error:
+                _tell_unkept(renewed, error)
     return renewed
+
+
+def _tell_unkept(renewed: Credentials, error: CommandFailed | OSError) -> None:
+    """The issuer has taken back the token before it, so that it is used all the same."""
+    why = f"{error.strerror or type(error).__name__}." if isinstance(error, OSError) else str(error)
+    with suppress(OSError):  # standard error may lie on the same full disk
+        note(f"Your new token for {renewed.url} is good for this command alone, since it could not be kept: {why}")

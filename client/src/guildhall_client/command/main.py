@@ -16,7 +16,6 @@ from guildhall_client.command.exits import CommandFailed, Exit, told
 from guildhall_client.command.printable import printable
 from guildhall_client.errors import GuildhallClientError
 
-_WITHOUT_KEYRING = "unlock it, or keep tokens in a file with PYTHON_KEYRING_BACKEND=keyring.backends.null.Keyring"
 COMPLETION_VARIABLE = "_GUILDHALL_COMPLETE"
 EPILOG = """\b
 Environment: GUILDHALL_URL and GUILDHALL_TOKEN name the server and the caller before any profile does;
@@ -104,8 +103,6 @@ def _ended_by(error: BaseException) -> tuple[int, str]:
             outcome = Exit.PIPE_CLOSED, ""
         case OSError():
             outcome = Exit.FAILED, _disk(error)
-        case _ if type(error).__module__.startswith("keyring."):
-            outcome = Exit.FAILED, f"The keyring refused ({str(error) or type(error).__name__}); {_WITHOUT_KEYRING}."
         case _:
             outcome = Exit.FAILED, _unforeseen(error)
     return outcome

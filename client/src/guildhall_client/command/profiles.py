@@ -25,6 +25,7 @@ DEFAULT_URL = "http://127.0.0.1:8321"
 DEFAULT_PROFILE = "default"
 KEYRING_SERVICE = "guildhall"
 RENEWING_SECONDS_MAX = 60
+_WITHOUT_KEYRING = "unlock it, or keep tokens in a file with PYTHON_KEYRING_BACKEND=keyring.backends.null.Keyring"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,19 +118,26 @@ class Profiles:
         return where
 
     def keep(self, name: str, credentials: Credentials) -> str:
-        """Keep new credentials of a profile, for one who is `alone`; returns where."""
-        keyring = usable_keyring()
+        """Keep new credentials of a profile, for one who is `alone`; returns where.
+
+        Raises `OSError`, and `CommandFailed` where the keyring refuses.
+        """
         tokens = self._read("tokens.json")
         tokens.pop(name, None)
-        if keyring is not None:
-            keyring.set_password(KEYRING_SERVICE, name, json.dumps(asdict(credentials)))
-        else:
+        with _keyring_refusals_told():
+            keyring = usable_keyring()
+            if keyring is not None:
+                keyring.set_password(KEYRING_SERVICE, name, json.dumps(asdict(credentials)))
+        if keyring is None:
             tokens[name] = asdict(credentials)
         self._write("tokens.json", tokens)
         return "the keyring" if keyring is not None else str(self._folder / "tokens.json")
 
     def kept(self, name: str) -> Credentials | None:
-        """The profile's own credentials, whatever the environment says; raises `CommandFailed` for damaged ones."""
+        """The profile's own credentials, whatever the environment says; raises `CommandFailed` for damaged ones.
+
+        The same where the keyring refuses.
+        """
         stored = self._stored(name)
         if stored is None:
             return None
@@ -158,9 +166,10 @@ class Profiles:
         """
         with self.alone():
             found = self.kept(name)
-            keyring = usable_keyring()
-            if keyring is not None and keyring.get_password(KEYRING_SERVICE, name) is not None:
-                keyring.delete_password(KEYRING_SERVICE, name)
+            with _keyring_refusals_told():
+                keyring = usable_keyring()
+                if keyring is not None and keyring.get_password(KEYRING_SERVICE, name) is not None:
+                    keyring.delete_password(KEYRING_SERVICE, name)
             tokens = self._read("tokens.json")
             if tokens.pop(name, None) is not None:
                 self._write("tokens.json", tokens)
@@ -171,8 +180,9 @@ class Profiles:
         return found if found is not None and same_address(found.url, url) else None
 
     def _stored(self, name: str) -> dict[str, Any] | None:
-        keyring = usable_keyring()
-        kept = keyring.get_password(KEYRING_SERVICE, name) if keyring is not None else None
+        with _keyring_refusals_told():
+            keyring = usable_keyring()
+            kept = keyring.get_password(KEYRING_SERVICE, name) if keyring is not None else None
         if kept is not None:
             from_keyring: dict[str, Any] = json.loads(kept)
             return from_keyring
@@ -213,6 +223,18 @@ def usable_keyring() -> Keyring | None:
     keyring = importlib.import_module("keyring")
     # The library's own mark for backends that keep nothing, or only in plain text.
     return keyring if keyring.get_keyring().priority >= 1 else None
+
+
+@contextmanager
+def _keyring_refusals_told() -> Iterator[None]:
+    """What the library raises, as `CommandFailed`; known by where its class lies, since an import would cost time."""
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__module__.startswith("keyring."):
+            raise
+        why = str(error) or type(error).__name__
+        raise CommandFailed(f"The keyring refused ({why}); {_WITHOUT_KEYRING}.") from error
 
 
 def cleaned(url: str) -> str:
