@@ -19,6 +19,7 @@ from guildhall.audit.tables import AuditEvent, Outcome
 from guildhall.audit.writing import execute, insertion_once_of, secret_of
 from guildhall.clock import IdSource
 from guildhall.db.kept_statements import KeptStatements
+from guildhall.db.transaction import DatabaseBusy, DatabaseUnavailable
 from guildhall.errors import GuildhallError
 
 SWEEP_MAX = 500
@@ -33,6 +34,12 @@ TOGETHER_MAX = 200
 
 GATHER_SECONDS = 0.02
 """The pause after outcomes were written. The first is written at once; of many, what came meanwhile goes together."""
+
+TRIES_MAX = 3
+"""How often outcomes are tried while the database is away, or all of its few connections are busy with reads. What went
+through before its connection was lost is not written twice."""
+
+AGAIN_SECONDS = 1.0
 
 # What a conclusion says anew; all else it takes over from its intent.
 _ANEW = frozenset(
@@ -141,12 +148,20 @@ class Conclusions:
             await asyncio.sleep(GATHER_SECONDS)
 
     async def _write_together(self, outcomes: Sequence[Mapping[str, Any]]) -> Exception | None:
-        try:
-            async with self._statements.transaction() as transaction:
-                await transaction.fetch(*insertion_once_of(outcomes, secret_of(self._info)))
-        except Exception as error:  # noqa: BLE001 -- whatever it is, each of those who wait raises it
-            return error
-        return None
+        failure: Exception | None = None
+        for tried in range(TRIES_MAX):
+            if tried:
+                await asyncio.sleep(AGAIN_SECONDS)
+            try:
+                async with self._statements.transaction() as transaction:
+                    await transaction.fetch(*insertion_once_of(outcomes, secret_of(self._info)))
+            except (DatabaseBusy, DatabaseUnavailable) as error:
+                failure = error
+            except Exception as error:  # noqa: BLE001 -- whatever it is, each of those who wait raises it
+                return error
+            else:
+                return None
+        return failure
 
 
 async def open_intents(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -19,7 +20,8 @@ from guildhall.audit.tables import AuditEvent, Outcome
 from guildhall.auth.actor import system_actor
 from guildhall.auth.resources import ResourceRef
 from guildhall.clock import SimulatedClock, new_id
-from guildhall.db.kept_statements import KeptStatements
+from guildhall.db import kept_statements
+from guildhall.db.kept_statements import KeptStatements, KeptTransaction
 from guildhall.db.transaction import Database, DatabaseUnavailable, WriteSession
 from guildhall.errors import Unavailable
 from tests.conftest import AUDIT_KEY
@@ -181,18 +183,83 @@ class TestConclusions:
         written = Conclusions(kept, database.session_info)
         gone = [compose_outcome(each, outcome=Outcome.COMPLETED, at=clock.now(), new_id=new_id) for each in intents]
 
+        tries: list[None] = []
+
         def away() -> None:
+            tries.append(None)
             raise DatabaseUnavailable("The database cannot be reached.")
 
         with monkeypatch.context() as patched:
+            patched.setattr(outcomes, "AGAIN_SECONDS", 0)
             patched.setattr(kept, "transaction", away)
             told = await asyncio.gather(*(written.add(outcome) for outcome in gone), return_exceptions=True)
         assert [type(each) for each in told] == [DatabaseUnavailable, DatabaseUnavailable]
+        assert len(tries) == outcomes.TRIES_MAX
         async with database.read() as session:
             assert [await conclusions(session, each["id"]) for each in intents] == [[], []]
         await asyncio.gather(*(written.add(outcome) for outcome in gone))
         async with database.read() as session:
             assert [len(await conclusions(session, each["id"])) for each in intents] == [1, 1]
+
+    async def test_connections_that_are_busy_with_reads_are_waited_for(
+        self, database: Database, kept: KeptStatements, clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (started,) = await intents_of(database, clock, 1)
+        outcome = compose_outcome(started, outcome=Outcome.COMPLETED, at=clock.now(), new_id=new_id)
+        again = asyncio.Event()
+        tries: list[None] = []
+        begin = kept.transaction
+
+        def counted() -> AbstractAsyncContextManager[KeptTransaction]:
+            tries.append(None)
+            if len(tries) == 2:
+                again.set()
+            return begin()
+
+        monkeypatch.setattr(kept_statements, "POOL_WAIT_SECONDS_MAX", 0.01)
+        monkeypatch.setattr(outcomes, "AGAIN_SECONDS", 0.01)
+        monkeypatch.setattr(outcomes, "TRIES_MAX", 100_000)
+        monkeypatch.setattr(kept, "transaction", counted)
+        async with begin():
+            writing = asyncio.create_task(Conclusions(kept, database.session_info).add(outcome))
+            await asyncio.wait_for(again.wait(), PATIENCE_SECONDS)
+        await writing
+        async with database.read() as session:
+            assert [row["id"] for row in await conclusions(session, started["id"])] == [outcome["id"]]
+
+    async def test_what_was_committed_on_a_connection_that_was_lost_is_written_once(
+        self, database: Database, kept: KeptStatements, clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (started,) = await intents_of(database, clock, 1)
+        outcome = compose_outcome(started, outcome=Outcome.COMPLETED, at=clock.now(), new_id=new_id)
+        committed: list[None] = []
+        begin = kept.transaction
+
+        @asynccontextmanager
+        async def lost_once() -> AsyncIterator[KeptTransaction]:
+            async with begin() as transaction:
+                yield transaction
+            committed.append(None)
+            if len(committed) == 1:
+                raise DatabaseUnavailable("The connection to the database was lost.")
+
+        monkeypatch.setattr(outcomes, "AGAIN_SECONDS", 0)
+        monkeypatch.setattr(kept, "transaction", lost_once)
+        await Conclusions(kept, database.session_info).add(outcome)
+        assert len(committed) == 2
+        async with database.read() as session:
+            assert [row["id"] for row in await conclusions(session, started["id"])] == [outcome["id"]]
+
+    async def test_what_fails_for_good_is_not_tried_again(
+        self, database: Database, kept: KeptStatements, clock: SimulatedClock
+    ) -> None:
+        (started,) = await intents_of(database, clock, 1)
+        outcome = compose_outcome(started, outcome=Outcome.COMPLETED, at=clock.now(), new_id=new_id)
+        with pytest.raises(AssertionError, match="this session cannot record"):
+            await Conclusions(kept, {}).add(outcome)
+        async with database.read() as session:
+            assert await conclusions(session, started["id"]) == []
+        await Conclusions(kept, database.session_info).add(outcome)  # other tests want none that is open
 
 
 async def intents_of(database: Database, clock: SimulatedClock, number: int) -> list[dict[str, Any]]:
