@@ -56,7 +56,7 @@ from guildhall.graphql.compose import Composed
 from guildhall.graphql.cost import Cost, Costing
 from guildhall.graphql.limits import check_outline
 from guildhall.graphql.outline import Definition, Outline, RepeatedFragment, Selection, Unreadable, opened, outline_of
-from guildhall.graphql.overlaps import OverlapsWithinLimit
+from guildhall.graphql.overlaps import OverlapsWithinLimit, StrangersOverlapsWithinLimit
 from guildhall.settings import Settings
 
 DOCUMENTS_MAX = 500
@@ -89,11 +89,6 @@ RULES_ABOUT: Mapping[str, frozenset[type[ASTValidationRule]]] = {
     ),
 }  # fmt: skip
 """By what a document writes wherever it has it: graphql-core's rules that are about nothing else."""
-
-_OURS: Mapping[type[ASTValidationRule], type[ASTValidationRule]] = {
-    OverlappingFieldsCanBeMergedRule: OverlapsWithinLimit
-}
-"""Rules of graphql-core that cost more than a document may."""
 
 logger = logging.getLogger(__name__)
 
@@ -174,7 +169,10 @@ class Documents:
         self._held: OrderedDict[str, Prepared] = OrderedDict()
         self._tokens = 0
         introspection = [] if settings.graphql_introspection else [NoSchemaIntrospectionCustomRule]
-        self._rules = [_OURS.get(rule, rule) for rule in (*specified_rules, *introspection)]
+        # graphql-core's own costs more than a document may.
+        overlaps = StrangersOverlapsWithinLimit if composed is None else OverlapsWithinLimit
+        own = OverlappingFieldsCanBeMergedRule
+        self._rules = [overlaps if rule is own else rule for rule in (*specified_rules, *introspection)]
         self._rules_by_marks: dict[frozenset[str], list[type[ASTValidationRule]]] = {}
 
     def prepare(

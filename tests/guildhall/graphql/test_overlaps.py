@@ -1,5 +1,6 @@
 """Documents whose fields would be compared for seconds are refused, by whomever they are sent."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from guildhall.graphql.outline import DocumentTooComplex
 from guildhall.settings import Settings
 
 SETTINGS = Settings(data_dir=Path("/unused"))
+GENEROUS = replace(SETTINGS, graphql_tokens_max=10_000, graphql_aliases_max=10_000, graphql_duplicates_max=10_000)
 FRAGMENTS = 200
 
 
@@ -19,6 +21,23 @@ def refusal(composed: Composed | None, text: str) -> BaseException | None:
         Documents(composed, SETTINGS, new_id).prepare(text, None, {})
     (error,) = refused.value.errors
     return error.original_error
+
+
+def generated(fragments: int, *, own: int, common: int, spread: int) -> str:
+    """One object of which each part of a page has a fragment, some fields in all of them, and fragments within."""
+    spreads = "".join(f" ...C{index}" for index in range(spread))
+    shared = "".join(f" shared{index}: name" for index in range(common))
+    parts = [
+        f"fragment F{index} on House {{{shared}{spreads}"
+        + "".join(f" part{index}_{number}: name" for number in range(own))
+        + " }"
+        for index in range(fragments)
+    ]
+    within = [
+        f"fragment C{index} on House {{ c{index}: name d{index}: name e{index}: name }}" for index in range(spread)
+    ]
+    all_parts = "".join(f" ...F{index}" for index in range(fragments))
+    return "\n".join([f"{{ houses(first: 1) {{ nodes {{{all_parts} }} }} }}", *parts, *within])
 
 
 class TestOverlapsWithinLimit:
@@ -45,6 +64,23 @@ class TestOverlapsWithinLimit:
         text = "{ houses(first: 1) { nodes {" + " id" * (SETTINGS.graphql_duplicates_max + 1) + " } } }"
         prepared, _ = Documents(composed, SETTINGS, new_id).prepare(text, None, {})
         assert len(prepared.operations) == 1
+
+    @pytest.mark.parametrize(
+        ("fragments", "own", "common", "spread"),
+        [(30, 20, 0, 0), (33, 20, 0, 0), (33, 10, 10, 0), (34, 8, 0, 4)],
+        ids=["30 of 20 fields", "33 of 20 fields", "ten of them in common", "each spreads four"],
+    )
+    def test_what_tools_generate_is_compared(
+        self, composed: Composed, fragments: int, own: int, common: int, spread: int
+    ) -> None:
+        text = generated(fragments, own=own, common=common, spread=spread)
+        prepared, _ = Documents(composed, GENEROUS, new_id).prepare(text, None, {})
+        assert len(prepared.operations) == 1
+
+    def test_strangers_may_have_less_compared(self, composed: Composed) -> None:
+        text = "{ __typename {" + " x(a: 1)" * 100 + " } }"
+        assert isinstance(refusal(None, text), DocumentTooComplex)
+        assert refusal(composed, text) is None
 
     def test_what_cannot_be_merged_is_told_as_before(self, composed: Composed) -> None:
         with pytest.raises(RequestRefused) as refused:
