@@ -14,3 +14,14 @@ def part_bytes_of(file_bytes: int, *, least_bytes: int) -> int:
     """How many bytes a part of a file of this size may have: `least_bytes`, or more where it is a large file."""
     wanted = max(min(file_bytes // PARTS_WANTED, PART_BYTES_WANTED_MAX), -(-file_bytes // PARTS_MAX))
     return least_bytes if wanted <= least_bytes else -(-wanted // STEP_BYTES) * STEP_BYTES
+
+
+def part_bytes_begun(file_bytes: int, *, least_bytes: int, first_bytes: int | None) -> int:
+    """How many bytes the parts to come have: as many as the first one that is there, so that they fit behind it.
+
+    A server may have taken smaller parts when it came. None: nothing has come.
+    """
+    most = part_bytes_of(file_bytes, least_bytes=least_bytes)
+    if first_bytes and -(-file_bytes // PARTS_MAX) <= first_bytes <= most:
+        return first_bytes
+    return most

@@ -10,8 +10,8 @@ from guildhall.clock import IdSource
 from guildhall.db.transaction import ReadSession, WriteSession
 from registry.artifacts.files import FileSpec, require_files
 from registry.artifacts.owners import OwnerRef
-from registry.artifacts.parts import part_bytes_of
-from registry.artifacts.tables import Artifact, ArtifactState, OwnerKind
+from registry.artifacts.parts import part_bytes_begun
+from registry.artifacts.tables import Artifact, ArtifactPart, ArtifactState, OwnerKind
 from registry.artifacts.tickets import TICKET_HEADER, UploadTickets
 
 UPLOAD_METHOD = "PUT"
@@ -81,10 +81,11 @@ async def pending_uploads(
 ) -> list[Upload]:
     """Where to send what is still missing, by path. The answer holds a ticket: give it only to who may upload.
 
-    `part_size_bytes` is of files that are not large, see `part_bytes_of`.
+    `part_size_bytes` is of files that are not large, see `part_bytes_of`; those that have begun go on as they began.
     """
     statement = (
-        select(Artifact.id, Artifact.path, Artifact.size_bytes)
+        select(Artifact.id, Artifact.path, Artifact.size_bytes, ArtifactPart.size_bytes)
+        .outerjoin(ArtifactPart, (ArtifactPart.artifact_id == Artifact.id) & (ArtifactPart.number == 1))
         .where(Artifact.owner_kind == owner.kind, Artifact.owner_id == owner.id)
         .where(Artifact.state == ArtifactState.PENDING)
         .order_by(Artifact.path)
@@ -95,8 +96,8 @@ async def pending_uploads(
             path=path,
             url=f"{public_url}/artifacts/uploads/{artifact_id}",
             method=UPLOAD_METHOD,
-            part_size_bytes=part_bytes_of(size_bytes, least_bytes=part_size_bytes),
+            part_size_bytes=part_bytes_begun(size_bytes, least_bytes=part_size_bytes, first_bytes=first_bytes),
             headers=headers,
         )
-        for artifact_id, path, size_bytes in (await session.execute(statement))
+        for artifact_id, path, size_bytes, first_bytes in (await session.execute(statement))
     ]

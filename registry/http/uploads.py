@@ -13,7 +13,7 @@ from litestar.types import HTTPScope, Receive, Send
 from guildhall.audit.record import record_refusal
 from guildhall.auth.authorize import Refused
 from guildhall.errors import GuildhallError, Invalid
-from registry.artifacts.parts import part_bytes_of
+from registry.artifacts.parts import part_bytes_begun, part_bytes_of
 from registry.artifacts.receiving import IncomingFile, InvalidPart, find_upload, receive_part, received_parts
 from registry.artifacts.tickets import TICKET_HEADER
 from registry.http.answers import send_json, send_refusal
@@ -61,11 +61,12 @@ async def _tell_parts(desk: ArtifactDesk, scope: HTTPScope, send: Send) -> None:
     file = await _authorised(desk, scope)
     async with desk.database.read() as session:
         parts = await received_parts(session, file.artifact_id)
+    first_bytes = next((part.size_bytes for part in parts if part.number == 1), None)
     answer = {
         "path": file.path,
         "sizeBytes": file.size_bytes,
         "state": file.state,
-        "partSizeBytes": part_bytes_of(file.size_bytes, least_bytes=desk.part_bytes),
+        "partSizeBytes": part_bytes_begun(file.size_bytes, least_bytes=desk.part_bytes, first_bytes=first_bytes),
         "parts": [
             {"part": part.number, "offset": part.offset, "sizeBytes": part.size_bytes, "sha256": part.sha256}
             for part in parts

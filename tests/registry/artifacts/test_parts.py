@@ -3,7 +3,7 @@
 import pytest
 
 from registry.artifacts.files import FILE_BYTES_MAX
-from registry.artifacts.parts import PARTS_MAX, part_bytes_of
+from registry.artifacts.parts import PARTS_MAX, part_bytes_begun, part_bytes_of
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -31,3 +31,25 @@ class TestPartBytesOf:
 
     def test_an_operator_may_want_larger_ones(self) -> None:
         assert part_bytes_of(GIB, least_bytes=64 * MIB) == 64 * MIB
+
+
+class TestPartBytesBegun:
+    @pytest.mark.parametrize(
+        ("file_bytes", "first_bytes", "want"),
+        [
+            (GIB, None, 32 * MIB),
+            (GIB, 8 * MIB, 8 * MIB),
+            (GIB, 32 * MIB, 32 * MIB),
+            (GIB, 33 * MIB, 32 * MIB),
+            (100, 100, 100),
+            (0, 0, 8 * MIB),
+            (PARTS_MAX * MIB, MIB, MIB),
+            (PARTS_MAX * MIB, MIB - 1, 32 * MIB),
+        ],
+        ids=[
+            "nothing came", "smaller", "as now", "larger than is taken", "all of it", "an empty file", "the most parts",
+            "too many parts",
+        ],
+    )  # fmt: skip
+    def test_are_those_that_came_where_they_may_be(self, file_bytes: int, first_bytes: int | None, want: int) -> None:
+        assert part_bytes_begun(file_bytes, least_bytes=8 * MIB, first_bytes=first_bytes) == want

@@ -11,11 +11,13 @@ import pytest
 
 from guildhall.audit.tables import AuditEvent
 from guildhall.clock import new_id
+from registry.artifacts.owners import OwnerRef
+from registry.artifacts.planning import pending_uploads
 from registry.artifacts.tables import ArtifactPart, OwnerKind
 from registry.artifacts.tickets import TICKET_HEADER
 from registry.datasets.tables import DatasetVersion, Visibility
 from registry.http.desk import STATE_KEY
-from tests.registry.estate import digest, spec
+from tests.registry.estate import PART_BYTES, digest, spec
 from tests.registry.http.conftest import Site
 
 CONTENT = bytes(range(250)) * 10
@@ -115,6 +117,26 @@ class TestPut:
             "A part may have 2097152 bytes at most.",
         )
         assert [part.number for part in await site.estate.rows(ArtifactPart)] == [1]
+
+    async def test_a_file_goes_on_in_the_parts_that_it_began_with(self, site: Site) -> None:
+        announced = replace(spec("large", b"x"), size_bytes=64 << 20)
+        version_id = await site.estate.announce(await site.estate.dataset(), [announced])
+        url = await address(site, version_id, "large")
+        async with site.client(**ticket(site, version_id)) as client:
+            await client.put(url, params={"part": 2}, content=bytes(300_000))
+            assert (await client.get(url)).json()["partSizeBytes"] == 2 << 20
+            await client.put(url, params={"part": 1}, content=bytes(1 << 20))
+            assert (await client.get(url)).json()["partSizeBytes"] == 1 << 20
+        async with site.estate.database.read() as session:
+            (upload,) = await pending_uploads(
+                session,
+                owner=OwnerRef(OwnerKind.DATASET_VERSION, version_id),
+                public_url="",
+                part_size_bytes=PART_BYTES,
+                tickets=site.tickets,
+                at=site.estate.clock.now(),
+            )
+        assert upload.part_size_bytes == 1 << 20
 
     async def test_more_than_was_announced(self, site: Site, version_id: UUID) -> None:
         async with site.client(**ticket(site, version_id)) as client:
