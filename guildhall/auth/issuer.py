@@ -8,6 +8,7 @@ may come again.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -29,6 +30,7 @@ from guildhall.auth.claims import (
     signing_key,
     take_apart,
 )
+from guildhall.auth.networks import neighbourhood
 from guildhall.errors import Unavailable
 from guildhall.settings import Settings
 
@@ -95,7 +97,7 @@ class Issuer:
         self._known_at: datetime | None = None
         self._asked_at: datetime | None = None
         self._trouble: IssuerUnavailable | None = None
-        self._vouching: tuple[datetime, int] | None = None
+        self._vouching: tuple[datetime, Counter[str]] | None = None
 
     @classmethod
     def from_settings(cls, settings: Settings, *, transport: httpx.AsyncBaseTransport | None = None) -> "Issuer | None":
@@ -117,15 +119,18 @@ class Issuer:
         signed, key = await self._verified(text, at)
         return replace(access_claims(signed, self.rules, at=at), key=key.thumbprint())
 
-    def vouches(self, text: str, *, at: datetime) -> bool:
+    def vouches(self, text: str, *, address: str | None, at: datetime) -> bool:
         """Whether this is a token of the issuer for us by the keys that are known now; nobody is asked for others.
 
-        No more than `VOUCHED_PER_SECOND_MAX` are looked at in a second: of those beyond, nothing is said for them.
+        No more than `VOUCHED_PER_SECOND_MAX` are looked at in a second, half of them for one address: of those beyond,
+        nothing is said for them.
         """
         try:
             signed = take_apart(text)
             keys = self._keys_for(signed)
-            if not keys or self._are_old(at) or not self._may_vouch(at) or signing_key(signed, keys) is None:
+            if not keys or self._are_old(at) or not self._may_vouch(address, at):
+                return False
+            if signing_key(signed, keys) is None:
                 return False
             access_claims(signed, self.rules, at=at)
         except NotOfIssuer:
@@ -174,12 +179,17 @@ class Issuer:
         """Whether the keys count no longer, or never did."""
         return self._known_at is None or at - self._known_at >= self._keys_kept
 
-    def _may_vouch(self, at: datetime) -> bool:
-        since, count = self._vouching or (at, 0)
+    def _may_vouch(self, address: str | None, at: datetime) -> bool:
+        """Who brings forged tokens leaves the other half to others."""
+        since, counts = self._vouching or (at, Counter())
         if not timedelta(0) <= at - since < timedelta(seconds=1):
-            since, count = at, 0
-        self._vouching = since, count + 1
-        return count < VOUCHED_PER_SECOND_MAX
+            since, counts = at, Counter()
+        self._vouching = since, counts
+        near = neighbourhood(address)
+        if counts.total() >= VOUCHED_PER_SECOND_MAX or counts[near] >= VOUCHED_PER_SECOND_MAX // 2:
+            return False
+        counts[near] += 1
+        return True
 
     def _keys_for(self, signed: Signed) -> list[PublicKey]:
         """Those of the name; a token that names none may be of any, where there are few."""

@@ -48,11 +48,16 @@ _HOLDERS = {
     ActorKind.JOB: "",  # its name is made of its id, and its team is for good
 }
 
-# The lock first: waiting for it, a read holds nobody up yet. PostgreSQL 16 has no limit for a whole transaction.
+# The lock first: waiting for it, a read holds nobody up yet. PostgreSQL 16 has no limit for a whole transaction; where
+# it has one, and an operator set their own, that was armed at the beginning: only from 0 is it armed anew.
 _HOLD = text("""
     SELECT pg_advisory_xact_lock_shared(hashtextextended('guildhall policy', 0)),
         set_config('idle_in_transaction_session_timeout', :still, true),
         set_config('lock_timeout', :still, true),
+        CASE WHEN current_setting('statement_timeout')::interval NOT BETWEEN '1 ms' AND CAST(:held AS text)::interval
+            THEN set_config('statement_timeout', :held, true) END,
+        CASE WHEN current_setting('server_version_num')::int >= 170000
+            THEN set_config('transaction_timeout', '0', true) END,
         CASE WHEN current_setting('server_version_num')::int >= 170000
             THEN set_config('transaction_timeout', :held, true) END
 """)
@@ -64,7 +69,8 @@ async def hold_standing(session: WriteSession, actor: Actor, *, at: datetime) ->
     That is the policy, tokens, access grants and what is said of data: whatever changes one of them waits for us at its
     commit. What was withdrawn by then is seen here; what is withdrawn after comes after all that this transaction
     writes. Deactivating the holder is a change of the policy. Who waits is before whoever comes later, so that a stream
-    of reads holds no withdrawal off; and a read that is stopped here loses its connection within `HELD_SECONDS_MAX`.
+    of reads holds no withdrawal off; and a read that is stopped here loses its connection within `HELD_SECONDS_MAX`
+    (before PostgreSQL 17 that goes for each of its statements and pauses alone, not for all of them together).
     """
     await session.execute(_HOLD, {"still": f"{STILL_SECONDS_MAX}s", "held": f"{HELD_SECONDS_MAX}s"})
     # A statement of its own: the one above saw the database before it waited.

@@ -66,7 +66,7 @@ class Identity:
             await self.attempts.admit(request.address, at, token_hash=digest if may_be_known(shown.text) else None)
         except TooManyAttempts:
             issuer = None if shown.of_browser else self.signing_in.issuer
-            if issuer is None or not issuer.vouches(shown.text, at=at):
+            if issuer is None or not issuer.vouches(shown.text, address=request.address, at=at):
                 raise
         try:
             actor = await self._found(shown, digest, request)

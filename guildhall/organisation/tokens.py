@@ -118,8 +118,9 @@ async def rotate_token(
 ) -> IssuedToken:
     """Another token in the place of one that counts, with its label and limits; both count until the overlap is over.
 
-    One's own, or as for `issue_token` another's; a limited token takes the place of itself alone, or it would be rid of
-    its limits. Raises InvalidTokenRequest, PermissionRefused, MoreThanHeld, NotFound for what is not theirs.
+    Without one the old token is withdrawn, so that what is being read with it ends. One's own, or as for `issue_token`
+    another's; a limited token takes the place of itself alone, or it would be rid of its limits. Raises
+    InvalidTokenRequest, PermissionRefused, MoreThanHeld, NotFound for what is not theirs.
     """
     token = await _locked(session, token_id)
     own = token is not None and actor.subject == (token.subject_kind, token.subject_id)
@@ -148,6 +149,8 @@ async def rotate_token(
     before = {"token": token.id, "expires_at": token.expires_at}
     ends_at = at + overlap
     token.expires_at = ends_at if token.expires_at is None else min(token.expires_at, ends_at)
+    if ends_at == at:
+        token.revoked_at = at
     await session.flush()
     announce_change(session, TOPIC, token.id)
     subject = ResourceRef(_RESOURCE_TYPES[kind], token.subject_id)

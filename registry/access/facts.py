@@ -38,8 +38,8 @@ class Grant:
         return self.valid_to if self.withdrawn_at is None else min(self.valid_to, self.withdrawn_at)
 
     def is_live(self, at: datetime) -> bool:
-        """Whether it counts at that moment."""
-        return self.valid_from <= at < self.ends_at
+        """Whether it counts at that moment. Withdrawn is withdrawn, also where the clock that said when is ahead."""
+        return self.withdrawn_at is None and self.valid_from <= at < self.valid_to
 
     def opens(self, keys: frozenset[UUID]) -> bool:
         """Whether it is for one of these; where `limits` are set, for no more of it than those let through."""

@@ -88,13 +88,18 @@ class ReadUnderWay:
                     ModelVersion.effective_permitted_purposes,
                     ModelVersion.effective_retention_ends_on,
                     Model.visibility,
+                    Model.team_id,
                 )
                 .join_from(ModelVersion, Model, Model.id == ModelVersion.model_id)
                 .where(ModelVersion.id == resource.id)
             )
         return (
             said.add_columns(
-                Dataset.classification, Dataset.permitted_purposes, Dataset.retention_ends_on, Dataset.visibility
+                Dataset.classification,
+                Dataset.permitted_purposes,
+                Dataset.retention_ends_on,
+                Dataset.visibility,
+                Dataset.team_id,
             )
             .join_from(DatasetVersion, Dataset, Dataset.id == DatasetVersion.dataset_id)
             .where(DatasetVersion.id == resource.id)

@@ -18,7 +18,10 @@ def upgrade() -> None:
     op.execute(f"ALTER FUNCTION guildhall_policy_waits_for_readers() RENAME TO {WAITS}")
     _waits("access_grants", ["withdrawn_at", "valid_to"])
     _waits("tokens", ["revoked_at"])
-    _waits("datasets", ["team_id", "visibility", "classification", "permitted_purposes", "retention_ends_on"])
+    # Regions too: data that is stricter than its stewards saw is loosened no more.
+    _waits(
+        "datasets", ["team_id", "visibility", "classification", "permitted_purposes", "retention_ends_on", "regions"]
+    )
     _waits("models", ["team_id", "visibility"])
     # Nobody reads a version that is not ready; it inherits its restrictions before it is.
     _waits(
@@ -26,6 +29,8 @@ def upgrade() -> None:
         ["effective_classification", "effective_permitted_purposes", "effective_retention_ends_on"],
         where="OLD.ready_at IS NOT NULL AND ",
     )
+    # A source needs its own grant again, whether or not what is made from it inherits more by that.
+    _waits("loosenings", ["state"], where="OLD.state = 'APPROVED' AND ")
 
 
 def _waits(table: str, columns: list[str], *, where: str = "") -> None:

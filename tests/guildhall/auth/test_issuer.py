@@ -16,6 +16,7 @@ from tests.fake_issuer import AUDIENCE, BROWSER_CLIENT, FIRST, ISSUER, SECOND, F
 
 AT = datetime(2026, 3, 2, 8, tzinfo=UTC)
 KEPT = timedelta(hours=1)
+HERE, ELSEWHERE = "192.0.2.1", "192.0.2.2"
 DISCOVERY = "/.well-known/openid-configuration"
 
 
@@ -98,7 +99,7 @@ class TestKeys:
 
 class TestVouches:
     async def test_for_nobody_before_the_keys_are_known(self, fake: FakeIssuer, issuer: Issuer) -> None:
-        assert not issuer.vouches(fake.token(), at=AT)
+        assert not issuer.vouches(fake.token(), address=HERE, at=AT)
         assert fake.calls == []
 
     @pytest.mark.parametrize(
@@ -120,24 +121,35 @@ class TestVouches:
     ) -> None:
         await issuer.access(fake.token(), at=AT)
         asked = list(fake.calls)
-        assert issuer.vouches(token(fake), at=AT) is vouched
+        assert issuer.vouches(token(fake), address=HERE, at=AT) is vouched
         assert fake.calls == asked
 
     async def test_for_as_long_as_the_keys_count(self, fake: FakeIssuer, issuer: Issuer) -> None:
         await issuer.access(fake.token(), at=AT)
         fake.later(seconds=KEPT.total_seconds() - 1)
-        assert issuer.vouches(fake.token(), at=fake.at)
+        assert issuer.vouches(fake.token(), address=HERE, at=fake.at)
         fake.later(seconds=1)
-        assert not issuer.vouches(fake.token(), at=fake.at)
+        assert not issuer.vouches(fake.token(), address=HERE, at=fake.at)
 
     async def test_for_so_many_in_a_second(
         self, fake: FakeIssuer, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "VOUCHED_PER_SECOND_MAX", 2)
+        monkeypatch.setattr(module, "VOUCHED_PER_SECOND_MAX", 4)
         await issuer.access(fake.token(), at=AT)
         moments = [0, 0.5, 0.9, 1, 1.5, 1.9, -1, -1, -1]
-        vouched = [issuer.vouches(fake.token(), at=AT + timedelta(seconds=moment)) for moment in moments]
+        vouched = [issuer.vouches(fake.token(), address=HERE, at=AT + timedelta(seconds=moment)) for moment in moments]
         assert vouched == [True, True, False] * 3
+
+    async def test_for_one_address_half_of_them(
+        self, fake: FakeIssuer, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "VOUCHED_PER_SECOND_MAX", 4)
+        await issuer.access(fake.token(), at=AT)
+        forged = fake.token(key=RSAKey.import_key(SECOND.as_pem(private=True), {"kid": "first"}))
+        assert [issuer.vouches(forged, address="2001:db8::1", at=AT) for _ in range(9)] == [False] * 9
+        assert not issuer.vouches(fake.token(), address="2001:db8::2", at=AT), "the same /64"
+        callers = [HERE, ELSEWHERE, None]
+        assert [issuer.vouches(fake.token(), address=caller, at=AT) for caller in callers] == [True, True, False]
 
 
 class TestAway:

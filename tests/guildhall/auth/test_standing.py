@@ -19,7 +19,7 @@ from guildhall.auth.tables import RoleBinding, ServiceAccount, Token, User
 from guildhall.auth.tokens import authenticate, identify_again
 from guildhall.clock import new_id
 from guildhall.db.kept_statements import KeptStatements
-from guildhall.db.transaction import Database, DatabaseUnavailable
+from guildhall.db.transaction import Database, DatabaseUnavailable, StatementTimeout
 from guildhall.organisation.tokens import issue_token
 from tests.conftest import MONDAY_MORNING
 from tests.people import REQUEST, make_service_account, make_team, make_user
@@ -203,36 +203,49 @@ class TestHoldStanding:
         assert not await later
 
     async def test_its_limits_end_with_the_transaction(self, database: Database, paula: Actor) -> None:
-        names = ["idle_in_transaction_session_timeout", "lock_timeout"]
+        names = ["idle_in_transaction_session_timeout", "lock_timeout", "statement_timeout"]
         shown = text("SELECT current_setting(name) FROM unnest(CAST(:names AS text[])) AS name")
         async with database.transaction() as session:
             before = (await session.scalars(shown, {"names": names})).all()
             await hold_standing(session, paula, at=SOON)
-            assert (await session.scalars(shown, {"names": names})).all() == ["5s", "5s"]
+            assert (await session.scalars(shown, {"names": names})).all() == ["5s", "5s", "8s"]
             connection = (await session.execute(PROCESS)).scalar_one()
         async with database.transaction() as session:
             assert (await session.execute(PROCESS)).scalar_one() == connection
             assert (await session.scalars(shown, {"names": names})).all() == before
 
+    @pytest.mark.parametrize(
+        ("theirs", "held"), [("0", "2min"), ("1h", "2min"), ("90s", "90s"), ("119999", "119999ms")]
+    )
+    async def test_a_statement_gets_no_more_time_than_an_operator_gave_it(
+        self, database: Database, paula: Actor, monkeypatch: pytest.MonkeyPatch, theirs: str, held: str
+    ) -> None:
+        monkeypatch.setattr(module, "HELD_SECONDS_MAX", 120)
+        async with database.transaction() as session:
+            await session.execute(text("SELECT set_config('statement_timeout', :theirs, true)"), {"theirs": theirs})
+            await hold_standing(session, paula, at=SOON)
+            assert await session.scalar(text("SELECT current_setting('statement_timeout')")) == held
+
     @withdrawals
     async def test_one_that_stands_still_is_ended_and_holds_nobody_up(
         self, database: Database, paula: Actor, monkeypatch: pytest.MonkeyPatch, end: End
     ) -> None:
-        monkeypatch.setattr(module, "STILL_SECONDS_MAX", 2)
-
         async def stopped() -> None:
             async with database.transaction() as session:
                 await hold_standing(session, paula, at=SOON)
                 await change(database, end(paula))
                 await session.execute(text("SELECT 'it goes on'"))
 
-        with pytest.raises(DatabaseUnavailable):
-            await stopped()
+        with monkeypatch.context() as soon:
+            soon.setattr(module, "STILL_SECONDS_MAX", 2)
+            with pytest.raises(DatabaseUnavailable):
+                await stopped()
         await change(database, end(paula))
         assert not await stands(database, paula)
 
-    async def test_one_that_takes_too_long_is_ended(
-        self, database: Database, paula: Actor, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("theirs", ["0", "1h"])
+    async def test_one_that_takes_too_long_is_ended_whatever_an_operator_allows(
+        self, database: Database, paula: Actor, monkeypatch: pytest.MonkeyPatch, theirs: str
     ) -> None:
         async with database.read() as session:
             if (await session.execute(VERSION)).scalar_one() < VERSION_WITH_LIMIT:
@@ -241,12 +254,14 @@ class TestHoldStanding:
 
         async def busy() -> None:
             async with database.transaction() as session:
+                armed = text("SELECT set_config('transaction_timeout', :theirs, true)")
+                await session.execute(armed, {"theirs": theirs})
                 await hold_standing(session, paula, at=SOON)
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     while True:
                         await session.execute(text("SELECT 'something'"))
 
-        with pytest.raises(DatabaseUnavailable):
+        with pytest.raises((DatabaseUnavailable, StatementTimeout)):  # a statement that stood still meets its own limit
             await busy()
 
     async def test_a_role_that_has_ended_by_itself(self, database: Database, paula: Actor) -> None:

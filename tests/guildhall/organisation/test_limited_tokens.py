@@ -13,7 +13,7 @@ from guildhall.auth.actor import Actor, JobClaims, system_actor
 from guildhall.auth.authorize import PermissionRefused
 from guildhall.auth.networks import InvalidNetwork
 from guildhall.auth.policies import Policies
-from guildhall.auth.standing import Recognised
+from guildhall.auth.standing import Recognised, hold_standing
 from guildhall.auth.subjects import ActorKind
 from guildhall.auth.tables import Token
 from guildhall.auth.tokens import TokenExpired, TokenRefused, authenticate
@@ -164,6 +164,25 @@ class TestRotate:
             event = (await session.scalars(issued)).all()[-1]
         assert event.before is not None
         assert event.before["token"] == str(old.id)
+
+    async def test_without_an_overlap_the_old_one_is_withdrawn_with_all_that_is_read_by_it(self, yard: Yard) -> None:
+        old = await yard.issue()
+        caller = await yard.caller(old)
+        other = await yard.issue()
+        yard.clock.advance(seconds=1)
+
+        async def stands() -> bool:
+            async with yard.database.transaction() as session:
+                return await hold_standing(session, caller, at=yard.clock.now())
+
+        await yard.rotate(caller, other.id, overlap=timedelta(0))
+        assert await stands()
+        new = await yard.rotate(caller, old.id, overlap=timedelta(0))
+        assert not await stands()
+        assert await yard.expiry(old.id) == yard.clock.now()
+        with pytest.raises(TokenRefused, match="withdrawn"):
+            await yard.caller(old)
+        await yard.caller(new)
 
     async def test_an_overlap_lengthens_nothing(self, yard: Yard) -> None:
         old = await yard.issue()

@@ -24,6 +24,7 @@ from registry.access.watching import ReadUnderWay
 from registry.artifacts.tables import OwnerKind
 from registry.datasets.tables import Classification, Dataset
 from registry.http import sending
+from registry.models.tables import Model
 from tests.registry.estate import DAY
 from tests.registry.house import House, trained_on
 from tests.registry.http.conftest import Site
@@ -212,6 +213,30 @@ class TestSeveralGrants:
 
 
 class TestOpenData:
+    @pytest.mark.parametrize("kind", [Dataset, Model])
+    async def test_of_a_team_alone_is_cut_off_when_it_goes_to_another(
+        self, site: Site, kind: type[Dataset] | type[Model]
+    ) -> None:
+        _, version_id = await stored(site, classification=Classification.INTERNAL)
+        owner_id, path = (
+            (version_id, "a.bin") if kind is Dataset else (await made_from(site, [version_id]), "model.bin")
+        )
+        artifact, paul = await site.estate.artifact(owner_id, path), await site.still(site.estate.actor("paul"))
+        at, inputs = site.estate.clock.now(), JobInputs(site.find_input, site.note_opening)
+
+        async def goes_to(team: str) -> None:
+            async with house_of(site) as house:
+                await house.session.execute(update(kind).values(team_id=house.teams[team], visibility="TEAM"))
+
+        await goes_to("quality")
+        async with site.estate.database.read() as session:
+            (file,) = await open_files(session, paul, [artifact.id], job_inputs=inputs, at=at)
+            reading = ReadUnderWay(paul, file, inputs)
+            assert await reading.may_go_on(session, at=at)
+        await goes_to("maintenance")
+        async with site.estate.database.read() as session:
+            assert await reading.may_go_on(session, at=at) is False
+
     async def test_is_decided_about_anew_only_when_something_was_said_anew(self, site: Site) -> None:
         dataset_id, version_id = await stored(site, classification=Classification.INTERNAL)
         artifact, paul = await site.estate.artifact(version_id, "a.bin"), site.estate.actor("paul")

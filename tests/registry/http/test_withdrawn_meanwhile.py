@@ -10,12 +10,14 @@ import pytest
 
 from guildhall.auth import standing
 from guildhall.auth.actor import Actor
+from guildhall.clock import new_id
 from registry.artifacts.tables import OwnerKind
+from registry.datasets.changing import update_legal_record
 from registry.datasets.tables import Classification
 from registry.http import sending
 from registry.http.desk import STATE_KEY
 from registry.leaving.departure import Departure
-from tests.registry.estate import DAY
+from tests.registry.estate import DAY, LEGAL
 from tests.registry.house import trained_on
 from tests.registry.http.conftest import Site
 from tests.registry.http.reading import (
@@ -30,6 +32,7 @@ from tests.registry.http.reading import (
     withdraw_role,
 )
 from tests.registry.leaving.test_departure import governed, leave
+from tests.registry.loosening.loosened import loosened, withdrawn
 from tests.waiting import PATIENCE_SECONDS, until_one_waits
 
 Rival = Callable[[], Awaitable[None]]
@@ -108,7 +111,55 @@ async def of_openness(site: Site) -> Withdrawal:
     return Withdrawal(await address(site, version_id), lambda: close(site, dataset_id), "ACCESS_GRANT_REQUIRED")
 
 
-WITHDRAWALS = (of_role, of_role_above_a_grant, of_grant, of_second_grant, of_openness)
+async def narrow(site: Site, dataset_id: UUID, *regions: str) -> None:
+    """From now on the data is stricter than it was when stewards decided about it."""
+    estate = site.estate
+    async with estate.database.transaction() as session:
+        await update_legal_record(
+            session, estate.actor("mia"), dataset_id=dataset_id, classification=None,
+            legal=replace(LEGAL, regions=regions), at=estate.clock.now(), new_id=new_id,
+        )  # fmt: skip
+
+
+async def of_loosened_source(site: Site) -> tuple[str, UUID, UUID]:
+    """The address of a model of two sources: the first is loosened, the second no more, and open to Paul by a grant.
+
+    What the model inherits, it inherits from the second alone: without the loosening that stays as it is.
+    """
+    made_id, (first, second) = await of_two(site)
+    async with site.estate.database.transaction() as session:
+        site.estate.house.session = session
+        loosening_id = await loosened(site.estate.house, made_id)
+    await narrow(site, second, "de")
+    await grant_to_quality(site, second)
+    return await address(site, made_id, "model.bin"), loosening_id, first
+
+
+async def of_loosening(site: Site) -> Withdrawal:
+    url, loosening_id, _ = await of_loosened_source(site)
+
+    async def withdraw() -> None:
+        async with site.estate.database.transaction() as session:
+            site.estate.house.session = session
+            await withdrawn(site.estate.house, loosening_id)
+
+    return Withdrawal(url, withdraw, "SOURCES_NOT_GRANTED")
+
+
+async def of_regions(site: Site) -> Withdrawal:
+    url, _, first = await of_loosened_source(site)
+    return Withdrawal(url, lambda: narrow(site, first, "de"), "SOURCES_NOT_GRANTED")
+
+
+WITHDRAWALS = (
+    of_role,
+    of_role_above_a_grant,
+    of_grant,
+    of_second_grant,
+    of_openness,
+    of_loosening,
+    of_regions,
+)
 
 
 @pytest.mark.parametrize("make", WITHDRAWALS)
