@@ -78,22 +78,31 @@ async def judge_input(
 
     Whoever submitted the job answers for what it reads, so when they are deactivated it reads no more.
     """
-    kind = InputKind(each.kind)
     decision = await decide_input(
         session,
         team_id=job.team_id,
         submitted_by=submitter(job),
-        kind=kind,
+        kind=InputKind(each.kind),
         source_id=each.source_id,
         purpose=each.purpose,
         at=at,
     )
-    reason = decision.reason
-    if reason is None and (gone := await who_is_gone(session, job)) is not None:
-        reason = Reason(SUBMITTER_GONE, f"{gone}, who submitted it, was deactivated.")
-    if reason is None:
-        return decision, None
-    return decision, AccessRefused(
+    if decision.reason is not None:
+        return decision, await _refusal(session, job, each, decision.reason)
+    return decision, await refusal_where_gone(session, job, each)
+
+
+async def refusal_where_gone(session: ReadSession, job: Job, each: JobInput) -> AccessRefused | None:
+    """The refusal of an input because whoever submitted the job was deactivated, whatever the registry decides."""
+    gone = await who_is_gone(session, job)
+    if gone is None:
+        return None
+    return await _refusal(session, job, each, Reason(SUBMITTER_GONE, f"{gone}, who submitted it, was deactivated."))
+
+
+async def _refusal(session: ReadSession, job: Job, each: JobInput, reason: Reason) -> AccessRefused:
+    kind = InputKind(each.kind)
+    return AccessRefused(
         f"The job may not read its input at {each.mount_path}. {reason.message}",
         permission=READ_PERMISSIONS[RESOURCE_TYPES[kind]],
         resources=await input_resources(session, kind, each.source_id),

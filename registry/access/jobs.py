@@ -26,6 +26,7 @@ class FindJobInput(Protocol):
     """Whether the files of this owner are an input, or the package, of the attempt in `actor.job`; None where not.
 
     The attempt must still be running. The answer is no permission yet: the access grant is asked about after it.
+    Raises AccessRefused where nobody answers any more for what the attempt reads.
     """
 
     async def __call__(self, session: ReadSession, actor: Actor, owner: OwnerRef, /) -> JobInput | None:

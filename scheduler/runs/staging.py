@@ -24,7 +24,7 @@ from registry.artifacts.tables import OwnerKind
 from registry.minimisation.cutting import Uncuttable
 from registry.minimisation.filtering import Minimiser, WholeFile
 from registry.minimisation.filters import DataFilter
-from scheduler.job_access import RESOURCE_TYPES, input_resources, judge_input
+from scheduler.job_access import RESOURCE_TYPES, input_resources, judge_input, refusal_where_gone
 from scheduler.jobs.spec import InputKind, JobSpec
 from scheduler.jobs.tables import InputOpening, Job, JobInput
 from scheduler.runs.live import REPORT, AttemptEnded, LiveAttempt, read_live
@@ -144,7 +144,10 @@ async def staged_files(minimiser: Minimiser, opened: OpenedInput) -> Sequence[St
 
 
 async def find_job_input(session: ReadSession, actor: Actor, owner: OwnerRef, /) -> ReadableInput | None:
-    """For downloads: whether the files belong to the package or an input of the caller's attempt, while it is live."""
+    """For downloads: whether the files belong to the package or an input of the caller's attempt, while it is live.
+
+    Raises AccessRefused about an input where whoever submitted the job was deactivated.
+    """
     try:
         live = await read_live(session, actor)
     except AttemptEnded:
@@ -187,10 +190,15 @@ async def _note_opening(
 
 async def _as_input(session: ReadSession, job: Job, owner: OwnerRef) -> ReadableInput | None:
     statement = (
-        select(JobInput.purpose)
+        select(JobInput)
         .where(JobInput.job_id == job.id, JobInput.source_id == owner.id, JobInput.kind == owner.kind.value)
         .order_by(JobInput.index)
         .limit(1)
     )
-    purpose = await session.scalar(statement)
-    return None if purpose is None else ReadableInput(purpose=purpose)
+    found = await session.scalar(statement)
+    if found is None:
+        return None
+    refusal = await refusal_where_gone(session, job, found)
+    if refusal is not None:
+        raise refusal
+    return ReadableInput(purpose=found.purpose)

@@ -37,8 +37,10 @@ class TestWithdrawAccess:
         dataset_id = await registered(house)
         version_id = await versioned(house, dataset_id)
         grant_id = await granted(house, [version_ref(version_id)])
+        assert (await may_quality_read(house, version_id, at=house.later(hours=1))).allowed
         assert await withdraw(house, grant_id, hours=1) == grant_id
-        assert (await may_quality_read(house, version_id, at=house.later(hours=1, microseconds=-1))).allowed
+        behind = await may_quality_read(house, version_id, at=house.later(hours=1, microseconds=-1))
+        assert not behind.allowed, "a clock that is behind the withdrawal's reads nothing either"
         refused = await may_quality_read(house, version_id, at=house.later(hours=1))
         assert refused.reason is not None
         assert refused.reason.message.startswith("Your access grant was withdrawn at 2026-03-02 09:00 UTC.")

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select, update
 
+from guildhall.auth.tables import User
 from guildhall.outbox.tables import OutboxRow
 from registry.access.tables import AccessGrant
 from registry.artifacts.tables import Artifact
@@ -160,6 +161,19 @@ class TestInputs:
         other = await site.yard.add_dataset("other")
         (artifact,) = await site.yard.rows(Artifact, Artifact.owner_id == other)
         assert (await runner.download(f"/artifacts/{artifact.id}")).status_code == 403
+
+    async def test_of_who_was_deactivated_are_read_no_more(self, site: Site, job_id: UUID, runner: Runner) -> None:
+        (file,) = (await runner.post("inputs/0/open"))["files"]
+        submitter, now = (await site.yard.job(job_id)).created_by, site.yard.clock.now()
+        async with site.yard.database.transaction() as session:
+            await session.execute(update(User).where(User.id == submitter).values(deactivated_at=now))
+        assert (await runner.refused("inputs/0/open"))[:2] == (403, "ACCESS_REFUSED")
+        answer = await runner.download(file["url"])
+        assert (answer.status_code, answer.json()["error"]["reason"]) == (403, "SUBMITTER_DEACTIVATED")
+        assert "Anna, who submitted it, was deactivated" in answer.json()["error"]["message"]
+        refused = await site.yard.events("registry:dataset:read")
+        assert [(event.outcome, event.purpose) for event in refused] == [("REFUSED", "quality")] * 2
+        assert await site.yard.count(InputOpening) == 1
 
     async def test_a_job_that_has_ended_reads_nothing_more(self, site: Site, runner: Runner) -> None:
         (file,) = (await runner.post("inputs/0/open"))["files"]
