@@ -25,6 +25,7 @@ PEOPLE: dict[str, dict[str, Any]] = {
 }
 
 POOLS = {"forge-small": ("sim-a10", 2), "forge-large": ("sim-h100", 2)}
+WATTS = {"sim-a10": 150, "sim-h100": 700}
 DAY_RATES = {
     ("forge-small", "STANDARD"): "6", ("forge-small", "PREEMPTIBLE"): "3",
     ("forge-large", "STANDARD"): "24", ("forge-large", "PREEMPTIBLE"): "12",
@@ -73,7 +74,7 @@ def configuration(now: datetime, platform: Platform | None = None) -> dict[str, 
                 "name": name,
                 "accelerator": accelerator,
                 **_place(accelerator, slots, platform),
-                "wattsPerAccelerator": 150 if slots == 2 else 700,
+                "wattsPerAccelerator": WATTS[accelerator],
                 "walltimeSecondsMax": 3600,
             }
             for name, (accelerator, slots) in POOLS.items()
