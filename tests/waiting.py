@@ -12,6 +12,9 @@ _WAITING = text("""
     SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
 """)
 
+ALONE = text("SELECT pg_advisory_xact_lock(hashtextextended('guildhall policy', 0))")
+"""What ends access takes at its commit: reads that are to be announced wait for it."""
+
 
 async def until_one_waits(database: Database) -> None:
     """Return as soon as a transaction on this database waits for a lock that another one has."""

@@ -21,6 +21,7 @@ from guildhall.auth.networks import is_inside
 from guildhall.auth.subjects import ActorKind
 from guildhall.auth.tables import PolicyState, Token
 from guildhall.auth.tokens import LAST_USED_EVERY, hash_token
+from guildhall.clock import Clock
 from guildhall.db.transaction import WriteSession
 
 CALLERS_MAX = 10_000
@@ -63,18 +64,21 @@ _HOLD = text("""
 """)
 
 
-async def hold_standing(session: WriteSession, actor: Actor, *, at: datetime) -> bool:
-    """Keep all that a read rests on as it is until the commit; whether the caller's token and policy are as found.
+async def hold_standing(session: WriteSession, actor: Actor, *, clock: Clock) -> datetime | None:
+    """Keep all that a read rests on as it is until the commit; the moment from which on, or None.
 
-    That is the policy, tokens, access grants and what is said of data: whatever changes one of them waits for us at its
-    commit. What was withdrawn by then is seen here; what is withdrawn after comes after all that this transaction
-    writes. Deactivating the holder is a change of the policy. Who waits is before whoever comes later, so that a stream
-    of reads holds no withdrawal off; and a read that is stopped here loses its connection within `HELD_SECONDS_MAX`
-    (before PostgreSQL 17 that goes for each of its statements and pauses alone, not for all of them together).
+    None where the caller's token and policy are not as found. Held are the policy, tokens, access grants and what is
+    said of data: whatever changes one of them waits for us at its commit. What was withdrawn by then is seen here; what
+    is withdrawn after comes after all that this transaction writes. Deactivating the holder is a change of the policy.
+    Who waits is before whoever comes later, so that a stream of reads holds no withdrawal off; and a read that is
+    stopped here loses its connection within `HELD_SECONDS_MAX` (before PostgreSQL 17 that goes for each of its
+    statements and pauses alone, not for all of them together).
     """
     await session.execute(_HOLD, {"still": f"{STILL_SECONDS_MAX}s", "held": f"{HELD_SECONDS_MAX}s"})
+    at = clock.now()  # not before: a role or a grant may have come to its end while this waited
     # A statement of its own: the one above saw the database before it waited.
-    return bool(await session.scalar(select(is_standing(actor)))) and actor.policy.covers(at)
+    stands = await session.scalar(select(is_standing(actor)))
+    return at if stands and actor.policy.covers(at) else None
 
 
 def is_standing(actor: Actor) -> ColumnElement[bool]:

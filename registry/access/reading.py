@@ -13,6 +13,7 @@ from guildhall.auth.authorize import Refused, team_rows
 from guildhall.auth.resources import ResourceRef
 from guildhall.auth.standing import hold_standing
 from guildhall.auth.subjects import ActorKind
+from guildhall.clock import Clock
 from guildhall.db.among import among
 from guildhall.db.transaction import ReadSession, WriteSession
 from guildhall.errors import Conflict, Invalid, NotFound
@@ -228,19 +229,20 @@ def _part_of(file: OpenedFile, part: Filtered) -> OpenedFile:
 
 
 async def open_again(
-    session: WriteSession, actor: Actor, files: Sequence[OpenedFile], *, job_inputs: JobInputs, at: datetime
-) -> tuple[OpenedFile, ...]:
-    """Decide again in the transaction that announces the read; raises as `open_files` does, and DecisionPassed.
+    session: WriteSession, actor: Actor, files: Sequence[OpenedFile], *, job_inputs: JobInputs, clock: Clock
+) -> tuple[datetime, tuple[OpenedFile, ...]]:
+    """Decide again in the transaction that announces the read, and say for which moment.
 
-    What was cut meanwhile stays as it is. All that the decision rests on is held until the commit (`hold_standing`). So
-    a withdrawal is either seen here or comes after the intent.
+    Raises as `open_files` does, and DecisionPassed. What was cut meanwhile stays as it is. All that the decision rests
+    on is held until the commit (`hold_standing`). So a withdrawal is either seen here or comes after the intent.
     """
-    if not await hold_standing(session, actor, at=at):
+    at = await hold_standing(session, actor, clock=clock)
+    if at is None:
         raise DecisionPassed
     opened = await open_files(session, actor, [file.artifact_id for file in files], job_inputs=job_inputs, at=at)
     if opened[0].limits != files[0].limits:
         raise AccessChanged
-    return tuple(_as_cut(now, file) for now, file in zip(opened, files, strict=True))
+    return at, tuple(_as_cut(now, file) for now, file in zip(opened, files, strict=True))
 
 
 def _as_cut(now: OpenedFile, file: OpenedFile) -> OpenedFile:

@@ -139,8 +139,7 @@ async def _announce(desk: ArtifactDesk, actor: Actor, files: Sequence[OpenedFile
 
 async def _announce_as(desk: ArtifactDesk, actor: Actor, files: Sequence[OpenedFile], size_bytes: int) -> _Announced:
     async with desk.database.transaction() as session:
-        at = desk.clock.now()
-        files = await open_again(session, actor, files, job_inputs=desk.job_inputs, at=at)
+        at, files = await open_again(session, actor, files, job_inputs=desk.job_inputs, clock=desk.clock)
         if actor.kind is ActorKind.JOB and files[0].action != READ_PACKAGE:
             about, grant_id = files[0].resources[0], files[0].grant_id
             await desk.job_inputs.note(session, actor, about, grant_id, at=at, new_id=desk.new_id)

@@ -17,16 +17,17 @@ from guildhall.auth.standing import Recognised, Standing, hold_standing
 from guildhall.auth.subjects import ActorKind
 from guildhall.auth.tables import RoleBinding, ServiceAccount, Token, User
 from guildhall.auth.tokens import authenticate, identify_again
-from guildhall.clock import new_id
+from guildhall.clock import SimulatedClock, new_id
 from guildhall.db.kept_statements import KeptStatements
 from guildhall.db.transaction import Database, DatabaseUnavailable, StatementTimeout
 from guildhall.organisation.tokens import issue_token
 from tests.conftest import MONDAY_MORNING
 from tests.people import REQUEST, make_service_account, make_team, make_user
-from tests.waiting import PATIENCE_SECONDS, until_one_waits, until_so_many_wait
+from tests.waiting import ALONE, PATIENCE_SECONDS, until_one_waits, until_so_many_wait
 
 AT = MONDAY_MORNING
 SOON = AT + timedelta(seconds=10)
+CLOCK = SimulatedClock(SOON)
 PROCESS = text("SELECT pg_backend_pid()")
 VERSION = text("SELECT CAST(current_setting('server_version_num') AS int)")
 VERSION_WITH_LIMIT = 170_000
@@ -141,7 +142,7 @@ class TestStanding:
 async def stands(database: Database, actor: Actor) -> bool:
     """Whether a read of theirs, announced now, goes on."""
     async with database.transaction() as session:
-        return await hold_standing(session, actor, at=SOON)
+        return await hold_standing(session, actor, clock=CLOCK) is not None
 
 
 withdrawals = pytest.mark.parametrize(
@@ -180,7 +181,7 @@ class TestHoldStanding:
         self, database: Database, paula: Actor, end: End
     ) -> None:
         async with database.transaction() as session:
-            assert await hold_standing(session, paula, at=SOON)
+            assert await hold_standing(session, paula, clock=CLOCK)
             withdrawing = asyncio.create_task(change(database, end(paula)))
             await until_one_waits(database)
             assert not withdrawing.done()
@@ -193,7 +194,7 @@ class TestHoldStanding:
         self, database: Database, paula: Actor, end: End
     ) -> None:
         async with database.transaction() as session:
-            assert await hold_standing(session, paula, at=SOON)
+            assert await hold_standing(session, paula, clock=CLOCK)
             withdrawing = asyncio.create_task(change(database, end(paula)))
             await until_one_waits(database)
             later = asyncio.create_task(stands(database, paula))
@@ -207,7 +208,7 @@ class TestHoldStanding:
         shown = text("SELECT current_setting(name) FROM unnest(CAST(:names AS text[])) AS name")
         async with database.transaction() as session:
             before = (await session.scalars(shown, {"names": names})).all()
-            await hold_standing(session, paula, at=SOON)
+            await hold_standing(session, paula, clock=CLOCK)
             assert (await session.scalars(shown, {"names": names})).all() == ["5s", "5s", "8s"]
             connection = (await session.execute(PROCESS)).scalar_one()
         async with database.transaction() as session:
@@ -223,7 +224,7 @@ class TestHoldStanding:
         monkeypatch.setattr(module, "HELD_SECONDS_MAX", 120)
         async with database.transaction() as session:
             await session.execute(text("SELECT set_config('statement_timeout', :theirs, true)"), {"theirs": theirs})
-            await hold_standing(session, paula, at=SOON)
+            await hold_standing(session, paula, clock=CLOCK)
             assert await session.scalar(text("SELECT current_setting('statement_timeout')")) == held
 
     @withdrawals
@@ -232,7 +233,7 @@ class TestHoldStanding:
     ) -> None:
         async def stopped() -> None:
             async with database.transaction() as session:
-                await hold_standing(session, paula, at=SOON)
+                await hold_standing(session, paula, clock=CLOCK)
                 await change(database, end(paula))
                 await session.execute(text("SELECT 'it goes on'"))
 
@@ -256,7 +257,7 @@ class TestHoldStanding:
             async with database.transaction() as session:
                 armed = text("SELECT set_config('transaction_timeout', :theirs, true)")
                 await session.execute(armed, {"theirs": theirs})
-                await hold_standing(session, paula, at=SOON)
+                await hold_standing(session, paula, clock=CLOCK)
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     while True:
                         await session.execute(text("SELECT 'something'"))
@@ -269,8 +270,26 @@ class TestHoldStanding:
         await change(database, update(RoleBinding).where(RoleBinding.user_id == paula.id).values(values))
         actor = await identify_again(database, Policies(database), paula, at=SOON)
         async with database.transaction() as session:
-            assert await hold_standing(session, actor, at=SOON)
-            assert not await hold_standing(session, actor, at=values["ends_at"])
+            assert await hold_standing(session, actor, clock=CLOCK) == SOON
+            assert await hold_standing(session, actor, clock=SimulatedClock(values["ends_at"])) is None
+
+    @pytest.mark.usefixtures("patient")
+    async def test_a_role_that_ends_by_itself_while_the_read_waits(self, database: Database, paula: Actor) -> None:
+        ends_at = SOON + timedelta(minutes=1)
+        await change(database, update(RoleBinding).where(RoleBinding.user_id == paula.id).values(ends_at=ends_at))
+        actor = await identify_again(database, Policies(database), paula, at=SOON)
+        clock = SimulatedClock(SOON)
+
+        async def held() -> datetime | None:
+            async with database.transaction() as session:
+                return await hold_standing(session, actor, clock=clock)
+
+        async with database.transaction() as withdrawing:
+            await withdrawing.execute(ALONE)
+            waiting = asyncio.create_task(held())
+            await until_one_waits(database)
+            clock.advance(timedelta(minutes=1))
+        assert await waiting is None
 
     @withdrawals
     async def test_a_long_change_holds_nobody_up(self, database: Database, paula: Actor, end: End) -> None:

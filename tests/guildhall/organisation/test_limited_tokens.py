@@ -173,7 +173,7 @@ class TestRotate:
 
         async def stands() -> bool:
             async with yard.database.transaction() as session:
-                return await hold_standing(session, caller, at=yard.clock.now())
+                return await hold_standing(session, caller, clock=yard.clock) is not None
 
         await yard.rotate(caller, other.id, overlap=timedelta(0))
         assert await stands()

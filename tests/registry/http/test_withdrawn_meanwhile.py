@@ -33,7 +33,7 @@ from tests.registry.http.reading import (
 )
 from tests.registry.leaving.test_departure import governed, leave
 from tests.registry.loosening.loosened import loosened, withdrawn
-from tests.waiting import PATIENCE_SECONDS, until_one_waits
+from tests.waiting import ALONE, PATIENCE_SECONDS, until_one_waits
 
 Rival = Callable[[], Awaitable[None]]
 
@@ -190,6 +190,22 @@ class TestBetweenDecisionAndIntent:
         assert [event.outcome for event in await reads(site)] == ["STARTED", "COMPLETED"]
         refused = await get(site, withdrawal.url, by="paul")
         assert (refused.status_code, refused.json()["error"]["reason"]) == (403, withdrawal.reason)
+
+
+class TestWhileItWaits:
+    async def test_a_grant_that_ends_by_itself_opens_nothing(self, site: Site) -> None:
+        """The read waits for somebody's withdrawal; when it comes to its turn it is decided for that moment."""
+        dataset_id, version_id = await stored(site)
+        await grant_to_quality(site, dataset_id, seconds=DAY)
+        url = await address(site, version_id)
+        async with site.estate.database.transaction() as withdrawing:
+            await withdrawing.execute(ALONE)
+            asking = asyncio.ensure_future(get(site, url, by="paul"))
+            await until_one_waits(site.estate.database)
+            site.estate.clock.advance(seconds=DAY)
+        answer = await asking
+        assert (answer.status_code, answer.json()["error"]["reason"]) == (403, "ACCESS_GRANT_ENDED")
+        assert [event.outcome for event in await reads(site)] == ["REFUSED"]
 
 
 class TestDeparture:
