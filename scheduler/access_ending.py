@@ -1,101 +1,101 @@
 """Running jobs whose access to an input has ended: told to stop, or flagged, as the data set's policy says."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, exists, or_, select
+from sqlalchemy import exists, literal, select, tuple_
 
 from guildhall.audit.record import record
 from guildhall.auth.resources import ResourceRef
 from guildhall.db.locks import lock_rows
 from guildhall.db.transaction import ReadSession, WriteSession
+from registry.access.decision import ReadQuestion, decide_each
 from registry.access.reading import AccessRefused
-from registry.access.tables import AccessGrant
-from registry.datasets.tables import CLOSED, Dataset, DatasetVersion, WithdrawalPolicy
-from registry.models.tables import ModelVersion
+from registry.datasets.tables import Dataset, DatasetVersion, WithdrawalPolicy
 from scheduler.apply import SETTLE
 from scheduler.clusters.executor import Reason
 from scheduler.context import SchedulerContext
-from scheduler.job_access import ACCESS_ENDED, judge_input, submitter_gone
+from scheduler.job_access import ACCESS_ENDED, input_question, judge_input, submitter_gone
 from scheduler.jobs.moving import tell
 from scheduler.jobs.spec import InputKind
 from scheduler.jobs.states import JobState
 from scheduler.jobs.tables import Attempt, InputOpening, Job, JobEvent, JobInput
 from scheduler.stopping import tell_to_stop
 
-JOBS_MAX = 500
-"""Jobs that one cycle looks at; the others follow in the next."""
+INPUTS_MAX = 500
+"""Inputs of running jobs that are decided about together."""
+ROUNDS_MAX = 100
+"""How many such rounds one cycle has: more inputs than that are staged on no installation at once."""
 _UNDER_WAY = (JobState.STARTING, JobState.RUNNING)
 
 
+@dataclass(frozen=True)
+class Staged:
+    """An input that an attempt under way has opened; `gone` says that whoever submitted the job was deactivated."""
+
+    attempt_id: UUID
+    index: int
+    job_id: UUID
+    question: ReadQuestion
+    gone: bool
+
+
 async def act_on_ended_access(context: SchedulerContext) -> None:
-    """Look at each job whose inputs were staged by a right that has ended since; another may still open them.
+    """Ask the rule again about all that running jobs have opened, and act where it would refuse it now.
 
-    That is a grant that ended (also one of several that opened a model), a role that opens them no more (the data was
-    closed, or a loosening withdrawn), and the right of a person or program that was deactivated.
+    That is whatever the rule rests on: a grant that ended, also one of several that opened a model, or to a source that
+    was closed since; a role that is not enough any more; a purpose that is no longer permitted, a retention that is
+    over; and the right of a person or program that was deactivated. What was flagged once is not asked about again.
     """
-    at = context.clock.now()
-    ended = or_(_grant_ended(at), _other_grant_ended(at), _closed_since(), submitter_gone())
-    flagged = exists().where(JobEvent.attempt_id == Attempt.id, JobEvent.code == ACCESS_ENDED)
+    after: Staged | None = None
+    for _ in range(ROUNDS_MAX):
+        async with context.database.read() as session:
+            staged = await _staged(session, after)
+            refused = await _refused(session, staged, at=context.clock.now())
+        for job_id, attempt_id in refused:
+            async with context.database.transaction() as session:
+                (job,) = await lock_rows(session, Job, [job_id])
+                if job.state in _UNDER_WAY:
+                    await _act(session, context, job, attempt_id)
+            context.reach("overdue.recorded")
+        if len(staged) < INPUTS_MAX:
+            return
+        after = staged[-1]
+
+
+async def _staged(session: ReadSession, after: Staged | None) -> list[Staged]:
+    """The inputs that follow, in the order of attempts."""
+    opened = exists().where(InputOpening.attempt_id == Attempt.id, InputOpening.index == JobInput.index)
+    told = (JobEvent.job_id == Job.id, JobEvent.attempt_id == Attempt.id, JobEvent.code == ACCESS_ENDED)
     statement = (
-        select(Job.id, Attempt.id)
+        select(Attempt.id, Job, JobInput, submitter_gone())
         .join(Attempt, Attempt.job_id == Job.id)
-        .join(InputOpening, InputOpening.attempt_id == Attempt.id)
-        .where(Job.state.in_(_UNDER_WAY), Attempt.ended_at.is_(None), ended, ~flagged)
-        .distinct()
-        .order_by(Job.id)
-        .limit(JOBS_MAX)
+        .join(JobInput, JobInput.job_id == Job.id)
+        .where(Job.state.in_(_UNDER_WAY), Attempt.ended_at.is_(None), opened, ~exists().where(*told))
+        .order_by(Attempt.id, JobInput.index)
+        .limit(INPUTS_MAX)
     )
-    async with context.database.read() as session:
-        rows = (await session.execute(statement)).all()
-    for job_id, attempt_id in rows:
-        async with context.database.transaction() as session:
-            (job,) = await lock_rows(session, Job, [job_id])
-            if job.state in _UNDER_WAY:
-                await _act(session, context, job, attempt_id)
-        context.reach("overdue.recorded")
+    if after is not None:
+        place = literal(after.attempt_id), literal(after.index)
+        statement = statement.where(tuple_(Attempt.id, JobInput.index) > tuple_(*place))
+    return [
+        Staged(attempt_id, each.index, job.id, input_question(job, each), gone)
+        for attempt_id, job, each, gone in await session.execute(statement)
+    ]
 
 
-def _grant_ended(at: datetime) -> ColumnElement[bool]:
-    return exists().where(
-        AccessGrant.id == InputOpening.access_grant_id,
-        AccessGrant.withdrawn_at.is_not(None) | (AccessGrant.valid_to <= at),
+async def _refused(session: ReadSession, staged: Sequence[Staged], *, at: datetime) -> list[tuple[UUID, UUID]]:
+    """The jobs and attempts that may not read on, each once, in the order of jobs."""
+    decisions = await decide_each(session, [each.question for each in staged], at=at)
+    return sorted(
+        {
+            (each.job_id, each.attempt_id)
+            for each, decision in zip(staged, decisions, strict=True)
+            if each.gone or not decision.allowed
+        }
     )
-
-
-def _other_grant_ended(at: datetime) -> ColumnElement[bool]:
-    """Whether a grant of the job's team or submitter ended since, where a model was opened by several.
-
-    Its opening names but one of them. Which others it took is not kept: the judgement tells.
-    """
-    closed_model = exists().where(
-        JobInput.job_id == Job.id,
-        JobInput.index == InputOpening.index,
-        ModelVersion.id == JobInput.source_id,
-        ModelVersion.effective_classification.in_(CLOSED),
-    )
-    grant_ended = exists().where(
-        or_(AccessGrant.beneficiary_team_id == Job.team_id, AccessGrant.beneficiary_user_id == Job.created_by),
-        or_(
-            AccessGrant.withdrawn_at >= Attempt.created_at,
-            (AccessGrant.valid_to >= Attempt.created_at) & (AccessGrant.valid_to <= at),
-        ),
-    )
-    return InputOpening.access_grant_id.is_not(None) & closed_model & grant_ended
-
-
-def _closed_since() -> ColumnElement[bool]:
-    """Whether what was opened by role goes by grant alone now."""
-    mine = [JobInput.job_id == Job.id, JobInput.index == InputOpening.index]
-    closed_data = (
-        exists()
-        .where(*mine, DatasetVersion.id == JobInput.source_id, Dataset.id == DatasetVersion.dataset_id)
-        .where(Dataset.classification.in_(CLOSED))
-    )
-    closed_model = exists().where(
-        *mine, ModelVersion.id == JobInput.source_id, ModelVersion.effective_classification.in_(CLOSED)
-    )
-    return InputOpening.access_grant_id.is_(None) & (closed_data | closed_model)
 
 
 async def _act(session: WriteSession, context: SchedulerContext, job: Job, attempt_id: UUID) -> None:

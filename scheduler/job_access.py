@@ -11,7 +11,15 @@ from guildhall.auth.subjects import ActorKind
 from guildhall.auth.tables import ServiceAccount, User
 from guildhall.db.among import among
 from guildhall.db.transaction import ReadSession
-from registry.access.decision import READ_PERMISSIONS, AccessDecision, Reason, decide_read
+from registry.access.decision import (
+    READ_PERMISSIONS,
+    AccessDecision,
+    Reader,
+    ReadQuestion,
+    Reason,
+    decide_each,
+    decide_read,
+)
 from registry.access.reading import AccessRefused
 from registry.datasets.lookup import dataset_refs
 from registry.datasets.tables import DatasetVersion
@@ -78,18 +86,16 @@ async def judge_input(
 
     Whoever submitted the job answers for what it reads, so when they are deactivated it reads no more.
     """
-    decision = await decide_input(
-        session,
-        team_id=job.team_id,
-        submitted_by=submitter(job),
-        kind=InputKind(each.kind),
-        source_id=each.source_id,
-        purpose=each.purpose,
-        at=at,
-    )
+    (decision,) = await decide_each(session, [input_question(job, each)], at=at)
     if decision.reason is not None:
         return decision, await _refusal(session, job, each, decision.reason)
     return decision, await refusal_where_gone(session, job, each)
+
+
+def input_question(job: Job, each: JobInput) -> ReadQuestion:
+    """What the registry is asked about one input of a job: for the job's team, and the person who submitted it."""
+    reader = Reader(submitter(job), frozenset({job.team_id}))
+    return ReadQuestion(reader, ResourceRef(RESOURCE_TYPES[InputKind(each.kind)], each.source_id), each.purpose)
 
 
 async def refusal_where_gone(session: ReadSession, job: Job, each: JobInput) -> AccessRefused | None:

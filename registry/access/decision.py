@@ -9,6 +9,7 @@ A grant that was narrowed to columns or rows opens files with a filter, which wh
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from guildhall.auth.actor import Actor
@@ -96,13 +97,46 @@ async def decide_reads(
     at: datetime,
 ) -> dict[ResourceRef, AccessDecision]:
     """`decide_read` for many resources, in as many statements as for one."""
-    guarded = await load_guarded(session, resources)
-    keys = {key for facts in guarded.values() for key in facts.grant_keys}
-    grants = await load_grants(session, actor_user_id=actor_user_id, team_ids=team_ids, resource_ids=keys)
-    return {
-        resource: decide(guarded.get(resource), grants, team_ids=team_ids, purpose=purpose, at=at)
-        for resource in resources
+    reader = Reader(actor_user_id, frozenset(team_ids))
+    decisions = await decide_each(session, [ReadQuestion(reader, each, purpose) for each in resources], at=at)
+    return dict(zip(resources, decisions, strict=True))
+
+
+class Reader(NamedTuple):
+    """On whose behalf is read: a person, where there is one, and teams."""
+
+    user_id: UUID | None
+    team_ids: frozenset[UUID]
+
+
+class ReadQuestion(NamedTuple):
+    """What `decide_read` is asked for one reader."""
+
+    reader: Reader
+    resource: ResourceRef
+    purpose: str | None
+
+
+async def decide_each(session: ReadSession, questions: Sequence[ReadQuestion], *, at: datetime) -> list[AccessDecision]:
+    """Decide for several readers, each question for itself: one statement more for each reader beyond the first."""
+    guarded = await load_guarded(session, dict.fromkeys(asked.resource for asked in questions))
+    keys: dict[Reader, set[UUID]] = {}
+    for asked in questions:
+        facts = guarded.get(asked.resource)
+        keys.setdefault(asked.reader, set()).update(() if facts is None else facts.grant_keys)
+    grants = {
+        reader: await load_grants(
+            session, actor_user_id=reader.user_id, team_ids=reader.team_ids, resource_ids=resource_ids
+        )
+        for reader, resource_ids in keys.items()
     }
+    return [
+        decide(
+            guarded.get(asked.resource), grants[asked.reader], team_ids=asked.reader.team_ids, purpose=asked.purpose,
+            at=at,
+        )
+        for asked in questions
+    ]  # fmt: skip
 
 
 def decide(

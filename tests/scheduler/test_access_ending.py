@@ -1,6 +1,7 @@
 """Running jobs whose access ends: stopped or flagged, as the data set's policy says; others are left alone."""
 
-from datetime import timedelta
+from datetime import date, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -10,8 +11,10 @@ from guildhall.auth.tables import ServiceAccount, User
 from guildhall.clock import new_id
 from registry.access.tables import AccessGrant, AccessGrantResource
 from registry.datasets.tables import Dataset, DatasetVersion
+from registry.lineage.restrictions import recompute_effective
 from registry.models.declaring import create_model_version
 from registry.models.uploading import finish_version
+from scheduler import access_ending
 from scheduler.jobs.spec import InputKind, InputSpec
 from scheduler.jobs.tables import InputOpening, Job, JobEvent
 from tests.registry.house import FILE, trained_on
@@ -116,7 +119,7 @@ class TestRunning:
         assert event.state == "STOPPING"
 
 
-async def source(yard: Yard, name: str) -> tuple[UUID, UUID]:
+async def source(yard: Yard, name: str, classification: str = "CONFIDENTIAL") -> tuple[UUID, UUID]:
     """A data set like the yard's own, with one version, and a grant to it."""
     dataset_id, version_id, grant_id, at = new_id(), new_id(), new_id(), yard.clock.now()
     made = {"created_at": at, "created_by": yard.people["anna"]}
@@ -124,7 +127,7 @@ async def source(yard: Yard, name: str) -> tuple[UUID, UUID]:
         await session.execute(
             insert(Dataset).values(
                 id=dataset_id, team_id=yard.teams["maintenance"], name=name, description="Dials.",
-                visibility="ORGANISATION", classification="CONFIDENTIAL", licence="CC-BY-4.0", legal_basis="contract",
+                visibility="ORGANISATION", classification=classification, licence="CC-BY-4.0", legal_basis="contract",
                 permitted_purposes=["quality"], regions=["eu"], **made,
             )
         )  # fmt: skip
@@ -145,6 +148,30 @@ async def source(yard: Yard, name: str) -> tuple[UUID, UUID]:
     return version_id, grant_id
 
 
+async def made_of(yard: Yard, *version_ids: UUID) -> InputSpec:
+    """A model of these versions of data, as an input."""
+    at, anna = yard.clock.now(), yard.actor("anna")
+    async with yard.database.transaction() as session:
+        made_id = await create_model_version(
+            session, anna, model_id=yard.model_id, files=[FILE], sources=[trained_on(each) for each in version_ids],
+            at=at, new_id=new_id,
+        )  # fmt: skip
+        await finish_version(session, anna, made_id, at=at, new_id=new_id)
+    return InputSpec(kind=InputKind.MODEL_VERSION, source_id=made_id, mount_path="base", purpose="quality")
+
+
+async def say(yard: Yard, dataset_id: UUID, **values: Any) -> None:
+    """Something else of a data set, and so of what was made from it."""
+    async with yard.database.transaction() as session:
+        await session.execute(update(Dataset).where(Dataset.id == dataset_id).values(values))
+        await recompute_effective(session, dataset_ids=[dataset_id])
+
+
+async def dataset_of(yard: Yard, version_id: UUID) -> UUID:
+    async with yard.database.read() as session:
+        return (await session.scalars(select(DatasetVersion.dataset_id).where(DatasetVersion.id == version_id))).one()
+
+
 class TestSeveralGrants:
     @pytest.mark.parametrize("needed", [True, False])
     async def test_a_model_is_read_no_more_when_any_that_it_needs_is_withdrawn(
@@ -153,19 +180,64 @@ class TestSeveralGrants:
         first = await yard.grant()
         second_version, second = await source(yard, "gauge-dials")
         _, other = await source(yard, "gauge-bills")
-        at, anna = yard.clock.now(), yard.actor("anna")
-        async with yard.database.transaction() as session:
-            made_id = await create_model_version(
-                session, anna, model_id=yard.model_id, files=[FILE],
-                sources=[trained_on(yard.dataset_version_id), trained_on(second_version)], at=at, new_id=new_id,
-            )  # fmt: skip
-            await finish_version(session, anna, made_id, at=at, new_id=new_id)
-        job_id = await staged(yard, first, InputSpec(
-            kind=InputKind.MODEL_VERSION, source_id=made_id, mount_path="base", purpose="quality"
-        ))  # fmt: skip
+        job_id = await staged(yard, first, await made_of(yard, yard.dataset_version_id, second_version))
         await withdraw(yard, second if needed else other)
         await yard.cycle()
         assert [event.state for event in await told(yard, job_id)] == (["STOPPING"] if needed else [])
+
+    @pytest.mark.parametrize("granted", [True, False])
+    async def test_a_model_is_read_no_more_when_a_further_source_is_closed_to_the_team(
+        self, yard: Yard, *, granted: bool
+    ) -> None:
+        first = await yard.grant()
+        further_version, further = await source(yard, "gauge-dials", "INTERNAL")
+        if not granted:
+            await withdraw(yard, further)
+        job_id = await staged(yard, first, await made_of(yard, yard.dataset_version_id, further_version))
+        await yard.cycle()
+        assert await told(yard, job_id) == []
+        await say(yard, await dataset_of(yard, further_version), classification="CONFIDENTIAL")
+        await yard.cycle()
+        assert [event.state for event in await told(yard, job_id)] == ([] if granted else ["STOPPING"])
+
+
+class TestWhatIsSaidOfTheData:
+    @pytest.mark.parametrize("of_model", [False, True])
+    @pytest.mark.parametrize(
+        ("values", "reason"),
+        [
+            ({"permitted_purposes": ["research"]}, "It may not be used for quality"),
+            ({"retention_ends_on": date(2020, 1, 1)}, "It may not be kept or read after 2020-01-01."),
+        ],
+    )
+    async def test_ends_what_reads_it(self, yard: Yard, values: dict[str, Any], reason: str, *, of_model: bool) -> None:
+        grant = await yard.grant()
+        job_id = await staged(yard, grant, await made_of(yard, yard.dataset_version_id) if of_model else None)
+        await yard.cycle()
+        assert await told(yard, job_id) == []
+        await say(yard, yard.dataset_id, **values)
+        await yard.cycle()
+        (event,) = await told(yard, job_id)
+        assert event.state == "STOPPING"
+        assert reason in event.message
+
+
+class TestMany:
+    async def test_are_all_asked_about_in_one_cycle_a_few_at_a_time(
+        self, yard: Yard, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Those that may read on are not in the way of the others."""
+        monkeypatch.setattr(access_ending, "INPUTS_MAX", 1)
+        first = await yard.grant()
+        other_version, other = await source(yard, "gauge-dials")
+        stays = await staged(yard, first)
+        ends = await staged(yard, other, yard.digits(source_id=other_version))
+        await withdraw(yard, other)
+        await yard.cycle()
+        assert [len(await told(yard, each)) for each in (stays, ends)] == [0, 1]
+        await withdraw(yard, first)
+        await yard.cycle()
+        assert [len(await told(yard, each)) for each in (stays, ends)] == [1, 1]
 
 
 class TestQueued:
