@@ -53,18 +53,25 @@ def _packed(folder: Path, is_ignored: Ignore) -> LocalFile:
     sources = list(files_to_pack(folder, is_ignored))
     if not sources:
         raise UploadFailed(f"{folder} holds no file to pack")
-    with tempfile.NamedTemporaryFile(suffix=".tar.gz", delete=False) as target:
-        try:
-            with (
-                gzip.GzipFile(fileobj=target, mode="wb", filename="", mtime=0) as zipped,
-                tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar,
-            ):
-                for path, source in sources:
-                    _add(tar, path, source)
-        except BaseException:
-            Path(target.name).unlink()
-            raise
-    return described("package.tar.gz", Path(target.name))
+    try:
+        handle, name = tempfile.mkstemp(suffix=".tar.gz")
+    except FileNotFoundError as error:
+        message = "no folder for temporary files can be written to; make space in one, or name another with TMPDIR"
+        raise UploadFailed(message) from error
+    try:
+        with (
+            os.fdopen(handle, "wb") as target,
+            gzip.GzipFile(fileobj=target, mode="wb", filename="", mtime=0) as zipped,
+            tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar,
+        ):
+            for path, source in sources:
+                _add(tar, path, source)
+    except BaseException as error:
+        Path(name).unlink()
+        if isinstance(error, OSError) and error.filename is None:  # a full disk does not say by itself which one it is
+            error.filename = name
+        raise
+    return described("package.tar.gz", Path(name))
 
 
 def _add(tar: tarfile.TarFile, path: str, source: Path) -> None:
@@ -73,4 +80,9 @@ def _add(tar: tarfile.TarFile, path: str, source: Path) -> None:
         about = os.fstat(opened.fileno())
         member.size = about.st_size
         member.mode = 0o755 if about.st_mode & 0o100 else 0o644
-        tar.addfile(member, opened)
+        try:
+            tar.addfile(member, opened)
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            raise UploadFailed(f"{path} became shorter while it was packed; give the same command again") from error

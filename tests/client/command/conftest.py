@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -25,6 +26,9 @@ from guildhall_client.command.main import main
 PROGRAM = str(Path(sys.executable).parent / "guildhall")
 SECONDS_MAX = 120
 TRIES_MAX = 6
+"""How often Ctrl-C is given: the tracer of a measured process loses some. At each call it looks for the greenlet in a
+`WeakKeyDictionary`, which is Python code, and clears whatever is raised there; KeyboardInterrupt, too.
+"""
 ISSUE_TOKEN = """
 mutation IssueToken($input: IssueTokenInput!) { issueToken(input: $input) { secret errors { code field message } } }
 """
@@ -135,12 +139,12 @@ class Terminal:
         return self._process.wait(timeout=SECONDS_MAX)
 
     def insist_until(self, keys: str, text: str) -> None:
-        """Press them until the text stands on the screen: Python loses a signal that comes while it tidies up."""
+        """Press them until the text stands on the screen; why once is not enough, see `TRIES_MAX`."""
         if not self._insist(keys, lambda: text in self.said):
             pytest.fail(f"{text!r} never came: {self.said}")
 
     def insist(self, keys: str) -> int:
-        """Press them until it ends: readline may miss a signal that comes just before it waits."""
+        """Press them until it ends: readline may also miss a signal that comes just before it waits."""
         self._insist(keys, lambda: False)
         return self._process.wait(timeout=SECONDS_MAX)
 
@@ -170,6 +174,20 @@ class Terminal:
 # Tests that a shell runs in the background ignore SIGINT, and so would what they start.
 HEARING = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
 _ON_A_TERMINAL = f"import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); {HEARING}"
+
+
+def interrupt(process: subprocess.Popen[str]) -> str:
+    """SIGINT until it ends; what it said on standard error."""
+    for _ in range(TRIES_MAX):
+        process.send_signal(signal.SIGINT)
+        try:
+            _, err = process.communicate(timeout=SECONDS_MAX / TRIES_MAX)
+        except subprocess.TimeoutExpired:
+            continue
+        return err
+    process.kill()
+    process.communicate()
+    pytest.fail("SIGINT led to nothing")
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -36,6 +36,10 @@ MORE = {
     "login": ["http://127.0.0.1:1", "--token"],
 }
 LOCAL = {"logout", "completion", "login"}
+UNKNOWN = {"quote": ["--team", "a"], "run": ["--team", "a"], "inbox read": ["Notification_1"]}
+"""What names something that is not there where nothing else does."""
+NAMELESS = {*LOCAL, "whoami", "inbox", "search", "jobs", "access list", "loosening list", "apply"}
+"""What need not name anything: a list without rows is an answer."""
 """What sends nothing, or is asked with other arguments below."""
 
 
@@ -53,7 +57,7 @@ def commands(group: ListedGroup, path: tuple[str, ...] = ()) -> Iterator[tuple[s
 ALL = dict(commands(root))
 
 
-def whole(path: str) -> list[str]:
+def whole(path: str, more: Mapping[str, list[str]] = MORE) -> list[str]:
     """A call with all that the command needs."""
     arguments: list[str] = []
     for parameter in ALL[path].params:
@@ -62,7 +66,7 @@ def whole(path: str) -> list[str]:
         elif parameter.required:
             arguments += [parameter.opts[0], str(VALUES[parameter.opts[0]])]
     at = arguments.index("--") if "--" in arguments else len(arguments)
-    return [*path.split(), *arguments[:at], *MORE.get(path, []), *arguments[at:]]
+    return [*path.split(), *arguments[:at], *more.get(path, []), *arguments[at:]]
 
 
 def sentence_of(ended: Ended) -> str:
@@ -118,6 +122,15 @@ def test_a_missing_argument(prepared: Command) -> None:
         assert (ended.code, ended.out) == (2, ""), path
         assert sentence_of(ended).startswith("guildhall: Missing "), path
         assert f"`guildhall {path} --help` shows how." in ended.err
+
+
+def test_an_unknown_name(mira: Command, prepared: Command) -> None:
+    asked = [path for path in ALL if path not in NAMELESS]
+    assert len(asked) > 15
+    calls = [whole(path, {**MORE, **UNKNOWN}) for path in asked]
+    for path, ended in zip(asked, all_of(mira, calls), strict=True):
+        assert (ended.code, ended.out) == (3, ""), f"{path}: {ended.err}"
+        assert sentence_of(ended), path
 
 
 def test_no_network(prepared: Command) -> None:
@@ -190,16 +203,59 @@ def shell(command: Command, line: str) -> Ended:
     return Ended(ended.returncode, ended.stdout, ended.stderr)
 
 
-class TestStreams:
-    @pytest.mark.parametrize("line", ["guildhall wallet maintenance | true", "guildhall --help | true"])
-    def test_a_pipe_that_closes(self, mira: Command, line: str) -> None:
-        assert shell(mira, line) == Ended(141, "", "")
+def ended_with(
+    command: Command, line: str, *, out: int = subprocess.PIPE, err: int = subprocess.PIPE
+) -> tuple[int, str]:
+    """The exit code, and what was said on the other stream."""
+    ended = subprocess.run(
+        [PROGRAM, *line.split()],
+        cwd=command.folder,
+        env=command.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=err,
+        text=True,
+        timeout=SECONDS_MAX,
+        check=False,
+    )
+    return ended.returncode, (ended.stdout or "") + (ended.stderr or "")
 
-    def test_a_full_device(self, mira: Command) -> None:
-        ended = shell(mira, "guildhall wallet maintenance > /dev/full")
-        assert ended == Ended(
-            1, "", "guildhall: No space is left to write to; make some, then run the same command again.\n"
-        )
+
+class TestStreams:
+    @pytest.fixture
+    def closed_pipe(self) -> Iterator[int]:
+        """The end for writing of one that nobody reads."""
+        reader, writer = os.pipe()
+        os.close(reader)
+        yield writer
+        os.close(writer)
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "--help",
+            "completion bash",
+            "whoami --json",
+            "inbox --json",
+            "search word --json",
+            "jobs --json",
+            "wallet maintenance",
+            "access list --json",
+            "loosening list --json",
+        ],
+    )
+    def test_a_pipe_that_closes(self, mira: Command, closed_pipe: int, line: str) -> None:
+        assert ended_with(mira, line, out=closed_pipe) == (141, "")
+
+    @pytest.mark.parametrize("line", ["logout", "search nothing-of-this"])
+    def test_a_pipe_for_sentences_that_closes(self, mira: Command, closed_pipe: int, line: str) -> None:
+        assert ended_with(mira, line, err=closed_pipe) == (141, "")
+
+    @pytest.mark.parametrize("line", ["--help", "completion bash", "whoami --json", "wallet maintenance"])
+    def test_a_full_device(self, mira: Command, line: str) -> None:
+        with Path("/dev/full").open("w", encoding="utf-8") as full:
+            ended = ended_with(mira, line, out=full.fileno())
+        assert ended == (1, "guildhall: No space is left to write to; make some, then run the same command again.\n")
 
     def test_a_full_disk_is_named_and_keeps_nothing(self, guild: Guild, stranger: Command) -> None:
         kept = Path(stranger.environment["XDG_CONFIG_HOME"]) / "guildhall" / "tokens.json"

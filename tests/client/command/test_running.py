@@ -1,7 +1,6 @@
 """quote, run, jobs, logs, cancel, wallet: a real job on this machine, also with Ctrl-C at a terminal."""
 
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +13,7 @@ import pytest
 from guildhall_client.command.job_options import Asked
 from guildhall_client.command.jobs import Follower
 from guildhall_client.command.running import _show
-from tests.client.command.conftest import HEARING, PROGRAM, SECONDS_MAX, Command, Ended
+from tests.client.command.conftest import HEARING, PROGRAM, Command, Ended, interrupt
 
 SCRIPT = """
 import os, sys, time
@@ -87,8 +86,7 @@ class TestRun:
         assert [node["id"] for node in found["nodes"]] == [job]
         with mira.terminal("logs", "-f", job) as terminal:
             terminal.until("line 1")
-            terminal.press("\x03")
-            assert terminal.end() == 130
+            assert terminal.insist("\x03") == 130
         assert "line 0" in mira.ok("logs", job).out
         assert mira.ok("logs", job, "--lines", "5", "--json").json["state"] == "RUNNING"
         assert mira.ok("cancel", job, "--reason", "enough").out == f"{job} is STOPPING.\n"
@@ -101,10 +99,6 @@ class TestRun:
         shown = mira.ok("wallet", "maintenance").out
         assert "zero-defects" in shown
         assert mira.ok("wallet", GUILDHALL_TEAM="maintenance").out == shown
-        page = mira.ok("jobs", "--limit", "1")
-        assert page.err.startswith("There are more: --after ")
-        after = mira.ok("jobs", "--after", page.err.split()[-1], "--limit", "1").out
-        assert after.splitlines()[1] != page.out.splitlines()[1]
 
     def test_json_lines(self, mira: Command) -> None:
         job = mira.ok(*run("--yes", "--detach", "--json")).json["id"]
@@ -153,8 +147,7 @@ class TestRun:
         )
         assert process.stdout is not None
         assert process.stdout.readline() == "line 0\n"
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=SECONDS_MAX)
+        err = interrupt(process)
         assert process.returncode == 130
         (job,) = set(re.findall(r"guildhall cancel (Job_\w+)", err))
         mira.ok("cancel", job)
@@ -228,6 +221,8 @@ class TestRunInThisProcess:
         page = here("jobs", "--limit", "1")
         assert (page.code, len(page.out.splitlines())) == (0, 2)
         assert page.err.startswith("There are more: --after ")
+        after = here("jobs", "--after", page.err.split()[-1], "--limit", "1")
+        assert after.out.splitlines()[1] != page.out.splitlines()[1]
         assert here("cancel", job).code == 0
         assert here("logs", "-f", job).code == 6
         told = here("logs", job, "--json").json

@@ -3,7 +3,10 @@
 import json
 from pathlib import Path
 
-from guildhall_client.command.exits import WHEN_UNREACHABLE
+import pytest
+
+from guildhall_client.command.exits import WHEN_UNREACHABLE, CommandFailed, Exit
+from guildhall_client.command.profiles import cleaned
 from tests.client.command.conftest import Command, Guild
 
 UNKNOWN_TOKEN = "ghu_" + "x" * 38
@@ -50,10 +53,41 @@ class TestLogin:
         ended = stranger("login", guild.url, "--token-stdin", stdin="two words")
         assert (ended.code, "one word" in ended.err) == (2, True)
 
-    def test_what_is_no_address(self, stranger: Command) -> None:
+    @pytest.mark.parametrize(
+        "address",
+        [
+            "guildhall.example.org",
+            "ftp://guildhall.example.org",
+            "http://",
+            "http://.",
+            "http://[::1",
+            "http://127.0.0.1:0",
+            "http://127.0.0.1:99999",
+            "http://127.0.0.1:port",
+            "http://two words",
+            "http://two\nlines",
+            f"http://{'a' * 64}.example.org",
+        ],
+    )
+    def test_what_is_no_address(self, address: str) -> None:
+        with pytest.raises(CommandFailed, match="write it as https://") as refused:
+            cleaned(address)
+        assert refused.value.exit_code == Exit.USAGE
+
+    @pytest.mark.parametrize("address", ["http://[::1]:8321", "https://gilde.example/räume", "http://localhost."])
+    def test_an_address(self, address: str) -> None:
+        assert cleaned(f" {address}/") == address
+
+    def test_no_address_is_told_before_anything_is_asked(self, stranger: Command) -> None:
         ended = stranger("login", "guildhall.example.org", "--token-stdin", stdin="x")
-        assert ended.code == 2
-        assert "write it as https://" in ended.err
+        sentence = "'guildhall.example.org' is no address of a server; write it as https://guildhall.example.org."
+        assert (ended.code, ended.err) == (2, f"guildhall: {sentence}\n")
+
+    @pytest.mark.parametrize("token", ["two words", "ghü_1", " "])
+    def test_no_token_in_the_environment(self, stranger: Command, token: str) -> None:
+        ended = stranger("whoami", GUILDHALL_TOKEN=token)
+        sentence = "GUILDHALL_TOKEN is no token: a token is one word of plain letters, digits and marks."
+        assert (ended.code, ended.out, ended.err) == (2, "", f"guildhall: {sentence}\n")
 
     def test_a_token_over_plain_http_is_warned_about(self, stranger: Command) -> None:
         ended = stranger("login", "http://guildhall.invalid", "--token-stdin", stdin="x")

@@ -80,7 +80,9 @@ def print_line(text: str, style: str = "") -> None:
 
 def note(text: str) -> None:
     """A sentence for the person, on standard error, where it disturbs no program."""
-    Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True).print(printable(text))
+    # Not by a console, which ends the process by itself where the pipe is closed.
+    sys.stderr.write(f"{printable(text)}\n")
+    sys.stderr.flush()
 
 
 def moment(value: str | None) -> str:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 from platformdirs import user_config_path
@@ -97,7 +98,8 @@ class Profiles:
         url = cleaned(url or (known[name] if name else DEFAULT_URL))
         token = self._environment.get("GUILDHALL_TOKEN")
         if token:
-            return Target(url=url, profile=name, credentials=Credentials(url=url, token=token.strip()))
+            given = Credentials(url=url, token=plain_token(token, "GUILDHALL_TOKEN"))
+            return Target(url=url, profile=name, credentials=given)
         return Target(url=url, profile=name, credentials=self._credentials(name, url) if name else None)
 
     def address_of(self, name: str) -> str | None:
@@ -240,13 +242,32 @@ def _keyring_refusals_told() -> Iterator[None]:
 def cleaned(url: str) -> str:
     """An address as it is kept; raises `CommandFailed` for what is none."""
     text = url.strip().rstrip("/")
-    scheme, _, rest = text.partition("://")
-    if scheme not in {"http", "https"} or not rest.partition("/")[0] or any(mark in text for mark in " ?#@"):
+    if not text.isprintable() or any(mark in text for mark in " ?#@") or not _has_host(text):
         message = f"{url!r} is no address of a server; write it as https://guildhall.example.org"
         raise CommandFailed(f"{message}.", Exit.USAGE)
     return text
 
 
+def plain_token(text: str, what: str) -> str:
+    """A token as it is sent; raises `CommandFailed` for what no header can carry, with `what` it was given as."""
+    token = text.strip()
+    if not token or any(not 33 <= ord(mark) <= 126 for mark in token):
+        message = f"{what} is no token: a token is one word of plain letters, digits and marks."
+        raise CommandFailed(message, Exit.USAGE)
+    return token
+
+
 def same_address(one: str, other: str) -> bool:
     """Whether two addresses are the same server's."""
     return one.strip().rstrip("/").lower() == other.strip().rstrip("/").lower()
+
+
+def _has_host(address: str) -> bool:
+    """Whether a name is in it that can be looked up, and a port where there is one."""
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname or ""
+        host.encode("idna")  # refuses labels that are empty or too long
+        return address.startswith(("http://", "https://")) and host != "" and parts.port != 0
+    except ValueError:  # brackets without their like, ports that are none
+        return False

@@ -12,7 +12,7 @@ from guildhall_client.command.documents.people import REVOKE_TOKEN, WHO_AM_I
 from guildhall_client.command.exits import WHEN_UNREACHABLE, CommandFailed, Exit, NotSignedIn, codes_of, told
 from guildhall_client.command.options import json_option
 from guildhall_client.command.printing import moment, note, print_facts, print_json, print_line
-from guildhall_client.command.profiles import DEFAULT_PROFILE, Credentials, Profiles, Target, cleaned
+from guildhall_client.command.profiles import DEFAULT_PROFILE, Credentials, Profiles, Target, cleaned, plain_token
 from guildhall_client.errors import SIGN_IN_CODES, GuildhallClientError
 
 
@@ -175,9 +175,7 @@ def _given_token(*, token_stdin: bool) -> str:
         raise CommandFailed(message, Exit.USAGE)
     if not token:
         raise CommandFailed("The token is empty.", Exit.USAGE)
-    if any(not 33 <= ord(mark) <= 126 for mark in token):
-        raise CommandFailed("That is no token: a token is one word of plain letters, digits and marks.", Exit.USAGE)
-    return token
+    return plain_token(token, "That")
 
 
 def _show_code(address: str, code: str) -> None:
