@@ -17,6 +17,7 @@ from litestar.routes import HTTPRoute
 
 from guildhall.app import Application
 from guildhall.clock import new_id
+from guildhall.db.embedded import EmbeddedServer
 from guildhall.db.transaction import Database
 from guildhall.http.graphql import GraphQLEndpoint
 from guildhall.http.hot_path import GRAPHQL_PATH, HotPath
@@ -65,6 +66,16 @@ RULES: dict[str, tuple[int, str]] = {
 }
 """What each answers to nobody, and what leaves by it. GraphQL, in front of these, answers with records alone."""
 CSV = b"id,name\n1,Ada\n2,Bob\n"
+UNWRITABLE = {
+    "privilege": (
+        "REVOKE INSERT ON audit_events FROM guildhall_service", "GRANT INSERT ON audit_events TO guildhall_service"
+    ),
+    "partition": (
+        "ALTER TABLE audit_events DETACH PARTITION audit_events_default",
+        "ALTER TABLE audit_events ATTACH PARTITION audit_events_default DEFAULT",
+    ),
+}  # fmt: skip
+"""Ways in which the record cannot be written, and back."""
 WAYS = sorted(name for name, (_, leaves) in RULES.items() if leaves == DATA)
 
 
@@ -206,6 +217,43 @@ class TestBytesOfData:
             assert [event.outcome for event in await reads_now(way.site)][-1] == "STARTED"
             gate.open.set()
             assert (await asking).status_code == 200
+        assert await outcomes(way.site) == [("STARTED", None), ("COMPLETED", None)]
+
+    @pytest.mark.parametrize("fault", ["privilege", "partition"])
+    async def test_do_not_leave_where_the_intent_cannot_be_written(
+        self, way: Way, server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch, fault: str
+    ) -> None:
+        breaking, mending = UNWRITABLE[fault]
+        asked: list[str] = []
+        read, get = way.site.estate.store.read, way.site.estate.store.get
+
+        def noted_read(key: str, *, start: int, end: int) -> AsyncIterator[bytes]:
+            asked.append(key)
+            return read(key, start=start, end=end)
+
+        async def noted_get(key: str) -> bytes:
+            asked.append(key)
+            return await get(key)
+
+        monkeypatch.setattr(way.site.estate.store, "read", noted_read)
+        monkeypatch.setattr(way.site.estate.store, "get", noted_get)
+        assert await outcomes(way.site) == [], "what others read is concluded before nothing can be written"
+        name = str(way.site.estate.database.engine.url.database)
+        connection = await server.connect(database=name)
+        try:
+            await connection.execute(breaking)
+            try:
+                answer = await way.ask("paul")
+            finally:
+                await connection.execute(mending)
+        finally:
+            await connection.close()
+        assert answer.status_code == 500
+        assert not any(line in answer.content for line in CSV.splitlines())
+        assert (asked, await outcomes(way.site)) == ([], [])
+        paul = way.site.estate.house.people["paul"]
+        assert [row for row in await way.site.estate.rows(ReadCounter) if row.subject_id == paul] == []
+        assert (await way.ask("paul")).status_code == 200
         assert await outcomes(way.site) == [("STARTED", None), ("COMPLETED", None)]
 
     async def test_count_against_budgets(self, way: Way) -> None:
