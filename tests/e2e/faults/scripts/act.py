@@ -38,6 +38,15 @@ def exit_with(code: int) -> None:
     sys.exit(code)
 
 
+def count(lines: int) -> None:
+    """Say one line after the other, four a second, and leave what a good script does."""
+    for number in range(1, lines + 1):
+        sys.stdout.write(f"line {number}\n")
+        sys.stdout.flush()
+        time.sleep(0.25)
+    succeed()
+
+
 def die() -> None:
     """Be killed, as by the kernel when memory runs out."""
     (output() / "half.bin").write_bytes(CHUNK)
@@ -106,6 +115,7 @@ def take_checkpoints() -> None:
 ACTS: dict[str, Callable[[], None]] = {
     "succeed": succeed,
     "succeed-big": succeed_big,
+    "count": lambda: count(int(sys.argv[2])),
     "exit": lambda: exit_with(1),
     "die": die,
     "leave-nothing": lambda: None,
