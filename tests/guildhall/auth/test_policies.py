@@ -20,9 +20,10 @@ from guildhall.auth.policy import PolicySnapshot
 from guildhall.auth.policy_reading import load_changes, load_rules, read_version
 from guildhall.auth.subjects import ActorKind, Subject
 from guildhall.clock import new_id
+from guildhall.db import engine
 from guildhall.db.embedded import EmbeddedServer
 from guildhall.db.engine import OWNER_ROLE
-from guildhall.db.transaction import Database, DatabaseUnavailable
+from guildhall.db.transaction import Database, DatabaseBusy, DatabaseUnavailable, connect_database
 from tests.guildhall.auth.test_policy_reading import as_owner, give
 from tests.people import make_team, make_user
 
@@ -226,3 +227,26 @@ class TestLocked:
             assert changing.result() in now.rules.teams
         finally:
             await connection.close()
+
+    async def test_who_needs_the_new_policy_is_told_to_wait_and_never_decided_by_the_old(
+        self, database: Database, server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with database.transaction() as session:
+            team = await make_team(session, "locked-for-long")
+            ben = Subject(ActorKind.USER, await make_user(session, "locked-ben", roles={"viewer": [team]}))
+        monkeypatch.setattr(engine, "LOCK_WAIT_SECONDS_MAX", 1)
+        impatient = connect_database(database.url)
+        policies = Policies(impatient)
+        connection = await server.connect(OWNER_ROLE, str(make_url(database.url).database))
+        try:
+            held = await in_force(impatient, policies)
+            assert held.may(ben, "registry:model:read", team)
+            await as_owner(server, database, f"DELETE FROM role_bindings WHERE subject_id = '{ben.id}'")
+            async with connection.transaction():
+                await connection.execute("LOCK TABLE role_bindings IN ACCESS EXCLUSIVE MODE")
+                with pytest.raises(DatabaseBusy):
+                    await in_force(impatient, policies)
+            assert not (await in_force(impatient, policies)).may(ben, "registry:model:read", team)
+        finally:
+            await connection.close()
+            await impatient.close()

@@ -16,6 +16,7 @@ from litestar import Litestar
 from litestar.routes import HTTPRoute
 
 from guildhall.app import Application
+from guildhall.audit.tables import AuditEvent, AuditPersonal
 from guildhall.clock import new_id
 from guildhall.db.embedded import EmbeddedServer
 from guildhall.db.transaction import Database
@@ -25,6 +26,7 @@ from guildhall.http.websocket import GraphQLSockets
 from registry.http import sending
 from registry.volume.tables import ReadCounter
 from tests.house import House
+from tests.registry.estate import Estate
 from tests.registry.http.conftest import Site
 from tests.registry.http.reading import grant_to_quality, reads, reads_now, withdraw_grant, withdraw_role
 from tests.registry.http.test_bulk_reads import limit
@@ -131,6 +133,28 @@ class TestEveryRoute:
                         path = path.replace(f"{{{parameter}:{kind}}}", str(value))
                 told[name] = (await browser.request(method, path)).status_code
         assert told == {name: status for name, (status, _) in RULES.items()}
+
+
+class TestTheRecord:
+    @pytest.mark.parametrize("way", WAYS)
+    async def test_says_from_where_and_by_what_it_was_asked_in_which_request(
+        self, estate: Estate, tmp_path: Path, way: str
+    ) -> None:
+        version_id = await estate.stored(await estate.dataset(), {"a.csv": CSV})
+        artifact = await estate.artifact(version_id, "a.csv")
+        house = House(estate.database, tmp_path)
+        method, _, path = way.partition(" ")
+        headers = {"authorization": f"Bearer {await house.token_of('stranger')}", "x-request-id": "r-1"}
+        async with house.browser("198.51.100.7") as browser:
+            answer = await browser.request(
+                method, path.replace("{artifact_id:uuid}", str(artifact.id)), headers=headers,
+                json={"files": [str(artifact.id)]} if method == "POST" else None,
+            )  # fmt: skip
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "ACCESS_REFUSED")
+        (event,) = [each for each in await estate.rows(AuditEvent) if each.outcome == "REFUSED"]
+        assert (event.request_id, event.client, event.actor_kind) == ("r-1", "A browser", "USER")
+        (said,) = [each for each in await estate.rows(AuditPersonal) if each.event_id == event.id]
+        assert (said.person_id, said.content) == (event.actor_id, {"address": "198.51.100.7"})
 
 
 class Gate:
