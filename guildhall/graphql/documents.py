@@ -56,7 +56,7 @@ from guildhall.graphql.compose import Composed
 from guildhall.graphql.cost import Cost, Costing
 from guildhall.graphql.limits import check_outline
 from guildhall.graphql.outline import Definition, Outline, RepeatedFragment, Selection, Unreadable, opened, outline_of
-from guildhall.graphql.overlaps import OverlapsWithinLimit, StrangersOverlapsWithinLimit
+from guildhall.graphql.overlaps import merging_errors
 from guildhall.settings import Settings
 
 DOCUMENTS_MAX = 500
@@ -169,10 +169,9 @@ class Documents:
         self._held: OrderedDict[str, Prepared] = OrderedDict()
         self._tokens = 0
         introspection = [] if settings.graphql_introspection else [NoSchemaIntrospectionCustomRule]
-        # graphql-core's own costs more than a document may.
-        overlaps = StrangersOverlapsWithinLimit if composed is None else OverlapsWithinLimit
-        own = OverlappingFieldsCanBeMergedRule
-        self._rules = [overlaps if rule is own else rule for rule in (*specified_rules, *introspection)]
+        # Its work is the square of what a document repeats; `merging_errors` finds the same.
+        square = OverlappingFieldsCanBeMergedRule
+        self._rules = [rule for rule in (*specified_rules, *introspection) if rule is not square]
         self._rules_by_marks: dict[frozenset[str], list[type[ASTValidationRule]]] = {}
 
     def prepare(
@@ -258,16 +257,9 @@ class Documents:
 
     def _validate(self, document: DocumentNode, rules: list[type[ASTValidationRule]]) -> None:
         told = self._settings.graphql_suggestions
-        try:
-            errors = validate(
-                self.schema,
-                document,
-                rules,
-                max_errors=_VALIDATION_ERRORS_MAX if told else 1,
-                hide_suggestions=not told,
-            )
-        except LimitExceeded as error:
-            raise refused_by(error) from error
+        most = _VALIDATION_ERRORS_MAX if told else 1
+        errors = validate(self.schema, document, rules, max_errors=most, hide_suggestions=not told)
+        errors = errors or merging_errors(self.schema, document, most)
         if errors and told:
             raise RequestRefused([coded(error, "GRAPHQL_VALIDATION_FAILED") for error in errors])
         if errors:  # which of its names exist is what a stranger would ask for, one name after the other
