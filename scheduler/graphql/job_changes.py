@@ -42,7 +42,9 @@ class JobChangeType:
     """One thing that is new of a job: a state with its reason, a metric, or a log line; the others are null."""
 
     cursor: str = column("cursor", description="Where to go on: pass it as `after`, and nothing is missed or repeated.")
-    state: JobState | None = column("state", description="After the last state of a job come all its lines.")
+    state: JobState | None = column(
+        "state", description="The last comes after all that the command wrote; lines of the platform may follow it."
+    )
     state_reason = json_object("Reason", "state_reason")
     metric = one("JobMetric", local="metric_id")
     log_line = json_object("LogLine", "log_line", permission=READ_LOG)
