@@ -20,7 +20,7 @@ from guildhall.audit.merkle import inclusion_proof, leaf_hash, node_hash
 from guildhall.audit.offline import NoExport, verify_export
 from guildhall.audit.record import add_events, compose_event
 from guildhall.audit.sealing import seal_once
-from guildhall.audit.tables import AuditLeaf, AuditSeal
+from guildhall.audit.tables import AuditEvent, AuditLeaf, AuditSeal
 from guildhall.audit.tiles import tile_reader
 from guildhall.audit.verifying import Verification, verify_record
 from guildhall.auth.actor import system_actor
@@ -40,6 +40,11 @@ DATASET = ResourceRef("Dataset", UUID(int=7))
 SIGNER = Signer("guildhall.example/audit", b"s" * 32)
 KEYS = AuditKeys([AUDIT_KEY])
 VKEY = SIGNER.verifier.text
+_ANEW = {"id": "gen_random_uuid()", "xid": "'3'"}
+COPIES = "INSERT INTO audit_events SELECT {} FROM audit_events".format(
+    ", ".join(_ANEW.get(column.name, column.name) for column in AuditEvent.__table__.columns)
+)
+"""Each event once more, as another one of a transaction that the seal has passed."""
 
 
 @dataclass(frozen=True)
@@ -231,27 +236,53 @@ class TestEveryEvent:
             ("UPDATE audit_resources SET act_at = act_at + interval '1 month'", 2 * SIZE),
             ("UPDATE audit_resources SET event_id = gen_random_uuid()", 2 * SIZE),
             ("INSERT INTO audit_resources SELECT gen_random_uuid(), act_at, event_id FROM audit_resources", SIZE),
+            (COPIES, 3 * SIZE),  # another code, no leaf, and not among what questions go by
+            ("UPDATE audit_leaves SET event_id = gen_random_uuid()", 2 * SIZE),
         ],
     )
     async def test_each_change_of_each_is_counted(
         self, sealed: Sealed, server: EmbeddedServer, statement: str, want: int
     ) -> None:
-        connection = await server.connect(database=sealed.name)
-        try:
-            async with _as_it_was_after(connection):
-                await connection.execute(statement)
-                found = await verify_record(sealed.database, KEYS, [SIGNER.verifier], sealed.published)
-        finally:
-            await connection.close()
-        assert found.wrong == want
+        assert (await _found_after(sealed, server, statement)).wrong == want
         as_it_was = await verify_record(sealed.database, KEYS, [SIGNER.verifier], sealed.published)
         assert as_it_was == Verification(sealed=SIZE, heads=len({*sealed.published}))
+
+    @pytest.mark.parametrize(
+        ("statement", "want", "of_heads"),
+        [
+            (
+                f"UPDATE audit_leaves SET number = number - {SIZE}; UPDATE audit_leaves SET number = -1 - number",
+                0,
+                True,
+            ),
+            ("UPDATE audit_leaves SET entry = sha256(entry)", SIZE, True),
+            (f"DELETE FROM audit_leaves WHERE number >= {SIZE // 2}", SIZE - SIZE // 2 + 2, False),
+            ("DELETE FROM audit_leaves", SIZE + 2, False),
+        ],
+        ids=["reversed", "other entries", "cut in half", "cut to nothing"],
+    )
+    async def test_no_head_is_led_to_by_other_leaves(
+        self, sealed: Sealed, server: EmbeddedServer, statement: str, want: int, *, of_heads: bool
+    ) -> None:
+        found = await _found_after(sealed, server, statement)
+        assert found.wrong == want + len({*sealed.published}) * of_heads
+
+
+async def _found_after(sealed: Sealed, server: EmbeddedServer, statement: str) -> Verification:
+    """What is found when a superuser has done this; it is taken back."""
+    connection = await server.connect(database=sealed.name)
+    try:
+        async with _as_it_was_after(connection):
+            await connection.execute(statement)
+            return await verify_record(sealed.database, KEYS, [SIGNER.verifier], sealed.published)
+    finally:
+        await connection.close()
 
 
 @asynccontextmanager
 async def _as_it_was_after(connection: "asyncpg.Connection[asyncpg.Record]") -> AsyncIterator[None]:
     """Whatever becomes of the block, what it changed in the record is as it was after it."""
-    tables = ("audit_events", "audit_resources")
+    tables = ("audit_events", "audit_resources", "audit_leaves")
     await connection.execute("SET session_replication_role = replica")
     for table in tables:
         await connection.execute(f"CREATE TABLE saved_{table} AS TABLE {table}")
