@@ -142,6 +142,9 @@ def test_a_price_list_has_exactly_its_rates(pat: Command) -> None:
         ("teams: 5", 1, "TeamInput"),
         ("teams: !!python/object:os.system []", 2, "o.yaml, line 1: "),
         ("\x00", 2, "o.yaml is no YAML"),
+        ("teams: [{name: .nan}]", 2, "o.yaml holds what is none of texts, numbers, true, false"),
+        ("teams: !!binary aGFsbG8=", 2, "o.yaml holds what is none of texts, numbers, true, false"),
+        ("teams: &teams [*teams]", 2, "o.yaml holds what is none of texts, numbers, true, false"),
     ],
 )
 def test_refused(pat: Command, content: str, code: int, sentence: str) -> None:

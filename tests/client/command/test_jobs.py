@@ -69,6 +69,12 @@ class TestJobs:
         assert [each["id"] for each in milan.ok("jobs", "--name", "whose", "--json").json["nodes"]] == [job]
         assert milan.ok("jobs", "--mine").err == "No such jobs.\n"
 
+    def test_an_id_is_never_broken_over_lines(self, mira: Command) -> None:
+        job = mira.ok(*run(mira, "narrow")).out.strip()
+        with mira.terminal("jobs", "--name", "narrow", COLUMNS="80") as terminal:
+            assert terminal.end() == 0
+        assert job in terminal.said
+
     def test_watched_until_interrupted(self, mira: Command) -> None:
         with mira.terminal("jobs", "--mine", "--watch", "--name", "watched") as terminal:
             terminal.until("No such jobs.")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from guildhall_client.command.publishing import card_sections
-from tests.client.command.conftest import Command
+from tests.client.command.conftest import Command, Ended
 
 CARD = "\n\n".join(
     f"# {name}\n\nsomething true" for name in ("Intended use", "Limitations", "Training data", "Procedure", "Metrics")
@@ -95,6 +95,24 @@ class TestRefused:
         ended = mira("model", "publish", *arguments)
         assert (ended.code, ended.out) == (code, "")
         assert sentence in ended.err
+
+    @pytest.mark.parametrize(
+        ("more", "code", "sentence"),
+        [
+            (["--folder", "out", "--metric", "accuracy=most"], 2, "--metric accuracy=most: 'most' is no number."),
+            (["--folder", "out", "--metric", "accuracy=nan"], 2, "--metric accuracy=nan: 'nan' is no number."),
+            (["--folder", "bare"], 2, "bare holds no file to upload."),
+            (["--folder", "out", "--trained-on", "maintenance/absent"], 3, "There is no data set maintenance/absent"),
+        ],
+    )
+    def test_nothing_is_registered_for_what_cannot_be_uploaded(
+        self, here: Callable[..., Ended], mira: Command, folder: Path, more: list[str], code: int, sentence: str
+    ) -> None:
+        (mira.folder / "bare").mkdir()
+        refused = here("model", "publish", "maintenance/half-done", "--task", "t", "--risk", "low", *more)
+        assert (refused.code, refused.out) == (code, "")
+        assert sentence in refused.err
+        assert here("model", "show", "maintenance/half-done").code == 3
 
     def test_an_alias_needs_a_version(self, mira: Command) -> None:
         ended = mira("model", "alias", "maintenance/dial-reader", "champion", "--reason", "x")

@@ -17,6 +17,9 @@ from guildhall_client.command.printable import printable
 UNTRIMMED_COLUMNS = 10_000
 """Into a pipe or a file a table is as wide as it is: a program that cuts cells off would be lying."""
 
+_IDS = frozenset({"JOB", "REQUEST", "GRANT", "NOTIFICATION", "LOOSENING"})
+"""Columns of what is given to other commands: broken over lines it could not be copied."""
+
 _STATE_STYLES = {
     "SUCCEEDED": "green", "PUBLISHED": "green", "READY": "green", "APPROVED": "green", "RUNNING": "cyan",
     "STARTING": "cyan", "QUEUED": "yellow", "ADMITTED": "yellow", "PENDING": "yellow", "STOPPING": "yellow",
@@ -123,7 +126,7 @@ def file_count(count: int) -> str:
 def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column in _IDS)
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     return table

@@ -1,5 +1,6 @@
 """model publish: from a folder to a published version in one command."""
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -61,12 +62,16 @@ def publish(
     """  # noqa: D301 -- \b keeps click from wrapping the example
     if folder is not None and version.version is not None:
         raise click.UsageError(f"A folder becomes a version of its own number: leave out @{version.version}.")
-    # Read before anything is sent, so that a file that is no good leaves nothing half done.
+    # Read before anything is sent, so that what is no good leaves nothing half done.
     written = _card_input(card, data_needs)
+    metrics = [_metric(name, value) for name, value in details["metrics"]]
+    state = [] if folder is None else folder_state(folder)
     with connected() as client:
         if folder is not None:
+            sources = _sources(client, details)
             _register_where_new(client, version, details)
-            made = _upload(client, version, folder, details)
+            described = {"metrics": metrics, "parameters": dict(details["parameters"]), "sources": sources}
+            made = _upload(client, version, folder, state, described)
             version_id, number = made["id"], made["number"]
         else:
             found = find_model_version(client, version, ("READY", "BLOCKED"))
@@ -130,24 +135,26 @@ def _register_where_new(client: Client, version: Reference, details: dict[str, A
     note(f"Registered {version.team}/{version.name}.")
 
 
-def _upload(client: Client, version: Reference, folder: Path, given: dict[str, Any]) -> dict[str, Any]:
+def _sources(client: Client, given: dict[str, Any]) -> list[dict[str, str]]:
+    """What the version was made from; raises `NoSuchThing`."""
+    return [
+        *(
+            {"kind": "TRAINED_ON", "nodeId": find_dataset_version(client, source).version_id}
+            for source in given["trained_on"]
+        ),
+        *(
+            {"kind": "FINE_TUNED_FROM", "nodeId": find_model_version(client, source).version_id}
+            for source in given["fine_tuned_from"]
+        ),
+    ]
+
+
+def _upload(
+    client: Client, version: Reference, folder: Path, state: list[list[Any]], details: dict[str, Any]
+) -> dict[str, Any]:
     model_id = find_model(client, version)["id"]
-    details: dict[str, Any] = {
-        "metrics": [_metric(name, value) for name, value in given["metrics"]],
-        "parameters": dict(given["parameters"]),
-        "sources": [
-            *(
-                {"kind": "TRAINED_ON", "nodeId": find_dataset_version(client, source).version_id}
-                for source in given["trained_on"]
-            ),
-            *(
-                {"kind": "FINE_TUNED_FROM", "nodeId": find_model_version(client, source).version_id}
-                for source in given["fine_tuned_from"]
-            ),
-        ],
-    }
     with (
-        upload_key(client.url, "model version", [model_id, details, folder_state(folder)]) as key,
+        upload_key(client.url, "model version", [model_id, details, state]) as key,
         bar(f"Uploading {folder}") as tell,
     ):
         return client.upload_model_version(model_id, folder, {**details, "idempotencyKey": key}, tell)
@@ -158,5 +165,7 @@ def _metric(name: str, text: str) -> dict[str, Any]:
     try:
         value = float(text)
     except ValueError:
-        raise CommandFailed(f"--metric {name}={text}: {text!r} is no number.", Exit.USAGE) from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise CommandFailed(f"--metric {name}={text}: {text!r} is no number.", Exit.USAGE)
     return {"name": plain, "value": value, **({"split": split} if split else {})}

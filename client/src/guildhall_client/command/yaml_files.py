@@ -1,5 +1,6 @@
 """Files that people write for the command, in YAML."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,14 @@ def _load(path: Path) -> Any:  # noqa: ANN401 -- any YAML
     if path.stat().st_size > BYTES_MAX:
         raise CommandFailed(f"{path} has more than {BYTES_MAX} bytes; is it the right file?", Exit.USAGE)
     try:
-        return yaml.load(path.read_bytes(), _Loader)  # noqa: S506 -- a subclass of the safe loader
+        found = yaml.load(path.read_bytes(), _Loader)  # noqa: S506 -- a subclass of the safe loader
+        json.dumps(found, allow_nan=False)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise CommandFailed(f"{path}, line {line}: {error.problem or 'this is no YAML'}.", Exit.USAGE) from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
         raise CommandFailed(f"{path} is no YAML.", Exit.USAGE) from None
+    except (ValueError, TypeError) as error:
+        what = "texts, numbers, true, false, null, lists, and mappings of texts"
+        raise CommandFailed(f"{path} holds what is none of {what}: {error}.", Exit.USAGE) from None
+    return found
