@@ -66,6 +66,7 @@ def wait_in_line(world: World) -> None:
         waiting = _until_waiting(world, job_ids[1])
         world.facts["waiting"] = waiting
         step.said = f"{waiting['name']} waits: {waiting['stateReason']['message']}"
+        step.recorded = world.recorded()
     with world.narrator.step("Milan", "sees them run one after the other") as step:
         jobs = [world.follow("milan", job_id, step, 20) for job_id in job_ids]
         world.facts["in_line"] = jobs

@@ -60,6 +60,7 @@ def train(world: World) -> None:
         package = world.people["milan"].upload_package("maintenance", TRAINING_FOLDER)
         world.ids["package"] = package["id"]
         step.said = f"digest {package['sha256'][:12]}…"
+        step.recorded = world.recorded()
     with world.narrator.step("Milan", "asks for a quote: 1 GPU, 10 minutes at most") as step:
         quote = world.quote("milan", "maintenance", "zero-defects", **training_job(world, "train-gauge-reader"))
         rates = ", then ".join(
@@ -73,6 +74,7 @@ def train(world: World) -> None:
             f"hold {quote['hold']}, for the dearest of {pools} and the latest start"
         )
         world.facts["quote"] = quote
+        step.recorded = world.recorded()
     with world.narrator.step("Milan", "accepts; the job trains") as step:
         world.ids["job"] = world.accept("milan", quote)
         job = world.follow("milan", world.ids["job"], step, WALLTIME_SECONDS)
@@ -96,6 +98,7 @@ def publish(world: World) -> None:
             f"accuracy {accuracy:.3f} on held-out rows, {len(version['artifacts']['nodes'])} artifacts, "
             f"card {version['card']['completeness']:.0%} filled by the run, observed {', '.join(kinds)}"
         )
+        step.recorded = world.recorded()
     with world.narrator.step("Mira", "completes the card, publishes, sets the alias champion") as step:
         published = complete_and_publish(world, "mira", world.ids["version"])
         world.change(

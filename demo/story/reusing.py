@@ -23,6 +23,7 @@ def find(world: World) -> None:
         needs = page["dataNeeds"]
         wanted = f"{needs['rowsMin']} rows of {needs['features'][0]['type']}"
         step.said = f"{hit['node']['name']}; lessons: {lessons}; it needs {wanted}"
+        step.recorded = world.recorded()
     with world.narrator.step("Quentin", "adopts it for Quality") as step:
         try:
             adoption = world.change(

@@ -1,5 +1,6 @@
 """The story of the demo, told through the public API of a real server: what each chapter must have left behind."""
 
+import re
 import sys
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -11,10 +12,12 @@ import pytest
 from rich.console import Console
 
 from demo import narrator
-from demo.__main__ import main
+from demo.__main__ import CHAPTERS, main
 from demo.server import DemoFailed, bootstrap_token, running_server
 from demo.world import World
 from guildhall_client import steps
+
+TOLD = re.compile(r"credits, [\d.]+ s; recorded \d+\+? audit events?\)$")
 
 
 def seconds_of(job: dict[str, Any]) -> Decimal:
@@ -155,6 +158,13 @@ class TestLimits:
 
 
 class TestTelling:
+    def test_each_step_says_what_it_cost_and_what_was_recorded(self, told: World, said: StringIO) -> None:
+        steps = [line for line in said.getvalue().splitlines() if re.match(r"[ \d]\d \S", line)]
+        assert len(steps) > len(CHAPTERS)
+        assert [int(line[:2]) for line in steps] == list(range(1, len(steps) + 1))
+        # Before the second nobody has a token with which to read the record.
+        assert [line for line in steps[1:] if TOLD.search(line) is None] == []
+
     def test_ends_with_the_answers_and_a_way_in(self, told: World, said: StringIO) -> None:
         text = said.getvalue()
         assert "Credits, in balance to the micro-credit" in text
