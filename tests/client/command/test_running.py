@@ -295,6 +295,8 @@ class TestQuote:
             ([], 2, "Missing argument '-- COMMAND...'"),
             (["--walltime", "soon", "--", "x"], 2, "'soon' is no duration; write it as 90s"),
             (["--memory", "much", "--", "x"], 2, "'much' is no size; write it as 512MiB or 4G"),
+            (["--cpu", "nan", "--", "x"], 2, "'nan' is no number of cores; write it as 4 or 0.5"),
+            (["--cpu", "1e999", "--", "x"], 2, "'1e999' is no number of cores"),
             (["--env", "A", "--", "x"], 2, "'A' is not NAME=VALUE"),
             (["--data", "d=a/b", "--", "x"], 2, "Say with --purpose what the data is used for"),
             (["--data", "d=a/b", "--purpose", "p", "--", "x"], 3, "no data set a/b"),

@@ -15,7 +15,7 @@ import pytest
 
 from guildhall_client import steps
 from guildhall_client.client import Client
-from guildhall_client.command.exits import CommandFailed
+from guildhall_client.command.exits import CommandFailed, Exit
 from guildhall_client.command.transfers import fetch_all, folder_state, upload_key
 from guildhall_client.errors import DownloadFailed
 from tests.client.command.conftest import PROGRAM, SECONDS_MAX, Command
@@ -160,6 +160,12 @@ class TestUploadKey:
                 keys.append(key)
         assert keys[0] == keys[1] == keys[3]
         assert len(set(keys)) == 3
+
+    def test_a_name_that_is_no_text(self, tmp_path: Path) -> None:
+        (tmp_path / os.fsdecode(b"a\xff.csv")).touch()
+        with pytest.raises(CommandFailed, match=r"a\\udcff\.csv' is no UTF-8; rename it") as refused:
+            folder_state(tmp_path)
+        assert refused.value.exit_code == Exit.USAGE
 
     def test_a_full_disk_is_named(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         def full(*_: object, **__: object) -> int:

@@ -12,7 +12,7 @@ from guildhall_client.client import Client
 from guildhall_client.command.documents.jobs import PROGRAMMES_OF_TEAM
 from guildhall_client.command.documents.people import WHO_AM_I
 from guildhall_client.command.exits import CommandFailed, Exit, NoSuchThing
-from guildhall_client.command.options import DURATION, MOMENT, PAIR, SIZE, choice
+from guildhall_client.command.options import CORES, DURATION, MOMENT, PAIR, SIZE, choice
 from guildhall_client.command.references import (
     VERSIONED,
     Reference,
@@ -34,7 +34,7 @@ _OPTIONS = (
     click.option("--image", help="Run in this image, and pack nothing."),
     click.option("--gpus", type=click.IntRange(1), default=1, show_default=True, help="Accelerators of each node."),
     click.option("--accelerator", help="Of this kind; by default any."),
-    click.option("--cpu", type=click.FloatRange(0, min_open=True), help="Cores of each node."),
+    click.option("--cpu", type=CORES, help="Cores of each node."),
     click.option("--memory", type=SIZE, help="Memory of each node, as 16GiB."),
     click.option("--disk", type=SIZE, help="Disk of each node, as 100GiB."),
     click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="How many nodes."),

@@ -1,5 +1,6 @@
 """What several commands are asked with: kinds of values, and options that mean the same everywhere."""
 
+import math
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -31,6 +32,20 @@ class Duration(click.ParamType[int]):
         if seconds == 0:
             self.fail(f"{value!r} is no duration; write it as 90s, 30m, 2h, 1h30m or 7d.", param, ctx)
         return seconds
+
+
+class Cores(click.FloatRange):
+    """A number above zero that has an end."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0, min_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401
+        """Of the range also without what no JSON can carry."""
+        cores = float(super().convert(value, param, ctx))
+        if not math.isfinite(cores):
+            self.fail(f"{value!r} is no number of cores; write it as 4 or 0.5.", param, ctx)
+        return cores
 
 
 class Size(click.ParamType[int]):
@@ -92,6 +107,7 @@ class Pair(click.ParamType[tuple[str, str]]):
 
 
 DURATION = Duration()
+CORES = Cores()
 SIZE = Size()
 MOMENT = Moment()
 DAY = Day()

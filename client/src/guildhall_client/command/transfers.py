@@ -74,11 +74,14 @@ def upload_key(url: str, purpose: str, described: Any) -> Iterator[str]:  # noqa
 
 
 def folder_state(folder: Path) -> list[list[Any]]:
-    """What tells one state of a folder's files from another, without reading them; raises for an empty folder."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    if not paths:
+    """What tells one state of a folder's files from another, without reading them; raises `CommandFailed`."""
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    if not files:
         raise CommandFailed(f"{folder} holds no file to upload.", Exit.USAGE)
-    return [[path.relative_to(folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
+    for name in files:
+        if any("\ud800" <= mark <= "\udfff" for mark in name):  # as Python reads bytes that are of no character
+            raise CommandFailed(f"The name of {name!a} is no UTF-8; rename it to upload it.", Exit.USAGE)
+    return [[name, path.stat().st_size, path.stat().st_mtime_ns] for name, path in files.items()]
 
 
 def fetch_all(client: Client, files: list[dict[str, Any]], folder: Path) -> int:
