@@ -24,8 +24,11 @@ async def until_one_waits(database: Database) -> None:
 async def until_so_many_wait(database: Database, number: int) -> None:
     """Return as soon as that many do."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while True:
-            async with database.read() as session:
-                if (await session.execute(_WAITING)).scalar_one() >= number:
-                    return
+        while await so_many_wait(database) < number:
             await asyncio.sleep(0.01)
+
+
+async def so_many_wait(database: Database) -> int:
+    """How many do at this moment."""
+    async with database.read() as session:
+        return int((await session.execute(_WAITING)).scalar_one())

@@ -13,6 +13,7 @@ from registry.access.jobs import JobInputs
 from registry.artifacts.bundles import BundleLimits
 from registry.artifacts.growing import Growths
 from registry.artifacts.tickets import UploadTickets
+from registry.http.readers import Readers
 from registry.minimisation.filtering import Minimiser
 from registry.storage import ArtifactStore
 
@@ -40,6 +41,7 @@ class ArtifactDesk:
     identify: Callable[[HTTPScope], Awaitable[Actor]]
     still: Callable[[Actor], Awaitable[Actor]]
     growths: Growths = field(init=False)
+    readers: Readers = field(init=False, default_factory=Readers)
 
     def __post_init__(self) -> None:
         """Files grow in this process's store alone."""

@@ -124,7 +124,8 @@ async def _announce(desk: ArtifactDesk, actor: Actor, files: Sequence[OpenedFile
     """Decide once more, count and write the intent, in one transaction: what was withdrawn since is read no more."""
     for _ in range(DECISIONS_MAX):
         try:
-            return await _announce_as(desk, actor, files, size_bytes)
+            async with desk.readers.turn(actor):
+                return await _announce_as(desk, actor, files, size_bytes)
         except DecisionPassed:
             actor = await desk.still(actor)
         except Crossed as crossed:

@@ -33,6 +33,7 @@ from registry.access.jobs import JobInput, JobInputs
 from registry.artifacts.bundles import BundleLimits
 from registry.artifacts.owners import OwnerRef
 from registry.artifacts.tickets import UploadTickets
+from registry.http import readers
 from registry.http.desk import STATE_KEY, ArtifactDesk
 from registry.http.routes import ROUTES
 from registry.minimisation.filtering import Minimiser
@@ -101,6 +102,7 @@ class Site:
 async def site(estate: Estate, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
     for limit in ("STILL_SECONDS_MAX", "HELD_SECONDS_MAX"):  # however slow the machine is
         monkeypatch.setattr(standing, limit, PATIENCE_SECONDS)
+    monkeypatch.setattr(readers, "WAIT_SECONDS_MAX", PATIENCE_SECONDS)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import httpx
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from guildhall.auth.actor import Actor
 from guildhall.auth.policy import PolicySnapshot
@@ -20,6 +20,7 @@ from registry.access.withdrawal import withdraw_access
 from registry.artifacts.tables import Artifact, OwnerKind
 from registry.datasets.tables import Dataset, DatasetVersion
 from registry.http import sending
+from registry.http.readers import AT_ONCE_MAX
 from registry.lineage.restrictions import recompute_effective
 from registry.volume.counting import DAY_SECONDS, Budget
 from registry.volume.policy import set_read_budget
@@ -28,6 +29,7 @@ from tests.people import make_service_account
 from tests.registry.house import trained_on
 from tests.registry.http.conftest import Site
 from tests.registry.http.reading import address, get, grant_to_quality, reads, stored
+from tests.waiting import so_many_wait, until_so_many_wait
 
 TABLE = b"id,name\n" + b"".join(b"%d,customer\n" % number for number in range(100))
 
@@ -266,6 +268,21 @@ class TestRaces:
         assert sorted(answer.status_code for answer in answers) == [200] * 3 + [403] * 9
         assert await counted(site) == [("PERSON", 300, 3 * len(TABLE))]
         assert len(await site.estate.rows(AccessAlert)) == 1
+
+    async def test_many_reads_of_one_person_are_in_nobody_s_way(self, site: Site) -> None:
+        """They wait for each other at the row that counts them, which a rival keeps: no more than a few of them."""
+        _, url = await customers(site, rows_max=10_000)
+        assert (await get(site, url, by="paul")).status_code == 200
+        paul = site.estate.house.people["paul"]
+        database = site.estate.database
+        async with database.transaction() as rival:
+            await rival.execute(select(ReadCounter).where(ReadCounter.subject_id == paul).with_for_update())
+            many = [asyncio.ensure_future(get(site, url, by="paul")) for _ in range(3 * AT_ONCE_MAX)]
+            await until_so_many_wait(database, AT_ONCE_MAX)
+            assert (await get(site, url, by="quinn")).status_code == 200
+            assert await so_many_wait(database) == AT_ONCE_MAX
+        assert {answer.status_code for answer in await asyncio.gather(*many)} == {200}
+        assert [rows for _, rows, _ in await counted(site)] == [100, 100 * (1 + len(many))]
 
     async def test_what_did_not_leave_is_given_back(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         _, url = await customers(site, rows_max=100)
