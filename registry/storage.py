@@ -7,11 +7,12 @@ No key may be the beginning of another followed by "/" (`x` beside `x/y`): folde
 
 import asyncio
 import hashlib
+import io
 import logging
 import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +26,7 @@ from guildhall.errors import Unavailable
 from guildhall.object_stores import bucket_of, folder_of, lacks_bucket, lost_upload, open_store, reason_of
 
 CHUNK_BYTES = 256 * 1024
-"""How much of a file is in memory at once on its way out."""
+"""How much of a file is in memory at once on its way out; twice as much of one in a folder, which is read ahead."""
 WRITE_CHUNK_BYTES = 5 * 1024 * 1024
 """The least that S3 takes as a part; with WRITES_AT_ONCE the memory that one file on its way in may use."""
 WRITES_AT_ONCE = 2
@@ -191,6 +192,11 @@ class ArtifactStore:
         if start == end:
             return
         with self._errors(key):
+            if self._folder is not None:  # in a folder obstore would read 8 KiB at a time, each in another thread
+                async with aclosing(_read_ahead(_Stretch(self._folder / key, start, end))) as blocks:
+                    async for block in blocks:
+                        yield block
+                return
             answer = await obstore.get_async(self._store, key, options={"range": (start, end)})
             async for chunk in answer.stream(min_chunk_size=CHUNK_BYTES):
                 yield bytes(chunk)
@@ -246,12 +252,12 @@ def _sentence(bucket: str) -> str:
     )
 
 
-async def _ended(writing: asyncio.Future[None]) -> None:
-    """Wait for a thread's write, whatever becomes of it and however often its request is cancelled.
+async def _ended(working: asyncio.Future[None] | asyncio.Future[bytes]) -> None:
+    """Wait for what a thread does, whatever becomes of it and however often its request is cancelled.
 
     A thread goes on when nobody awaits it any more: cutting and closing the file beside it would write anywhere.
     """
-    ended = asyncio.gather(writing, return_exceptions=True)
+    ended = asyncio.gather(working, return_exceptions=True)
     while not ended.done():
         with suppress(asyncio.CancelledError):
             await asyncio.shield(ended)
@@ -269,6 +275,42 @@ async def _blocks(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             held, held_bytes = [], 0
     if held:
         yield b"".join(held)
+
+
+async def _read_ahead(stretch: "_Stretch") -> AsyncGenerator[bytes, None]:
+    """Its blocks; while one is on its way, a thread reads the next."""
+    reading = asyncio.ensure_future(asyncio.to_thread(stretch.next))
+    try:
+        while block := await asyncio.shield(reading):
+            reading = asyncio.ensure_future(asyncio.to_thread(stretch.next))
+            yield block
+    finally:
+        await _ended(reading)
+        stretch.close()
+
+
+class _Stretch:
+    """A file's bytes from `start` up to `end`. `next` is called in threads, one after the other."""
+
+    def __init__(self, path: Path, start: int, end: int) -> None:
+        self._path = path
+        self._start = start
+        self._end = end
+        self._file: io.FileIO | None = None
+
+    def next(self) -> bytes:
+        """The next block; nothing at the end of the stretch, or of the file. Raises OSError."""
+        if self._file is None:
+            self._file = io.FileIO(self._path)
+            self._file.seek(self._start)
+        block = self._file.read(min(CHUNK_BYTES, self._end - self._start))
+        self._start += len(block)
+        return block
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            self._file.close()
 
 
 class _Tail:

@@ -5,7 +5,7 @@ import os
 import resource
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, aclosing, suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -15,6 +15,7 @@ import pytest
 from registry import storage
 from registry.storage import (
     APPEND_BYTES,
+    CHUNK_BYTES,
     ArtifactStore,
     ArtifactStoreUnavailable,
     BucketMissing,
@@ -156,6 +157,70 @@ class TestRead:
         with pytest.raises(StoredBytesMissing) as caught:
             await read(store, "none", 0, 1)
         assert caught.value.key == "none"
+
+
+class TestReadInAFolder:
+    @pytest.mark.parametrize(
+        ("start", "end"), [(0, len(LARGE)), (1, len(LARGE) - 1), (CHUNK_BYTES, 3 * CHUNK_BYTES), (5, 6)]
+    )
+    async def test_a_long_range(self, folder: ArtifactStore, start: int, end: int) -> None:
+        await folder.put("in/a", LARGE)
+        chunks = [chunk async for chunk in folder.read("in/a", start=start, end=end)]
+        assert b"".join(chunks) == LARGE[start:end]
+        assert [len(chunk) for chunk in chunks[:-1]] == [CHUNK_BYTES] * (len(chunks) - 1)
+
+    async def test_ends_with_the_file(self, folder: ArtifactStore) -> None:
+        await folder.put("a", b"0123456789")
+        assert await read(folder, "a", 8, 12) == b"89"
+
+    async def test_of_what_cannot_be_read(self, folder: ArtifactStore, tmp_path: Path) -> None:
+        (tmp_path / "folder" / "a").mkdir(parents=True)
+        with pytest.raises(ArtifactStoreUnavailable):
+            await read(folder, "a", 0, 1)
+
+    async def test_whoever_leaves_early_lets_go_of_the_file(self, folder: ArtifactStore, tmp_path: Path) -> None:
+        await folder.put("a", LARGE)
+        async with aclosing(folder.read("a", start=0, end=len(LARGE))) as chunks:
+            assert await anext(chunks) == LARGE[:CHUNK_BYTES]
+            assert opened(tmp_path / "folder" / "a") == 1
+        assert opened(tmp_path / "folder" / "a") == 0
+
+    async def test_a_request_that_is_cancelled_waits_for_its_thread(
+        self, folder: ArtifactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await folder.put("a", b"first")
+        reading, going_on = threading.Event(), threading.Event()
+        original = storage._Stretch.next
+
+        def slowly(stretch: storage._Stretch) -> bytes:
+            block = original(stretch)
+            reading.set()
+            assert going_on.wait(60)
+            return block
+
+        monkeypatch.setattr(storage._Stretch, "next", slowly)
+        request = asyncio.ensure_future(read(folder, "a", 0, 5))
+        try:
+            assert await asyncio.to_thread(reading.wait, 60)
+            request.cancel()
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert not request.done()
+            assert opened(tmp_path / "folder" / "a") == 1
+        finally:
+            going_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        assert opened(tmp_path / "folder" / "a") == 0
+
+
+def opened(path: Path) -> int:
+    """How often this process has the file open."""
+    count = 0
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the one of this listing
+            count += descriptor.readlink() == path
+    return count
 
 
 class TestSmall:
