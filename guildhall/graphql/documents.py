@@ -54,7 +54,7 @@ from guildhall.graphql.compiler.compile import CompiledDocument, CompiledMutatio
 from guildhall.graphql.compiler.plan import NotCompilable
 from guildhall.graphql.compose import Composed
 from guildhall.graphql.cost import Cost, Costing
-from guildhall.graphql.limits import check_outline
+from guildhall.graphql.limits import check_outline, check_variables
 from guildhall.graphql.outline import Definition, Outline, RepeatedFragment, Selection, Unreadable, opened, outline_of
 from guildhall.graphql.overlaps import merging_errors
 from guildhall.settings import Settings
@@ -185,6 +185,8 @@ class Documents:
         else:
             self._held.move_to_end(text)
         operation = held.operation(operation_name)
+        if operation.kind != "mutation":
+            self._require_few(variables)
         self._require_price(operation.cost, variables)
         return held, operation
 
@@ -238,6 +240,12 @@ class Documents:
         except Unreadable:
             return None
         return outline
+
+    def _require_few(self, variables: Mapping[str, Any]) -> None:
+        try:
+            check_variables(variables)
+        except LimitExceeded as error:
+            raise refused_by(error) from error
 
     def _require_price(self, cost: Cost, variables: Mapping[str, Any]) -> None:
         try:

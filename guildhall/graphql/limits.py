@@ -1,6 +1,7 @@
 """What a document may be, asked before it is parsed: depth, and what it comes to once its fragments are opened."""
 
-from typing import NoReturn
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 from guildhall.errors import LimitExceeded
 from guildhall.graphql.outline import Definition, DocumentTooComplex, Outline, Selection, opened
@@ -12,6 +13,13 @@ INTROSPECTION_DEPTH_MAX = 20
 OPERATIONS_MAX = 10
 """A request runs one; each of the others is validated and costed with it."""
 
+VALUES_MAX = 2_000
+"""How many values the variables of a query hold, lists and objects with all that is in them.
+
+A filter compares with a few hundred, and says so once they are coerced, at half a microsecond each, and again by
+graphql-core. What changes something may bring long lists (a configuration, the files of a version).
+"""
+
 _INTROSPECTION = frozenset({"__schema", "__type"})
 
 
@@ -22,7 +30,7 @@ class DocumentTooLarge(LimitExceeded):
 
 
 class VariablesTooLarge(LimitExceeded):
-    """More bytes than variables may have."""
+    """More bytes than variables may have, or more values than those of a query."""
 
     code = "VARIABLES_TOO_LARGE"
 
@@ -39,6 +47,20 @@ def check_outline(outline: Outline, settings: Settings) -> None:
     for name, fragment in outline.fragments.items():
         if name not in counter.reached:
             counter.count(fragment, settings.graphql_depth_max)
+
+
+def check_variables(variables: Mapping[str, Any]) -> None:
+    """Raises VariablesTooLarge for more values than a query compares anything with, having looked at no more."""
+    values = 0
+    within: list[Any] = [variables]
+    for each in within:  # grows while it is read
+        if isinstance(each, Mapping | list):
+            values += len(each)
+            if values > VALUES_MAX:
+                raise VariablesTooLarge(
+                    f"The variables of a query hold {VALUES_MAX} values at most, their lists opened."
+                )
+            within.extend(each.values() if isinstance(each, Mapping) else each)
 
 
 class _Counter:

@@ -1,7 +1,9 @@
 """What a document may be before it is parsed, and what it may cost before it runs."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from graphql import DocumentNode, GraphQLSchema
@@ -12,7 +14,7 @@ from guildhall.graphql import documents
 from guildhall.graphql.catalogue import Catalogue
 from guildhall.graphql.compiler.compile import CompiledDocument, CompiledMutation, compile_document
 from guildhall.graphql.compose import Composed
-from guildhall.graphql.limits import check_outline
+from guildhall.graphql.limits import VALUES_MAX, VariablesTooLarge, check_outline, check_variables
 from guildhall.graphql.outline import DocumentTooComplex, outline_of
 from guildhall.settings import Settings
 from tests.guildhall.graphql.conftest import Run
@@ -77,6 +79,32 @@ class TestCheckOutline:
         check("{ __schema { a { b { c { d } } } } }")
 
 
+class TestCheckVariables:
+    @pytest.mark.parametrize(
+        "variables",
+        [
+            {"a": ["x"] * (VALUES_MAX - 1)},
+            {"a": {"b": {"c": ["x"] * (VALUES_MAX - 3)}}},
+            {"a": [[]] * (VALUES_MAX - 1)},
+            {"a": [{"b": 1}] * (VALUES_MAX // 2 - 1), "b": 1},
+            {f"a{number}": None for number in range(VALUES_MAX)},
+        ],
+        ids=["a list", "a list within objects", "lists", "objects", "many"],
+    )
+    def test_so_many_values_are_the_most(self, variables: dict[str, Any]) -> None:
+        check_variables(variables)
+        with pytest.raises(VariablesTooLarge, match="The variables of a query hold 2000 values at most"):
+            check_variables(variables | {"one": 1, "more": 2})
+
+    def test_what_lies_beyond_is_not_looked_at(self) -> None:
+        class Unread(list[object]):
+            def __iter__(self) -> Iterator[object]:
+                raise AssertionError("these are too many to be looked at")
+
+        with pytest.raises(VariablesTooLarge):
+            check_variables({"a": Unread([None] * (VALUES_MAX + 1))})
+
+
 class TestRun:
     async def test_many_operations_are_refused_before_they_are_parsed(
         self, run: Run, anna: Actor, monkeypatch: pytest.MonkeyPatch
@@ -112,3 +140,20 @@ class TestRun:
         answer = await run(anna, document)
         assert [error["extensions"]["code"] for error in answer["errors"]] == ["QUERY_TOO_COSTLY"]
         assert "data" not in answer
+
+    async def test_long_lists_of_a_query_are_refused_before_they_are_coerced(
+        self, composed: Composed, settings: Settings
+    ) -> None:
+        made = documents.Documents(composed, settings, new_id, compiling=True)
+        text = "query ($f: RoomFilter) { houses(first: 1) { nodes { rooms(first: 1, filter: $f) { totalCount } } } }"
+        made.prepare(text, None, {"f": {"kind": {"in": ["SMALL"] * 200}}})
+        with pytest.raises(documents.RequestRefused) as refused:
+            made.prepare(text, None, {"f": {"kind": {"in": ["SMALL"] * VALUES_MAX}}})
+        (error,) = refused.value.errors
+        assert isinstance(error.original_error, VariablesTooLarge)
+
+    async def test_what_changes_something_may_bring_long_lists(self, composed: Composed, settings: Settings) -> None:
+        made = documents.Documents(composed, settings, new_id)
+        text = "mutation ($input: RenameHouseInput!) { renameHouse(input: $input) { previous } }"
+        _, operation = made.prepare(text, None, {"input": {"many": [None] * 10_000}})
+        assert operation.kind == "mutation"

@@ -65,6 +65,7 @@ def corpus() -> Iterator[Abuse]:
     yield _document(
         "many variables", "{ a }", "VARIABLES_TOO_LARGE", variables={f"v{index}": index for index in range(90_000)}
     )
+    yield _document("long lists of variables", "{ __typename }", "VARIABLES_TOO_LARGE", variables={"x": ["y"] * 20_000})
     yield Abuse("a body of 4 MB", b'{"query": "' + b" " * 4_000_000, "BODY_TOO_LARGE")
     yield Abuse("JSON 100,000 deep", b'{"query": "{ a }", "variables": ' + b"[" * 100_000, "BAD_REQUEST")
     yield Abuse("a batch", b"[" + b",".join([b'{"query": "{ __typename }"}'] * 1_000) + b"]", "BAD_REQUEST")
