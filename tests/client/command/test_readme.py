@@ -29,6 +29,7 @@ def test_each_line_is_understood(stranger: Command) -> None:
     for name in ("CARD.md", "needs.yaml", "train.py"):
         (stranger.folder / name).write_text("# Limitations\nnone\n" if name == "CARD.md" else "rowsMin: 1\n")
     (stranger.folder / "out").mkdir()
+    (stranger.folder / "out" / "weights.bin").write_bytes(b"w")
     examples = calls()
     assert len(examples) > 15
     for words, ended in zip(examples, all_of(stranger, examples, **NOWHERE), strict=True):
