@@ -59,8 +59,10 @@ def wait_in_line(world: World) -> None:
     both = {"accelerator": "sim-a10", "acceleratorCount": 2}
     with world.narrator.step("Milan", "starts two jobs that need both A10 each") as step:
         job_ids = []
-        for name in ("first-in-line", "second-in-line"):
-            quote = world.quote("milan", TEAM, PROGRAMME, **waiting_job(world, name, 8, per_node=both, seconds=4))
+        # The first is longer: until it ends the second is seen to wait, on a slow machine too.
+        for name, seconds in (("first-in-line", 6), ("second-in-line", 2)):
+            job = waiting_job(world, name, seconds + 6, per_node=both, seconds=seconds)
+            quote = world.quote("milan", TEAM, PROGRAMME, **job)
             job_ids.append(world.accept("milan", quote))
         _until(world, job_ids[0], {"STARTING", "RUNNING"})
         waiting = _until_waiting(world, job_ids[1])

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from io import StringIO
@@ -12,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from demo import narrator
-from demo.__main__ import CHAPTERS, main
+from demo.__main__ import CHAPTERS, main, tell
 from demo.server import DemoFailed, bootstrap_token, running_server
 from demo.world import World
 from guildhall_client import steps
@@ -234,3 +235,21 @@ class TestRecord:
 
     def test_the_books_balance(self, told: World) -> None:
         assert told.facts["balanced"]
+
+
+class TestAgain:
+    """Last in its file: it tells the whole story once more on the data of the first time."""
+
+    def test_makes_new_versions_of_what_is_there_already(self, told: World) -> None:
+        with ExitStack() as stack:
+            again = tell(stack, Console(file=StringIO(), width=120), told.url, told.tokens["pat"])
+        for kept in ("dataset", "dataset_version", "model", "quality_model"):
+            assert again.ids[kept] == told.ids[kept]
+        for new in ("job", "version", "grant", "quality_job"):
+            assert again.ids[new] != told.ids[new]
+        assert "was withdrawn" in again.facts["refusal"]
+        assert again.facts["accuracy"] > 0.9
+        first, both = ({event["id"] for event in world.facts["reads"]} for world in (told, again))
+        assert first < both
+        assert [row[2] for row in again.facts["allocations"]] == [row[2] for row in told.facts["allocations"]]
+        assert again.facts["balanced"]
