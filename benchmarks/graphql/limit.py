@@ -9,6 +9,7 @@ import base64
 import hashlib
 import hmac
 import json
+import logging
 import os
 import re
 import sys
@@ -36,6 +37,8 @@ STATEMENTS = dict(
 )
 BINDING = b"\0" * 32
 _BLOCK = 64
+
+logger = logging.getLogger(__name__)
 
 Message = MutableMapping[str, Any]
 
@@ -89,9 +92,19 @@ class Limit:
     async def __call__(
         self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
     ) -> None:
-        """Answer a POST of {query, variables}; the document's first word after `query` says which."""
+        """Answer a POST; what fails is told in the log, as Granian's own answer tells nothing of it."""
         if scope["type"] != "http":
             return
+        try:
+            await self._answer(receive, send)
+        except Exception:
+            logger.exception("a request failed")
+            raise
+
+    async def _answer(
+        self, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
+    ) -> None:
+        """Of {query, variables}, the document's first word after `query` says which statement."""
         body = b""
         while True:
             message = await receive()

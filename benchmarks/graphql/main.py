@@ -129,7 +129,7 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=int, default=100_000)
     parser.add_argument("--seconds", type=float, default=3)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--sizes", type=int, nargs="*", default=list(PAGE_SIZES))
     parser.add_argument("--processes", type=int, choices=(1, 2, 4, 8), default=2, help="of each side (default: 2)")
     parser.add_argument("--grown", type=int, help="also a second organisation of so many models, such as 1000000")
