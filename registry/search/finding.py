@@ -60,16 +60,16 @@ class SearchTextTooLong(Invalid):
 
 
 def search_query(text: str) -> ColumnElement[Any]:
-    """SQL: what the text asks for, as a `tsquery`; one without a word that counts finds nothing.
+    """SQL: what the text asks for, as a `tsquery` that is read once; one without a word that counts finds nothing.
 
     The beginnings of words count only where the text uses none of the operators, whose meaning they would undo.
     """
-    return _query(text, every=True)
+    return select(_query(text, every=True)).scalar_subquery()
 
 
 def highlight_query(text: str) -> ColumnElement[Any]:
     """SQL: as `search_query`, but one of several plain words is enough, since each may stand in another text."""
-    return _query(text, every=False)
+    return select(_query(text, every=False)).scalar_subquery()
 
 
 def matching_models(query: ColumnElement[Any]) -> Subquery:
