@@ -163,7 +163,7 @@ async def main(arguments: Sequence[str] | None = None) -> bool:
     parser.add_argument("--mib", type=float, default=1024, help="the large file")
     parser.add_argument("--files", type=int, default=2_000, help="how many small ones")
     parser.add_argument("--kib", type=int, default=16, help="each of them")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args(arguments)
     async with installed("artifacts") as made:
         figures = await _measure(made.house, psutil.Process(made.api_pid), made.folder, given)

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import socket
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -110,6 +111,7 @@ async def _serve_api(
 
     def begin() -> None:
         began.set()
+        gc.freeze()  # modules and schema stay: each full round of the collector would go through all of them
         try:
             listen(bound, settings)
         except CannotListen as error:

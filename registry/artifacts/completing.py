@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm.attributes import set_committed_value
 
 from guildhall.audit.record import record
 from guildhall.auth.actor import Actor
 from guildhall.clock import IdSource
+from guildhall.db.among import among
 from guildhall.db.locks import lock_rows
 from guildhall.db.transaction import Database, ReadSession, WriteSession
 from guildhall.outbox.outbox import enqueue
@@ -118,9 +120,7 @@ async def complete_uploads(
     if not pending:
         return Completion(owner=owner, missing=())  # a rival, or an earlier call, was first
     stored = [row for row in pending if row.id in verification.verified]
-    for row in stored:
-        row.state = ArtifactState.STORED
-        row.stored_at = at
+    await _mark_stored(session, stored, at)
     await _drop_parts(session, {row.id for row in stored} | verification.discarded, at=at, new_id=new_id)
     missing = tuple(
         verification.missing.get(row.id, _not_uploaded(row.path, row.size_bytes))
@@ -259,6 +259,16 @@ async def _joined(store: ArtifactStore, file: _Announced) -> AsyncIterator[bytes
             yield chunk
     if digest.hexdigest() != file.sha256:
         raise _WrongDigest(digest.hexdigest())
+
+
+async def _mark_stored(session: WriteSession, rows: Sequence[Artifact], at: datetime) -> None:
+    """By one statement for all rows, which are as if they had been read after it."""
+    marked = update(Artifact).where(among(Artifact.id, [row.id for row in rows]))
+    values = {"state": ArtifactState.STORED, "stored_at": at}
+    await session.execute(marked.values(values), execution_options={"synchronize_session": False})
+    for row in rows:
+        for name, value in values.items():
+            set_committed_value(row, name, value)
 
 
 async def _drop_parts(session: WriteSession, artifact_ids: set[UUID], *, at: datetime, new_id: IdSource) -> None:

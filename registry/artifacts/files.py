@@ -77,18 +77,22 @@ def path_problem(path: str) -> str | None:
     except UnicodeEncodeError:
         return "it is not valid Unicode"
     segments = path.split("/")
+    plain = path.isascii() and path.isprintable()  # then it is composed, and all of its characters are visible
     checks = [
         (not path, "it is empty"),
         (length > PATH_BYTES_MAX, f"it is longer than {PATH_BYTES_MAX} bytes"),
         (path.startswith("/") or re.match(r"[A-Za-z]:", path) is not None, "it is absolute"),
         ("\\" in path, 'parts are separated by "/", not by "\\"'),
-        (any(unicodedata.category(letter) == "Cc" for letter in path), "it contains a control character"),
-        (any(unicodedata.category(letter) == "Cf" for letter in path), "it contains an invisible format character"),
+        (not plain and any(unicodedata.category(letter) == "Cc" for letter in path), "it contains a control character"),
+        (
+            not plain and any(unicodedata.category(letter) == "Cf" for letter in path),
+            "it contains an invisible format character",
+        ),
         (".." in segments, 'it contains ".."'),
         ("." in segments or "" in segments, 'it contains an empty part or "."'),
         (any(segment.isspace() for segment in segments), "a part is only white space"),
         (any(len(segment.encode()) > SEGMENT_BYTES_MAX for segment in segments), "a part is longer than 255 bytes"),
-        (unicodedata.normalize("NFC", path) != path, "it is not in Unicode's composed form (NFC)"),
+        (not plain and unicodedata.normalize("NFC", path) != path, "it is not in Unicode's composed form (NFC)"),
     ]
     return next((reason for wrong, reason in checks if wrong), None)
 

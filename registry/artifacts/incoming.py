@@ -120,10 +120,10 @@ async def receive_bundle(
 def _expected(member: Member, waiting: dict[str, AnnouncedFile]) -> AnnouncedFile:
     """The announced file that this is, or what is wrong with it."""
     about: dict[str, object] = {"path": member.path}
-    if (reason := path_problem(member.path)) is not None:
-        raise InvalidPath(f"{member.path!a} cannot be a path: {reason}.", details=about)
     file = waiting.get(member.path)
     if file is None:
+        if (reason := path_problem(member.path)) is not None:
+            raise InvalidPath(f"{member.path!a} cannot be a path: {reason}.", details=about)
         raise NotAnnounced(f"{member.path} was not announced, or is in the bundle twice.", details=about)
     if file.state is ArtifactState.STORED:
         raise AlreadyStored(f"{member.path} is stored already; nothing can be added to it.", details=about)
