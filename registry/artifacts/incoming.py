@@ -193,26 +193,23 @@ async def _write_down(database: Database, arrived: Sequence[AnnouncedFile], cloc
     """One part for each file, which has no bytes of its own; the keys of parts that nobody needs any more."""
     if not arrived:
         return []
-    by_id = {file.artifact_id: file for file in arrived}
     async with database.transaction() as session:
         # The lock makes two deliveries, or a delivery and a completion, follow each other.
-        rows = await lock_rows(session, Artifact, by_id)
+        rows = await lock_rows(session, Artifact, (file.artifact_id for file in arrived))
         pending = [row.id for row in rows if row.state == ArtifactState.PENDING]
         if not pending:
             return []
         gone = delete(ArtifactPart).where(among(ArtifactPart.artifact_id, pending))
         replaced = (await session.scalars(gone.returning(ArtifactPart.storage_key))).all()
-        parts = [
-            {
-                "artifact_id": key,
-                "number": 1,
-                "size_bytes": by_id[key].size_bytes,
-                "sha256": by_id[key].sha256,
-                "sha256_so_far": by_id[key].sha256,
-                "storage_key": None,
-                "received_at": clock.now(),
-            }
-            for key in pending
-        ]
-        await session.execute(insert(ArtifactPart), parts)
+        # What came is what was announced: `_expected` has compared them.
+        came = {
+            "artifact_id": Artifact.id,
+            "number": literal(1),
+            "size_bytes": Artifact.size_bytes,
+            "sha256": Artifact.sha256,
+            "sha256_so_far": Artifact.sha256,
+            "received_at": literal(clock.now()),
+        }
+        theirs = select(*came.values()).where(among(Artifact.id, pending))
+        await session.execute(insert(ArtifactPart).from_select([*came], theirs))
     return sorted({key for key in replaced if key is not None})
