@@ -6,6 +6,7 @@ No key may be the beginning of another followed by "/" (`x` beside `x/y`): folde
 """
 
 import asyncio
+import errno
 import hashlib
 import io
 import logging
@@ -252,15 +253,19 @@ def _sentence(bucket: str) -> str:
     )
 
 
-async def _ended(working: asyncio.Future[None] | asyncio.Future[bytes]) -> None:
-    """Wait for what a thread does, whatever becomes of it and however often its request is cancelled.
+async def _ended(working: asyncio.Future[None] | asyncio.Future[bytes]) -> bool:
+    """Wait for what a thread does, whatever becomes of it; whether its request was cancelled meanwhile.
 
     A thread goes on when nobody awaits it any more: cutting and closing the file beside it would write anywhere.
     """
     ended = asyncio.gather(working, return_exceptions=True)
+    cancelled = False
     while not ended.done():
-        with suppress(asyncio.CancelledError):
+        try:
             await asyncio.shield(ended)
+        except asyncio.CancelledError:
+            cancelled = True
+    return cancelled
 
 
 async def _blocks(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -285,8 +290,10 @@ async def _read_ahead(stretch: "_Stretch") -> AsyncGenerator[bytes, None]:
             reading = asyncio.ensure_future(asyncio.to_thread(stretch.next))
             yield block
     finally:
-        await _ended(reading)
+        cancelled = not reading.done() and await _ended(reading)
         stretch.close()
+        if cancelled:
+            raise asyncio.CancelledError
 
 
 class _Stretch:
@@ -299,9 +306,11 @@ class _Stretch:
         self._file: io.FileIO | None = None
 
     def next(self) -> bytes:
-        """The next block; nothing at the end of the stretch, or of the file. Raises OSError."""
+        """The next block; nothing at the end of the stretch, or of the file. Raises OSError, also for none of it."""
         if self._file is None:
             self._file = io.FileIO(self._path)
+            if self._file.seek(0, os.SEEK_END) <= self._start:
+                raise OSError(errno.EIO, "The file ends before what is asked of it", str(self._path))
             self._file.seek(self._start)
         block = self._file.read(min(CHUNK_BYTES, self._end - self._start))
         self._start += len(block)

@@ -6,6 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import exists, literal, select, tuple_
+from sqlalchemy.orm import load_only
 
 from guildhall.audit.record import record
 from guildhall.auth.resources import ResourceRef
@@ -24,9 +25,9 @@ from scheduler.jobs.states import JobState
 from scheduler.jobs.tables import Attempt, InputOpening, Job, JobEvent, JobInput
 from scheduler.stopping import tell_to_stop
 
-INPUTS_MAX = 500
-"""Inputs of running jobs that are decided about together."""
-ROUNDS_MAX = 100
+INPUTS_MAX = 100
+"""Inputs of running jobs that are decided about together: of a model, one statement walks all that it was made from."""
+ROUNDS_MAX = 500
 """How many such rounds one cycle has: more inputs than that are staged on no installation at once."""
 _UNDER_WAY = (JobState.STARTING, JobState.RUNNING)
 
@@ -76,6 +77,10 @@ async def _staged(session: ReadSession, after: Staged | None) -> list[Staged]:
         .where(Job.state.in_(_UNDER_WAY), Attempt.ended_at.is_(None), opened, ~exists().where(*told))
         .order_by(Attempt.id, JobInput.index)
         .limit(INPUTS_MAX)
+        .options(  # what a job may name in its `spec` is large, and read once for each input
+            load_only(Job.team_id, Job.created_by, Job.created_by_kind),
+            load_only(JobInput.index, JobInput.kind, JobInput.source_id, JobInput.purpose),
+        )
     )
     if after is not None:
         place = literal(after.attempt_id), literal(after.index)

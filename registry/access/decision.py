@@ -118,12 +118,13 @@ class ReadQuestion(NamedTuple):
 
 
 async def decide_each(session: ReadSession, questions: Sequence[ReadQuestion], *, at: datetime) -> list[AccessDecision]:
-    """Decide for several readers, each question for itself: one statement more for each reader beyond the first."""
+    """Decide for several readers, each question for itself: one statement for each reader of what takes a grant."""
     guarded = await load_guarded(session, dict.fromkeys(asked.resource for asked in questions))
     keys: dict[Reader, set[UUID]] = {}
     for asked in questions:
         facts = guarded.get(asked.resource)
-        keys.setdefault(asked.reader, set()).update(() if facts is None else facts.grant_keys)
+        if facts is not None and facts.classification not in BY_ROLE:
+            keys.setdefault(asked.reader, set()).update(facts.grant_keys)
     grants = {
         reader: await load_grants(
             session, actor_user_id=reader.user_id, team_ids=reader.team_ids, resource_ids=resource_ids
@@ -132,8 +133,8 @@ async def decide_each(session: ReadSession, questions: Sequence[ReadQuestion], *
     }
     return [
         decide(
-            guarded.get(asked.resource), grants[asked.reader], team_ids=asked.reader.team_ids, purpose=asked.purpose,
-            at=at,
+            guarded.get(asked.resource), grants.get(asked.reader, ()), team_ids=asked.reader.team_ids,
+            purpose=asked.purpose, at=at,
         )
         for asked in questions
     ]  # fmt: skip

@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, false, or_, select
 
 from guildhall.auth.resources import ResourceRef
+from guildhall.db.among import among
 from guildhall.db.transaction import ReadSession
 from registry.access.sources import SourceRow, restricting_sources
 from registry.access.tables import AccessGrant, AccessGrantResource
@@ -142,7 +143,7 @@ async def load_grants(
     statement = (
         select(AccessGrant, AccessGrantResource.resource_id)
         .join(AccessGrantResource, AccessGrantResource.grant_id == AccessGrant.id)
-        .where(or_(false(), *beneficiaries), AccessGrantResource.resource_id.in_(sorted(resource_ids)))
+        .where(or_(false(), *beneficiaries), among(AccessGrantResource.resource_id, sorted(resource_ids)))
     )
     rows: dict[UUID, AccessGrant] = {}
     named: dict[UUID, set[UUID]] = {}

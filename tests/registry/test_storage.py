@@ -173,6 +173,29 @@ class TestReadInAFolder:
         await folder.put("a", b"0123456789")
         assert await read(folder, "a", 8, 12) == b"89"
 
+    async def test_that_begins_behind_the_file(self, folder: ArtifactStore, tmp_path: Path) -> None:
+        await folder.put("a", b"0123456789")
+        with pytest.raises(ArtifactStoreUnavailable):
+            await read(folder, "a", 10, 12)
+        assert opened(tmp_path / "folder" / "a") == 0
+
+    async def test_a_request_that_is_cancelled_reads_no_other_file(self, folder: ArtifactStore) -> None:
+        """In whichever moment: between two blocks, at the end of a file, while a thread reads."""
+        for name in ("a", "b"):
+            await folder.put(name, b"first")
+
+        async def all_of_it() -> None:
+            for _ in range(500):
+                assert await read(folder, "a", 0, 5) + await read(folder, "b", 0, 5) == b"firstfirst"
+
+        for turns in range(120):
+            request = asyncio.ensure_future(all_of_it())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            request.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await request
+
     async def test_of_what_cannot_be_read(self, folder: ArtifactStore, tmp_path: Path) -> None:
         (tmp_path / "folder" / "a").mkdir(parents=True)
         with pytest.raises(ArtifactStoreUnavailable):
