@@ -290,7 +290,7 @@ async def _read_ahead(stretch: "_Stretch") -> AsyncGenerator[bytes, None]:
             reading = asyncio.ensure_future(asyncio.to_thread(stretch.next))
             yield block
     finally:
-        cancelled = not reading.done() and await _ended(reading)
+        cancelled = await _ended(reading)
         stretch.close()
         if cancelled:
             raise asyncio.CancelledError

@@ -36,11 +36,11 @@ MORE = {
     "login": ["http://127.0.0.1:1", "--token"],
 }
 LOCAL = {"logout", "completion", "login"}
+"""What sends nothing, or is asked with other arguments below."""
 UNKNOWN = {"quote": ["--team", "a"], "run": ["--team", "a"], "inbox read": ["Notification_1"]}
 """What names something that is not there where nothing else does."""
 NAMELESS = {*LOCAL, "whoami", "inbox", "search", "jobs", "access list", "loosening list", "apply"}
 """What need not name anything: a list without rows is an answer."""
-"""What sends nothing, or is asked with other arguments below."""
 
 
 def commands(group: ListedGroup, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:

@@ -280,7 +280,7 @@ class TestRaces:
             many = [asyncio.ensure_future(get(site, url, by="paul")) for _ in range(3 * AT_ONCE_MAX)]
             await until_so_many_wait(database, AT_ONCE_MAX)
             assert (await get(site, url, by="quinn")).status_code == 200
-            assert await so_many_wait(database) == AT_ONCE_MAX
+            assert await so_many_wait(database) <= AT_ONCE_MAX
         assert {answer.status_code for answer in await asyncio.gather(*many)} == {200}
         assert [rows for _, rows, _ in await counted(site)] == [100, 100 * (1 + len(many))]
 
