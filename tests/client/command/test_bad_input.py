@@ -189,26 +189,10 @@ class TestUsage:
             assert "\b" not in ended.out
 
 
-def shell(command: Command, line: str) -> Ended:
+def run(command: Command, arguments: list[str], *, out: int = subprocess.PIPE, err: int = subprocess.PIPE) -> Ended:
+    """A program beside the command, where it is, or the command with streams of the caller's."""
     ended = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", line.replace("guildhall ", f"{PROGRAM} ")],
-        cwd=command.folder,
-        env=command.environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS_MAX,
-        check=False,
-    )
-    return Ended(ended.returncode, ended.stdout, ended.stderr)
-
-
-def ended_with(
-    command: Command, line: str, *, out: int = subprocess.PIPE, err: int = subprocess.PIPE
-) -> tuple[int, str]:
-    """The exit code, and what was said on the other stream."""
-    ended = subprocess.run(
-        [PROGRAM, *line.split()],
+        arguments,
         cwd=command.folder,
         env=command.environment,
         stdin=subprocess.DEVNULL,
@@ -218,7 +202,19 @@ def ended_with(
         timeout=SECONDS_MAX,
         check=False,
     )
-    return ended.returncode, (ended.stdout or "") + (ended.stderr or "")
+    return Ended(ended.returncode, ended.stdout or "", ended.stderr or "")
+
+
+def shell(command: Command, line: str) -> Ended:
+    return run(command, ["bash", "-o", "pipefail", "-c", line.replace("guildhall ", f"{PROGRAM} ")])
+
+
+def ended_with(
+    command: Command, line: str, *, out: int = subprocess.PIPE, err: int = subprocess.PIPE
+) -> tuple[int, str]:
+    """The exit code, and what was said on the other stream."""
+    ended = run(command, [PROGRAM, *line.split()], out=out, err=err)
+    return ended.code, ended.out + ended.err
 
 
 class TestStreams:
